@@ -1,0 +1,260 @@
+//! Settings: configuration as needed, every value parsed, every default filled in, valid ever after.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde::Serialize;
+
+use crate::model::{AppName, UnitName};
+
+/// A configuration that was refused: all its errors, rendered with file, line and caret.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{rendered}")]
+pub struct ConfigError {
+    /// For a terminal: several lines, without colour.
+    pub rendered: String,
+    /// For a status line: `/etc/deployd/apps/shop.toml:3: unknown key "usr", did you mean "user"?`
+    pub summary: String,
+}
+
+/// What resolving needs to know of the host. A value; `observe` reads it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HostFacts {
+    /// php-fpm binaries, newest first: version as `8.2` (empty when the name has none) and path.
+    pub fpm: Vec<(String, PathBuf)>,
+    /// The user nginx's workers run as, when nginx is there.
+    pub web_user: Option<String>,
+    /// Users that exist, of those asked: name to uid and primary gid.
+    pub users: BTreeMap<String, (u32, u32)>,
+}
+
+/// An app's settings.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Settings {
+    /// Whose.
+    pub app: AppName,
+    /// `<root>`, absolute and normal.
+    pub root: PathBuf,
+    /// Builds and owns releases.
+    pub user: String,
+    /// Runs services and artisan.
+    pub run_as: String,
+    /// The user that nginx connects as; the slots' sockets admit it.
+    pub web_user: Option<String>,
+    /// Where releases come from.
+    pub source: Source,
+    /// What outlives releases, in order.
+    pub shared: Vec<Shared>,
+    /// Directories of a release that services may write (compiled views, bootstrap/cache not).
+    pub writable: Vec<String>,
+    /// What is cut over, in order.
+    pub services: Vec<Service>,
+    /// What builds a release, in order.
+    pub steps: Vec<Step>,
+    /// Directories dropped from a release before the seal (`node_modules`).
+    pub drop: Vec<String>,
+    /// Added to the environment of steps and services.
+    pub environment: BTreeMap<String, String>,
+    /// What proves the site.
+    pub health: Vec<Health>,
+    /// Successes in a row that a deployment waits for.
+    pub successes: u32,
+    /// Between them.
+    pub interval: Duration,
+    /// Watched after the deployment has returned.
+    pub bake: Duration,
+    /// Releases kept, the live one included; at least 2.
+    pub keep: usize,
+    /// What was not written but found or defaulted, for `deployctl show`: key, value, why.
+    pub inferred: Vec<Inferred>,
+    /// The files it was read from, strongest last.
+    pub files: Vec<PathBuf>,
+    /// Where each written key stands: `service[0].unit` to file and line (from 1).
+    pub origins: BTreeMap<String, Origin>,
+}
+
+impl Settings {
+    /// `FILE:LINE: ` of a key, or the first file when it was not written; for refusals that only the world decides.
+    pub fn place(&self, key: &str) -> String {
+        match (self.origins.get(key), self.files.first()) {
+            (Some(origin), _) => format!("{}:{}: ", origin.file.display(), origin.line),
+            (None, Some(file)) => format!("{}: ", file.display()),
+            (None, None) => String::new(),
+        }
+    }
+}
+
+/// Something that was not written but found or defaulted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Inferred {
+    /// As it could have been written.
+    pub key: String,
+    /// Its value, as TOML.
+    pub value: String,
+    /// In one clause.
+    pub why: String,
+}
+
+/// Where a key is written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Origin {
+    /// The file.
+    pub file: PathBuf,
+    /// From 1.
+    pub line: usize,
+}
+
+/// Where releases come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Source {
+    /// A git repository.
+    Git {
+        /// Checked: https, ssh, scp-like or an absolute path.
+        url: String,
+        /// Checked.
+        reference: String,
+        /// ssh private key.
+        ssh_key: Option<PathBuf>,
+        /// Pinned host keys.
+        known_hosts: Option<PathBuf>,
+    },
+    /// A directory of this host.
+    Directory {
+        /// Absolute.
+        path: PathBuf,
+    },
+}
+
+/// A path that outlives releases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Shared {
+    /// Relative and normal.
+    pub path: String,
+    /// A directory, or a file.
+    pub directory: bool,
+    /// Must be there before a deployment.
+    pub required: bool,
+}
+
+/// A service: one systemd unit, or a set of slots, that runs the app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Service {
+    /// For people and records: `php-fpm`, or the unit's name.
+    pub name: String,
+    /// What it is.
+    pub kind: ServiceKind,
+    /// The longest that draining may take.
+    pub drain: Duration,
+}
+
+/// What a service is and how it moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceKind {
+    /// php-fpm in slots of ours, by handover.
+    PhpFpm(PhpFpm),
+    /// An existing unit.
+    Unit {
+        /// Its name.
+        unit: UnitName,
+        /// How it moves.
+        strategy: Strategy,
+    },
+}
+
+/// How an existing unit moves to a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Strategy {
+    /// `ReloadUnit`, then every process of before but the main one is watched until it is gone.
+    Reload,
+    /// `RestartUnit`.
+    Restart,
+}
+
+/// php-fpm in slots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PhpFpm {
+    /// As `8.2`; empty when the binary's name has none.
+    pub version: String,
+    /// `/usr/sbin/php-fpm8.2`.
+    pub binary: PathBuf,
+    /// Its pool.
+    pub pool: Pool,
+    /// What is asked of a new slot: `REQUEST_URI`.
+    pub probe: String,
+    /// `public`: the site's document root, relative to a release.
+    pub public: String,
+    /// No stricter than Debian's unit, or strict.
+    pub strict: bool,
+    /// The memory of one slot when it is at `pm.max_children`, in MiB, for the plan's warning; 0 means not known.
+    pub memory_mib: u64,
+}
+
+/// A pool's directives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pool {
+    /// The site's own file, used as it is but for `listen*`, `user` and `group`.
+    File(PathBuf),
+    /// From `[service.pool]` over a sane default.
+    Directives(BTreeMap<String, String>),
+}
+
+/// One build or after-activate command.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// For people, units and records: `composer-install`; letters, digits and `-`, unique in the app.
+    pub name: String,
+    /// Program and arguments; never a shell string.
+    pub run: Vec<String>,
+    /// Whose: the build user, or `run_as`.
+    pub as_run_as: bool,
+    /// Only if all of these are in the release.
+    pub needs: Vec<String>,
+    /// May write the shared paths.
+    pub shared_rw: bool,
+    /// After activate instead of before.
+    pub after_activate: bool,
+    /// May use the network.
+    pub network: bool,
+    /// Then it is ended.
+    pub timeout: Duration,
+    /// Added to its environment.
+    pub environment: BTreeMap<String, String>,
+}
+
+/// What proves the site.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// For people.
+    pub name: String,
+    /// How.
+    pub check: Check,
+    /// For one try.
+    pub timeout: Duration,
+}
+
+/// How health is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Check {
+    /// The site, over HTTP, after it is live.
+    Http {
+        /// Of this host.
+        url: String,
+        /// `Host` header and SNI.
+        host: Option<String>,
+        /// Expected status.
+        status: Option<u16>,
+        /// Text the body must contain.
+        body: Option<String>,
+        /// JSON pointer and value.
+        json: Option<(String, String)>,
+    },
+    /// A command in the release, as `run_as`: before activate and after.
+    Run {
+        /// Program and arguments.
+        run: Vec<String>,
+    },
+}

@@ -1,0 +1,1 @@
+//! Executes a plan: stage, seal, activate, cut over, verify, record, prune; rollback; recovery.

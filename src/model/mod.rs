@@ -1,0 +1,18 @@
+//! The words of the trade as types that cannot hold a wrong value. No I/O, and no use of any other module.
+
+mod deployment;
+pub mod events;
+mod name;
+mod paths;
+mod record;
+mod release;
+mod request;
+mod text;
+
+pub use deployment::{DeploymentId, Kind, Outcome, Phase};
+pub use name::{AppName, BadName, Slot, SlotInstance, UnitName};
+pub use paths::Paths;
+pub use record::{AppState, DeploymentRecord, LiveSlot, MadeFrom, ReleaseRecord, Running};
+pub use release::{BadReleaseId, ReleaseId, ReleaseState};
+pub use request::{Actor, Request};
+pub use text::printable;

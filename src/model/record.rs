@@ -1,0 +1,135 @@
+//! The record: what an app's releases and slots are, and what the running deployment has done so far.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::{DeploymentId, Kind, Outcome, Phase, ReleaseId, ReleaseState, Slot};
+
+/// An app's state file, `/var/lib/deployd/apps/NAME/state.json`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AppState {
+    /// The last sequence number given to a release; they only rise.
+    pub seq: u64,
+    /// Every release that is sealed, oldest first.
+    pub releases: Vec<ReleaseRecord>,
+    /// Which slot of each slotted service is live, and for which release.
+    pub live: BTreeMap<String, LiveSlot>,
+    /// The slot that was live before, kept until the deployment is confirmed: a rollback re-points to it at once.
+    pub fallback: BTreeMap<String, LiveSlot>,
+    /// The deployment that is running, or was when the engine ended.
+    pub running: Option<Running>,
+    /// The newest deployment whose release is still to be confirmed.
+    pub settling: Option<DeploymentId>,
+    /// The sentence that says why nothing more is done and how to go on.
+    pub stuck: Option<String>,
+}
+
+/// A slot and the release it runs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LiveSlot {
+    /// Which.
+    pub slot: Slot,
+    /// What it runs.
+    pub release: ReleaseId,
+}
+
+/// A release's record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReleaseRecord {
+    /// Its id.
+    pub id: ReleaseId,
+    /// Its order.
+    pub seq: u64,
+    /// Commit, or digest of a directory's listing.
+    pub revision: String,
+    /// The reference it was resolved from.
+    pub reference: String,
+    /// What it is fit for.
+    pub state: ReleaseState,
+    /// Digest of the manifest.
+    pub manifest: String,
+    /// Number of entries.
+    pub files: u64,
+    /// Content, in bytes.
+    pub bytes: u64,
+    /// What it was made from, for "nothing new": settings, php, and each shared file by path.
+    pub made_from: MadeFrom,
+    /// The deployment that made it.
+    pub deployment: DeploymentId,
+    /// Seconds since 1970.
+    pub sealed_at: i64,
+    /// When it last became live, seconds since 1970.
+    pub live_at: Option<i64>,
+}
+
+/// What a release depends on beside its revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MadeFrom {
+    /// Digest of the settings.
+    pub settings: String,
+    /// The php binary's identity.
+    pub php: String,
+    /// Digest of each shared file.
+    pub shared: BTreeMap<String, String>,
+}
+
+/// The write-ahead journal of a running deployment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Running {
+    /// Its id.
+    pub id: DeploymentId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Who asked, as `DEPLOYD_ACTOR` gives it.
+    pub actor: String,
+    /// How far it is.
+    pub phase: Phase,
+    /// What `current` named at the start.
+    pub from: Option<ReleaseId>,
+    /// What it shall name.
+    pub to: ReleaseId,
+    /// The release is this deployment's own and is removed when it fails before the seal.
+    pub fresh: bool,
+    /// Slots it started or will start: service to slot.
+    pub slots: BTreeMap<String, Slot>,
+    /// Seconds since 1970.
+    pub started_at: i64,
+}
+
+/// An ended deployment, `/var/lib/deployd/apps/NAME/deployments/ID.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeploymentRecord {
+    /// Its id.
+    pub id: DeploymentId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Who asked.
+    pub actor: String,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// In one line: what happened, and when it failed the remedy.
+    pub message: String,
+    /// What `current` named before.
+    pub from: Option<ReleaseId>,
+    /// The release it was about.
+    pub to: Option<ReleaseId>,
+    /// The revision of it.
+    pub revision: Option<String>,
+    /// Why there was something to do.
+    pub reasons: Vec<String>,
+    /// Seconds since 1970.
+    pub started_at: i64,
+    /// Milliseconds to the new release being proved live; none when it never was.
+    pub live_ms: Option<u64>,
+    /// Milliseconds to the end.
+    pub wall_ms: u64,
+    /// Each phase and each step with its milliseconds, in order.
+    pub timings: Vec<(String, u64)>,
+}

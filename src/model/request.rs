@@ -1,0 +1,62 @@
+//! What is asked for, by whom: an immutable value, frozen before anyone is asked for permission.
+
+use serde::{Deserialize, Serialize};
+
+use super::{AppName, DeploymentId, Kind, ReleaseId};
+
+/// Who asked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "via", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Actor {
+    /// Through systemd itself, which does not tell who.
+    Systemd,
+    /// Through the bus: the caller's user.
+    Bus {
+        /// Numeric user id, as the bus daemon vouches for it.
+        uid: u32,
+        /// Its name, when it has one.
+        user: Option<String>,
+    },
+    /// deployd itself: the settling of a deployment, or its recovery.
+    Deployd,
+}
+
+impl std::fmt::Display for Actor {
+    /// As the field `DEPLOYD_ACTOR` gives it: `systemd`, `user:NAME`, `uid:N` or `deployd`.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Actor::Systemd => f.write_str("systemd"),
+            Actor::Bus { user: Some(name), .. } => write!(f, "user:{name}"),
+            Actor::Bus { uid, user: None } => write!(f, "uid:{uid}"),
+            Actor::Deployd => f.write_str("deployd"),
+        }
+    }
+}
+
+/// One request for a deployment. As a file, `/run/deployd/requests/NAME/ID`, it is this value as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Request {
+    /// Which app.
+    pub app: AppName,
+    /// This deployment's id.
+    pub id: DeploymentId,
+    /// What to do.
+    pub kind: Kind,
+    /// Branch, tag or commit, instead of the configured one. Checked with `config::check_reference`.
+    #[serde(default)]
+    pub reference: Option<String>,
+    /// The release to activate or to roll back to; without it the newest sealed, or the previous confirmed one.
+    #[serde(default)]
+    pub release: Option<ReleaseId>,
+    /// Make a new release although nothing is new.
+    #[serde(default)]
+    pub force: bool,
+    /// Who asked.
+    pub actor: Actor,
+}
+
+impl Request {
+    /// The largest request file, in bytes.
+    pub const MAX_BYTES: u64 = 16 * 1024;
+}

@@ -1,0 +1,63 @@
+//! Observed: the world as one value, with nothing of how it was read.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::Serialize;
+
+use crate::{
+    model::{AppState, ReleaseId, Slot},
+    worker::order::SharedFound,
+};
+
+/// What one deployment knows of the world before its first effect.
+#[derive(Debug, Clone, Serialize)]
+pub struct Observed {
+    /// UTC, as a release id's stamp: `20260131T120000Z`.
+    pub stamp: String,
+    /// What the record says.
+    pub state: AppState,
+    /// What `current` names; `None`: there is none.
+    pub current: Option<ReleaseId>,
+    /// Names in `releases/` that are release ids.
+    pub on_disk: Vec<ReleaseId>,
+    /// What the source names now (deploy and stage only).
+    pub source: Option<Resolved>,
+    /// Shared paths as found, in the settings' order.
+    pub shared: Vec<SharedFound>,
+    /// The site is in maintenance mode.
+    pub maintenance: bool,
+    /// Digest of the settings that a release depends on.
+    pub settings_digest: String,
+    /// The php-fpm binary's identity: version, or path with size and time.
+    pub php: String,
+    /// For each service by name, its slots' or its unit's state.
+    pub services: BTreeMap<String, ServiceObserved>,
+    /// The first directory nginx may not pass on its way to the document root.
+    pub web_blocked: Option<PathBuf>,
+    /// MemAvailable of the host, in MiB.
+    pub memory_available_mib: u64,
+}
+
+/// What the source names.
+#[derive(Debug, Clone, Serialize)]
+pub struct Resolved {
+    /// Commit, or digest of a directory's listing.
+    pub revision: String,
+    /// Marker files that are there.
+    pub markers: Vec<String>,
+}
+
+/// A service as found.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ServiceObserved {
+    /// Slots: what systemd says of each (`active`, `inactive`, `failed`, `deactivating`, …).
+    Slots(BTreeMap<Slot, String>),
+    /// A unit: its load state and active state.
+    Unit {
+        /// `loaded`, `not-found`, `masked`.
+        load: String,
+        /// `active`, `inactive`, …
+        active: String,
+    },
+}

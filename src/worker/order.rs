@@ -1,0 +1,252 @@
+//! What the engine may ask of a worker, and what a worker may answer: pure values, one JSON line each.
+//!
+//! An answer is an app user's word: bounded in size, strictly typed, digests and counts, never a path that root opens.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// The longest line of either side, in bytes.
+pub const MAX_LINE: usize = 1024 * 1024;
+
+/// One piece of work.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "order", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Order {
+    /// Bring the source up to date and find what a reference names. Answer: [`Answer::Resolved`].
+    Resolve {
+        /// Where from.
+        source: SourceOrder,
+        /// The app's cache directory (`/var/cache/deployd/NAME`); a git mirror is `git` in it.
+        cache: PathBuf,
+        /// Files, relative to the source's top, whose presence is to be told.
+        markers: Vec<String>,
+    },
+    /// Look at the shared paths and the site. Answer: [`Answer::Surveyed`].
+    Survey {
+        /// `<root>/shared`.
+        shared_root: PathBuf,
+        /// The shared paths that are configured.
+        shared: Vec<SharedPath>,
+    },
+    /// Write the source's tree at a revision into the empty directory of a release. Answer: [`Answer::Exported`].
+    Export {
+        /// Where from.
+        source: SourceOrder,
+        /// The app's cache directory.
+        cache: PathBuf,
+        /// What [`Answer::Resolved`] said.
+        revision: String,
+        /// `<root>/releases/ID`: exists, empty, the worker's user's.
+        release: PathBuf,
+        /// The user that runs services, when another than the worker's: it gets a default ACL on `writable` dirs.
+        run_as: Option<u32>,
+        /// Directories of the release (made if missing) that `run_as` may write: build caches, compiled views.
+        writable: Vec<String>,
+    },
+    /// Link the shared paths into a release, making the shared side from the release's own at first.
+    /// Answer: [`Answer::Linked`].
+    Link {
+        /// The release.
+        release: PathBuf,
+        /// `<root>/shared`: exists, the worker's user's.
+        shared_root: PathBuf,
+        /// What to link, in order.
+        shared: Vec<SharedPath>,
+        /// The user that runs services, when another: shared directories get a default ACL for both.
+        run_as: Option<u32>,
+    },
+    /// Remove directories of a release that the build needed and the release does not. Answer: [`Answer::Done`].
+    Drop {
+        /// The release.
+        release: PathBuf,
+        /// Relative paths.
+        paths: Vec<String>,
+    },
+    /// Take the manifest. Answer: [`Answer::Sealed`].
+    Seal {
+        /// The release.
+        release: PathBuf,
+        /// Relative directories whose content is not part of it (compiled views).
+        except: Vec<String>,
+    },
+    /// Ask a php-fpm slot for a page of a release, over FastCGI. Answer: [`Answer::Probed`].
+    ProbeFastcgi {
+        /// Unix socket.
+        socket: PathBuf,
+        /// `DOCUMENT_ROOT`, absolute: `<release>/public`.
+        document_root: PathBuf,
+        /// `SCRIPT_FILENAME`, absolute.
+        script: PathBuf,
+        /// `REQUEST_URI`.
+        uri: String,
+        /// `HTTP_HOST`.
+        host: String,
+        /// The process that must be listening there (`SO_PEERCRED`).
+        listener: Option<u32>,
+        /// For the whole exchange.
+        timeout: Duration,
+    },
+    /// Ask the site for a page. Answer: [`Answer::Probed`].
+    ProbeHttp(HttpProbe),
+    /// Run a command in the release and judge its exit status. Answer: [`Answer::Probed`].
+    ProbeRun {
+        /// Program and arguments; never a shell string.
+        run: Vec<String>,
+        /// Working directory.
+        release: PathBuf,
+        /// Added to the environment.
+        environment: BTreeMap<String, String>,
+        /// Then it is killed, with all it started.
+        timeout: Duration,
+    },
+    /// Whether the worker's user may pass every directory down to `path`. Answer: [`Answer::Traversed`].
+    Traverse {
+        /// Absolute.
+        path: PathBuf,
+    },
+    /// Remove everything below a directory, never following a link or crossing a mount. Answer: [`Answer::Done`].
+    Empty {
+        /// Absolute; itself kept (its parent is root's).
+        dir: PathBuf,
+    },
+}
+
+/// A site's page and what is expected of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HttpProbe {
+    /// `http://` or `https://`; of the host itself, by name or address.
+    pub url: String,
+    /// `Host` header and, with https, SNI; without it the url's host.
+    pub host: Option<String>,
+    /// Expected status; without it 200 to 299.
+    pub status: Option<u16>,
+    /// Text that the body must contain.
+    pub body: Option<String>,
+    /// JSON pointer (RFC 6901) and the value there, as text.
+    pub json: Option<(String, String)>,
+    /// For the whole exchange.
+    pub timeout: Duration,
+}
+
+/// Where a release's files come from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum SourceOrder {
+    /// A git repository.
+    Git {
+        /// `https://…`, `ssh://…`, `user@host:path`, or an absolute path (root-owned configuration only).
+        url: String,
+        /// Branch, tag or commit.
+        reference: String,
+        /// ssh private key, a file the user may read.
+        ssh_key: Option<PathBuf>,
+        /// Pinned host keys, in the format of ssh's known_hosts.
+        known_hosts: Option<PathBuf>,
+    },
+    /// A directory of this host, taken as it is.
+    Directory {
+        /// Absolute.
+        path: PathBuf,
+    },
+}
+
+/// A path that outlives releases.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedPath {
+    /// Relative, normal, of UTF-8: `storage`, `.env`, `database/database.sqlite`.
+    pub path: String,
+    /// What it is.
+    pub kind: SharedKind,
+    /// It must be there before a deployment (a `.env`).
+    pub required: bool,
+}
+
+/// Whether a shared path is a file or a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SharedKind {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+}
+
+/// What a worker found or did.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Answer {
+    /// For [`Order::Resolve`].
+    Resolved {
+        /// 40 or 64 hexadecimal digits: a commit, or for a directory the digest of its content's listing.
+        revision: String,
+        /// Which of the asked markers are there.
+        markers: Vec<String>,
+    },
+    /// For [`Order::Survey`], one for each asked path, in order.
+    Surveyed {
+        /// What was found.
+        shared: Vec<SharedFound>,
+        /// `storage/framework/down` or the like is there: the site is in maintenance mode.
+        maintenance: bool,
+    },
+    /// For [`Order::Export`].
+    Exported {
+        /// Number of files and links written.
+        files: u64,
+        /// Their content, in bytes.
+        bytes: u64,
+    },
+    /// For [`Order::Link`].
+    Linked {
+        /// Shared paths that were made from the release's own.
+        adopted: Vec<String>,
+    },
+    /// For [`Order::Seal`].
+    Sealed {
+        /// SHA-256 over the manifest (path, kind, mode, size and content digest of each entry, sorted), hexadecimal.
+        manifest: String,
+        /// Number of entries.
+        files: u64,
+        /// Content, in bytes.
+        bytes: u64,
+    },
+    /// For the probes: a verdict, not an error.
+    Probed {
+        /// Whether it was as expected.
+        healthy: bool,
+        /// In one line, what was answered: `200 in 12 ms`, `503, expected 200`.
+        detail: String,
+    },
+    /// For [`Order::Traverse`]: the first directory that may not be passed, if any.
+    Traversed {
+        /// Absolute.
+        blocked: Option<PathBuf>,
+    },
+    /// For orders with nothing to tell.
+    Done {
+        /// Number of entries removed or changed.
+        entries: u64,
+    },
+    /// The order could not be carried out.
+    Refused {
+        /// In one line, the thing and the place.
+        reason: String,
+        /// In one line, the remedy.
+        remedy: Option<String>,
+    },
+}
+
+/// A shared path as it was found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SharedFound {
+    /// What is there; `None`: nothing.
+    pub kind: Option<SharedKind>,
+    /// SHA-256 of a file of at most 1 MiB, hexadecimal.
+    pub digest: Option<String>,
+    /// Modified, in seconds since 1970.
+    pub modified: Option<i64>,
+}
