@@ -24,3 +24,9 @@ pub fn check_reference(text: &str) -> Result<(), String> {
     let _ = text;
     todo!()
 }
+
+/// The users an app's configuration mentions.
+pub fn mentioned_users(paths: &Paths, app: &AppName) -> Vec<String> {
+    let _ = (paths, app);
+    todo!()
+}

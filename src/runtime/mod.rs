@@ -1,1 +1,2 @@
-//! runtime
+//! stub
+pub mod dropins;

@@ -2,9 +2,11 @@
 //!
 //! The engine writes one [`order::Order`] a line on the worker's standard input and reads one [`order::Answer`] a line
 //! from its standard output; the worker ends when its input does. What it says to people goes to the journal.
-//! Architecture invariant: nothing here runs as root, and only [`order`] is used by other modules.
+//! Architecture invariant: nothing here runs as root, and other modules use only [`order`], [`client`] and [`sandbox`].
 
+pub mod client;
 pub mod order;
+pub mod sandbox;
 mod serve;
 
 pub use serve::serve;
