@@ -58,7 +58,7 @@ impl Host {
         user: &str,
         reach: Reach,
     ) -> Result<Worker, WorkerError> {
-        let home = self.paths.cache_dir(&settings.app).join("home");
+        let home = self.paths.cache_dir(&settings.app);
         let environment = BTreeMap::from([
             ("HOME".to_owned(), home.display().to_string()),
             ("PATH".to_owned(), super::PATH.to_owned()),

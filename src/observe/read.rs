@@ -55,11 +55,8 @@ pub async fn observe(
     state: &AppState,
 ) -> Result<Observed, ObserveError> {
     let (current, on_disk) = releases(settings)?;
-    let (seen, services, web_blocked) = tokio::join!(
-        look(host, settings, request),
-        services(host, settings),
-        web_blocked(host, settings, request)
-    );
+    let (seen, services, web_blocked) =
+        tokio::join!(look(host, settings, request), services(host, settings), web_blocked(host, settings, request));
     let (source, shared, maintenance) = seen?;
     Ok(Observed {
         stamp: stamp(),
@@ -196,7 +193,8 @@ async fn services(host: &Host, settings: &Settings) -> Result<BTreeMap<String, S
 pub fn fpm_unit(settings: &Settings, slot: Slot) -> Result<UnitName, UnitError> {
     let instance = SlotInstance { app: settings.app.clone(), slot };
     let name = format!("app-fpm@{instance}.service");
-    name.parse().map_err(|e: crate::model::BadName| UnitError::Call { what: format!("name {name}"), detail: e.to_string() })
+    name.parse()
+        .map_err(|e: crate::model::BadName| UnitError::Call { what: format!("name {name}"), detail: e.to_string() })
 }
 
 /// The first directory on the way to the root that nginx may not pass. Everyone may pass most; then nobody is asked.

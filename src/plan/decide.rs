@@ -67,8 +67,13 @@ fn refuse_what_cannot_work(settings: &Settings, observed: &Observed, request: &R
 fn refuse_missing_shared(settings: &Settings, observed: &Observed) -> Result<(), Refusal> {
     for (wanted, found) in settings.shared.iter().zip(&observed.shared) {
         let at = settings.root.join("shared").join(&wanted.path);
-        let remedy = format!("put it there: `install -D -o {} -g {} -m 0640 {} {}`", settings.user, settings.user,
-            wanted.path, at.display());
+        let remedy = format!(
+            "put it there: `install -D -o {} -g {} -m 0640 {} {}`",
+            settings.user,
+            settings.user,
+            wanted.path,
+            at.display()
+        );
         match found.kind {
             None if wanted.required => {
                 return Err(refusal(format!("{} is missing", at.display()), remedy));
@@ -87,10 +92,7 @@ fn refuse_missing_shared(settings: &Settings, observed: &Observed) -> Result<(),
 
 /// Deploy and stage: a new release, a staged one, the live one once more, or nothing.
 fn make(settings: &Settings, observed: &Observed, request: &Request) -> Result<Decision, Refusal> {
-    let resolved = observed
-        .source
-        .as_ref()
-        .ok_or_else(|| refusal("the source was not looked at", "run it again"))?;
+    let resolved = observed.source.as_ref().ok_or_else(|| refusal("the source was not looked at", "run it again"))?;
     let made_from = made_from(settings, observed);
     let live = record(observed, observed.current.as_ref());
     let mut reasons = differences(live, observed.current.as_ref(), resolved, &made_from);
@@ -162,8 +164,13 @@ fn activate(settings: &Settings, observed: &Observed, request: &Request) -> Resu
             .find(|release| release.state == ReleaseState::Sealed)
             .ok_or_else(|| refusal("no release is staged", "make one: `deployctl stage`"))?,
     };
-    if observed.current.as_ref() == Some(&chosen.id) && settings.services.iter().all(|s| runs(observed, &s.name, &chosen.id)) {
-        return Ok(Decision::Unchanged { release: chosen.id.clone(), message: format!("{} is live already", chosen.id) });
+    if observed.current.as_ref() == Some(&chosen.id)
+        && settings.services.iter().all(|s| runs(observed, &s.name, &chosen.id))
+    {
+        return Ok(Decision::Unchanged {
+            release: chosen.id.clone(),
+            message: format!("{} is live already", chosen.id),
+        });
     }
     go(settings, observed, request, Target::of(chosen), vec!["asked for".into()], None)
 }
@@ -208,7 +215,9 @@ fn roll_back(settings: &Settings, observed: &Observed, request: &Request) -> Res
 fn known<'a>(observed: &'a Observed, id: &ReleaseId) -> Result<&'a ReleaseRecord, Refusal> {
     match record(observed, Some(id)) {
         Some(release) if observed.on_disk.contains(id) => Ok(release),
-        Some(_) => Err(refusal(format!("the release {id} is recorded, but its directory is gone"), "see `deployctl releases`")),
+        Some(_) => {
+            Err(refusal(format!("the release {id} is recorded, but its directory is gone"), "see `deployctl releases`"))
+        }
         None => Err(refusal(format!("there is no release {id}"), "see `deployctl releases`")),
     }
 }
@@ -346,8 +355,7 @@ fn differences(
     if live.made_from.php != made_from.php {
         reasons.push(format!("PHP is {} (was {})", made_from.php, live.made_from.php));
     }
-    let paths: std::collections::BTreeSet<_> =
-        live.made_from.shared.keys().chain(made_from.shared.keys()).collect();
+    let paths: std::collections::BTreeSet<_> = live.made_from.shared.keys().chain(made_from.shared.keys()).collect();
     for path in paths {
         // A file that the app itself made after the release (a database) was not what the release was made from.
         if let Some(before) = live.made_from.shared.get(path)

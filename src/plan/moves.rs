@@ -20,9 +20,7 @@ pub(super) fn moves(
     let mut moves = Vec::new();
     for service in &settings.services {
         moves.push(match &service.kind {
-            ServiceKind::PhpFpm(fpm) => {
-                Move::Handover(Box::new(handover(service, fpm, observed, release, warnings)?))
-            }
+            ServiceKind::PhpFpm(fpm) => Move::Handover(Box::new(handover(service, fpm, observed, release, warnings)?)),
             ServiceKind::Unit { unit, strategy } => Move::Unit {
                 service: service.name.clone(),
                 unit: unit.clone(),
@@ -59,7 +57,9 @@ fn handover(
         match (Slot::ALL.into_iter().find(idle), Slot::ALL.into_iter().find(busy)) {
             (Some(slot), _) => (slot, Start::Idle { smaller: memory_is_short(fpm, observed, &service.name, warnings) }),
             (None, Some(slot)) => (slot, Start::Draining),
-            (None, None) => return Err(refusal(format!("no slot of {} is free", service.name), "see `deployctl status`")),
+            (None, None) => {
+                return Err(refusal(format!("no slot of {} is free", service.name), "see `deployctl status`"));
+            }
         }
     };
     Ok(Handover { service: service.name.clone(), fpm: fpm.clone(), from, to, start, drain: service.drain })

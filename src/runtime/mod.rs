@@ -1,2 +1,4 @@
 //! stub
 pub mod dropins;
+pub mod generator;
+pub mod php_fpm;

@@ -121,7 +121,12 @@ impl Dir {
         todo!()
     }
     /// Writes a file beside, syncs it, renames it over `name` and syncs this directory.
-    pub fn write(&self, name: &str, content: &[u8], mode: u32) -> Result<(), TreeError> {
+    pub fn write(&self, name: &str, content: &[u8], mode: u32, owner: Option<(u32, u32)>) -> Result<(), TreeError> {
+        let _ = (name, content, mode, owner);
+        todo!()
+    }
+    /// Like [`Dir::write`], but not synced: for what may be lost with the machine (/run).
+    pub fn write_volatile(&self, name: &str, content: &[u8], mode: u32) -> Result<(), TreeError> {
         let _ = (name, content, mode);
         todo!()
     }

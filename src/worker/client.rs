@@ -94,10 +94,10 @@ impl Worker {
     pub async fn start(units: &Units, spec: WorkerSpec) -> Result<Self, WorkerError> {
         let name = format!("deploy-worker-{}-{}-{}.service", spec.app, spec.deployment, spec.role);
         let unit: UnitName = name.parse().map_err(|e: crate::model::BadName| pipe_trouble(&name, &e))?;
-        let (orders, their_in) = pipe::pipe().and_then(|(tx, rx)| Ok((tx, rx.into_blocking_fd()?)))
-            .map_err(|e| pipe_trouble(&name, &e))?;
-        let (their_out, answers) = pipe::pipe().and_then(|(tx, rx)| Ok((tx.into_blocking_fd()?, rx)))
-            .map_err(|e| pipe_trouble(&name, &e))?;
+        let (orders, their_in) =
+            pipe::pipe().and_then(|(tx, rx)| Ok((tx, rx.into_blocking_fd()?))).map_err(|e| pipe_trouble(&name, &e))?;
+        let (their_out, answers) =
+            pipe::pipe().and_then(|(tx, rx)| Ok((tx.into_blocking_fd()?, rx))).map_err(|e| pipe_trouble(&name, &e))?;
         let transient = Transient {
             name,
             description: format!("Worker of {} ({})", spec.app, spec.role),
@@ -116,16 +116,21 @@ impl Worker {
             ..Transient::default()
         };
         let running = units.run(transient).await?;
-        Ok(Self { unit, units: units.clone(), running: Some(running), orders: Some(orders), answers: BufReader::new(answers) })
+        Ok(Self {
+            unit,
+            units: units.clone(),
+            running: Some(running),
+            orders: Some(orders),
+            answers: BufReader::new(answers),
+        })
     }
 
     /// Gives one order and awaits its answer; a refusal is an error.
     pub async fn ask(&mut self, order: &Order, limit: Duration) -> Result<Answer, WorkerError> {
         match tokio::time::timeout(limit, self.exchange(order)).await {
-            Ok(Ok(Answer::Refused { reason, remedy })) => Err(WorkerError::Refused {
-                reason: printable(&reason),
-                remedy: remedy.map(|text| printable(&text)),
-            }),
+            Ok(Ok(Answer::Refused { reason, remedy })) => {
+                Err(WorkerError::Refused { reason: printable(&reason), remedy: remedy.map(|text| printable(&text)) })
+            }
             Ok(other) => other,
             Err(_) => Err(WorkerError::Late { unit: self.unit.clone(), limit }),
         }

@@ -44,7 +44,10 @@ fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
         ("RestrictSUIDSGID", Bool(true)),
         ("LockPersonality", Bool(true)),
         ("PrivateNetwork", Bool(!reach.network)),
-        ("RestrictAddressFamilies", Filter(true, ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"].map(String::from).into())),
+        (
+            "RestrictAddressFamilies",
+            Filter(true, ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"].map(String::from).into()),
+        ),
     ])
 }
 
