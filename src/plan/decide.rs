@@ -199,13 +199,11 @@ fn roll_back(settings: &Settings, observed: &Observed, request: &Request) -> Res
             release
         }
         None => {
-            let before = |release: &&ReleaseRecord| {
-                let live = record(observed, observed.current.as_ref()).and_then(|live| live.live_at);
-                release.live_at.is_some() && (live.is_none() || release.live_at <= live)
-            };
+            // Back is older, also after a rollback: a second one does not return to what the first one left.
+            let live = record(observed, observed.current.as_ref()).map_or(u64::MAX, |live| live.seq);
             candidates()
-                .filter(before)
-                .max_by_key(|release| (release.live_at, release.seq))
+                .filter(|release| release.seq < live)
+                .max_by_key(|release| release.seq)
                 .ok_or_else(|| refusal("no confirmed release to roll back to", "see `deployctl releases`"))?
         }
     };
