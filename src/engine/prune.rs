@@ -72,3 +72,50 @@ pub async fn prune(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{LiveSlot, MadeFrom, ReleaseRecord, Slot};
+
+    fn state(releases: &[(u64, ReleaseState, Option<i64>)]) -> AppState {
+        let record = |&(seq, state, live_at): &(u64, ReleaseState, Option<i64>)| ReleaseRecord {
+            id: id(seq),
+            seq,
+            revision: String::new(),
+            reference: String::new(),
+            state,
+            manifest: String::new(),
+            files: 0,
+            bytes: 0,
+            made_from: MadeFrom::default(),
+            deployment: DeploymentId::from_bits(seq),
+            // The clock went backwards meanwhile: the order is the sequence number's.
+            sealed_at: -i64::try_from(seq).unwrap(),
+            live_at,
+        };
+        AppState { releases: releases.iter().map(record).collect(), ..AppState::default() }
+    }
+
+    fn id(seq: u64) -> ReleaseId {
+        format!("20260101T00000{seq}Z-a").parse().unwrap()
+    }
+
+    #[test]
+    fn the_live_the_previous_and_what_slots_run_are_kept() {
+        use ReleaseState::{Confirmed, Failed, Sealed, Unconfirmed};
+        let mut state = state(&[
+            (1, Confirmed, Some(1)),
+            (2, Confirmed, Some(9)),
+            (3, Failed, Some(3)),
+            (4, Confirmed, Some(4)),
+            (5, Sealed, None),
+            (6, Unconfirmed, Some(6)),
+        ]);
+        state.live.insert("php-fpm".into(), LiveSlot { slot: Slot::A, release: id(1) });
+        // keep 2: releases 5 and 6; live: 1; the newest confirmed that was live: 2. Failed and superseded ones go.
+        assert_eq!(surplus(&state, Some(&id(1)), 2), [id(3), id(4)]);
+        state.fallback.insert("php-fpm".into(), LiveSlot { slot: Slot::B, release: id(4) });
+        assert_eq!(surplus(&state, Some(&id(1)), 2), [id(3)]);
+    }
+}

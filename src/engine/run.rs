@@ -1,6 +1,8 @@
 //! The whole transaction, in its order: lock, recover, observe, plan, stage, seal, start, activate, cut over, verify,
 //! record.
 
+use std::time::Duration;
+
 use super::{
     cancel::Cancel,
     cutover::{Starter, handovers},
@@ -19,7 +21,7 @@ use crate::{
     model::{AppState, LiveSlot, Outcome, Phase, ReleaseState, Request, events},
     observe::{Host, Observed, observe},
     plan::{Decision, GoLive, Plan, plan},
-    system::{journal::Priority, tree::Lock, units::Verb},
+    system::{journal::Priority, notify, tree::Lock, units::Verb},
 };
 
 /// Carries out one request to its end.
@@ -45,11 +47,22 @@ pub async fn run(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
     };
     let attempt =
         Attempt { host, request, settings: &settings, store: &store, progress: &progress, cancel, started_at };
+    let more_time = tokio::spawn(ask_for_time());
     let (end, lock) = attempt.carry_out().await;
+    more_time.abort();
     let outcome = finish(request, Some(&settings), Some(&store), &progress, started_at, end);
     // Held until the record is written: who waits for it finds everything settled.
     drop(lock);
     outcome
+}
+
+/// Says once a minute that this process goes on: the unit's timeouts bound silence, not work.
+async fn ask_for_time() {
+    let mut minute = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        minute.tick().await;
+        notify::extend_timeout(Duration::from_secs(10 * 60));
+    }
 }
 
 /// What a request would do, without effects beyond the app's cache.
