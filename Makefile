@@ -31,10 +31,10 @@ help: ## List these targets
 build: ## Build the programs and the shell completions
 	cargo build --release --locked
 	mkdir -p $(MADE)
-	for shell in bash zsh fish; do $(RELEASE)/deployctl completions $$shell > $(MADE)/deployctl.$$shell; done
+	@for shell in bash zsh fish; do $(RELEASE)/deployctl completions $$shell > $(MADE)/deployctl.$$shell; done
 
-put = install -D -m 0644 $(1) $(DESTDIR)$(2)
-put_all = for file in $(wildcard $(1)); do install -D -m 0644 -t $(DESTDIR)$(2) $$file; done
+put = @install -D -m 0644 $(1) $(DESTDIR)$(2)
+put_all = @for file in $(wildcard $(1)); do install -D -m 0644 -t $(DESTDIR)$(2) $$file; done
 
 install: ## Install what was built: DESTDIR=, PREFIX=/usr
 	install -D -m 0755 -t $(DESTDIR)$(BINDIR) $(RELEASE)/deployctl
