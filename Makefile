@@ -65,16 +65,18 @@ install: ## Install what was built: DESTDIR=, PREFIX=/usr
 # The Debian tree is made below the target directory, so that the source stays as it is.
 deb: ## Build dist/deployd_*.deb
 	@$(MAKE) deps WHAT=deb
+	@$(MAKE) build
 	rm -rf $(TARGET)/deb && mkdir -p $(TARGET)/deb/deployd $(DIST)
 	cp -a packaging/debian $(TARGET)/deb/deployd/debian
-	cd $(TARGET)/deb/deployd && DEPLOYD_SRC=$(CURDIR) DEB_BUILD_OPTIONS="noautodbgsym $${DEB_BUILD_OPTIONS:-}" \
+	cd $(TARGET)/deb/deployd && DEPLOYD_BUILT=yes DEPLOYD_SRC=$(CURDIR) DEB_BUILD_OPTIONS="noautodbgsym $${DEB_BUILD_OPTIONS:-}" \
 	  dpkg-buildpackage -b -us -uc -d
 	rm -f $(DIST)/deployd_*.deb
 	cp $(TARGET)/deb/deployd_$(VERSION)_*.deb $(DIST)/
 
 # Debian's rpm has none of systemd's macros; macros.systemd-compat holds the few that the spec uses.
-rpm: build ## Build dist/deployd-*.rpm
+rpm: ## Build dist/deployd-*.rpm
 	@$(MAKE) deps WHAT=rpm
+	@$(MAKE) build
 	rm -rf $(TARGET)/rpm && mkdir -p $(TARGET)/rpm $(DIST)
 	rpmbuild -bb --quiet --nodeps \
 	  $(if $(wildcard /usr/lib/rpm/macros.d/macros.systemd),,--load=packaging/rpm/macros.systemd-compat) \
