@@ -171,6 +171,6 @@ async fn write_plan(host: &Host, request: &Request) -> Result<()> {
     };
     let group = observe::find_user("deployd").map_or(0, |(_, gid)| gid);
     let dir = Dir::open_or_make(&host.paths.app_run_dir(&request.app), 0o755)?;
-    dir.write(&format!("plan-{}.json", request.id), &serde_json::to_vec_pretty(&answer)?, 0o640, Some((0, group)))?;
+    dir.write_for(group, &format!("plan-{}.json", request.id), &serde_json::to_vec_pretty(&answer)?, 0o640)?;
     Ok(())
 }

@@ -54,7 +54,7 @@ impl FpmSlot<'_> {
         .map_err(|e| EngineError::Pool(e.to_string()))?;
         let run = Dir::open_or_make(&paths.app_run_dir(&self.settings.app), 0o755)?;
         let (_, gid) = super::layout::ids(&self.settings.run_as)?;
-        run.write(&format!("fpm-{}.conf", self.slot), text.as_bytes(), 0o640, Some((0, gid)))?;
+        run.write_for(gid, &format!("fpm-{}.conf", self.slot), text.as_bytes(), 0o640)?;
         Ok(())
     }
 

@@ -71,7 +71,7 @@ impl Store {
     pub fn save(&self, state: &AppState) -> Result<(), EngineError> {
         let bytes = encode(state)
             .map_err(|wrong| EngineError::Record { place: format!("{}/state.json", self.dir.path), wrong })?;
-        self.write(&self.dir, "state.json", &bytes)
+        Ok(self.dir.write("state.json", &bytes, 0o640)?)
     }
 
     /// Writes the record of an ended deployment and removes the oldest beyond what is kept.
@@ -79,7 +79,7 @@ impl Store {
         let records = self.dir.dir("deployments")?;
         let json = serde_json::to_vec_pretty(record)
             .map_err(|e| EngineError::Record { place: records.path.clone(), wrong: e.to_string() })?;
-        self.write(&records, &format!("{}.json", record.id), &json)?;
+        records.write(&format!("{}.json", record.id), &json, 0o640)?;
         let names = records.names()?;
         if names.len() > KEEP_RECORDS {
             self.forget_oldest(&records, &names);
@@ -104,13 +104,6 @@ impl Store {
                 tracing::debug!(%error, "an old record could not be removed, ignoring");
             }
         }
-    }
-
-    /// Root's, readable for group deployd: the directory's group is the file's.
-    fn write(&self, dir: &Dir, name: &str, bytes: &[u8]) -> Result<(), EngineError> {
-        let (_, gid, _) = dir.owner()?;
-        dir.write(name, bytes, 0o640, Some((0, gid)))?;
-        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use crate::system::units::Property::{self, Bool, Filter, Int, Number, Text, Texts};
+use crate::system::units::Property::{self, Bool, Filter, Int, Number, Text, Texts, Word};
 
 /// The paths and the network one unit may reach. Everything else is read-only, or not there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,7 +54,7 @@ fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
 /// A worker of ours.
 pub fn worker(reach: &Reach) -> BTreeMap<&'static str, Property> {
     let mut properties = common(reach);
-    properties.extend([("UMask", Number(0o022)), ("LimitCORE", Number(0))]);
+    properties.extend([("UMask", Word(0o022)), ("LimitCORE", Number(0))]);
     properties
 }
 
@@ -62,7 +62,7 @@ pub fn worker(reach: &Reach) -> BTreeMap<&'static str, Property> {
 pub fn step(reach: &Reach) -> BTreeMap<&'static str, Property> {
     let mut properties = common(reach);
     properties.extend([
-        ("UMask", Number(0o022)),
+        ("UMask", Word(0o022)),
         ("KeyringMode", Text("private".into())),
         // Below the services' default of 100: a build may not starve live traffic.
         ("CPUWeight", Number(20)),
