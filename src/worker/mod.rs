@@ -4,7 +4,31 @@
 //! from its standard output; the worker ends when its input does. What it says to people goes to the journal.
 //! Architecture invariant: nothing here runs as root, and only [`order`] is used by other modules.
 
+mod acl;
+mod directory;
+mod empty;
+mod export;
+mod fastcgi;
+mod git;
+mod git_names;
+mod http;
+mod link;
+mod mirror;
 pub mod order;
+mod probe_run;
+mod refusal;
+mod rooted;
+mod seal;
 mod serve;
+mod shared;
+mod survey;
+mod traverse;
+mod walk;
+mod write_tree;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod timing;
 
 pub use serve::serve;
