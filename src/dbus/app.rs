@@ -2,9 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use zbus::{fdo, interface};
+use zbus::{Connection, fdo, interface};
 
-use super::{AppView, Backend};
+use super::{AppView, Backend, app_path};
 use crate::model::AppName;
 
 /// `org.deployd1.App`.
@@ -17,6 +17,18 @@ impl App {
     /// The object of one app.
     pub fn new(backend: Arc<dyn Backend>, name: AppName) -> Self {
         Self { backend, name }
+    }
+
+    /// Emits `PropertiesChanged` for what a deployment may have changed.
+    pub async fn announce(connection: &Connection, name: &AppName) -> zbus::Result<()> {
+        let path = app_path(name).map_err(|e| zbus::Error::Failure(e.to_string()))?;
+        let object = connection.object_server().interface::<_, App>(path).await?;
+        let (app, emitter) = (object.get().await, object.signal_emitter());
+        app.current_changed(emitter).await?;
+        app.live_since_changed(emitter).await?;
+        app.running_changed(emitter).await?;
+        app.stuck_changed(emitter).await?;
+        app.live_slots_changed(emitter).await
     }
 
     fn view(&self) -> fdo::Result<AppView> {

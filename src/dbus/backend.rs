@@ -79,6 +79,8 @@ pub trait Backend: Send + Sync + 'static {
     fn new_id(&self) -> Result<DeploymentId, Error>;
     /// Whether a request makes sense; before anyone is asked for permission, without effects.
     fn check(&self, request: &Request) -> Result<(), Error>;
+    /// Keeps the service from ending for idleness until it is dropped.
+    fn hold(&self) -> Box<dyn Send + Sync>;
     /// Tells the journal of an authorisation.
     fn access(&self, access: &Access<'_>);
     /// Starts a deployment and returns its object at once. The ticket is held until it has ended.

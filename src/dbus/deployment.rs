@@ -8,7 +8,7 @@ use std::{
 
 use zbus::{Connection, Variant, fdo, interface, message::Header, names::InterfaceName, object_server::SignalEmitter};
 
-use super::{Access, Backend, Caller, DEPLOYMENT, Error, deployment_path, polkit};
+use super::{Backend, Caller, DEPLOYMENT, Error, deployment_path, polkit};
 use crate::model::{AppName, DeploymentId};
 
 /// What a deployment's object shows.
@@ -161,11 +161,8 @@ impl Deployment {
         let view = self.view.get();
         let caller = Caller::of(connection, &header).await?;
         let details = HashMap::from([("app", view.app.as_str()), ("deployment", view.id.as_str())]);
-        let answer = polkit::ask(connection, &header, polkit::Action::Cancel, &details).await;
-        let (action, actor) = (polkit::Action::Cancel.id(), caller.actor());
-        let refusal = answer.as_ref().err().map(Error::text);
-        self.backend.access(&Access { action, app: &view.app, actor: &actor, refusal });
-        answer?;
+        let action = polkit::Action::Cancel;
+        polkit::authorise(&self.backend, connection, &header, &caller, action, &view.app, &details).await?;
         Arc::clone(&self.backend).cancel(view.app, view.id).await
     }
 

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use zbus::{Connection, OwnedFd, OwnedObjectPath, interface, message::Header, object_server::SignalEmitter};
 
 use super::{
-    Access, Backend, Caller, Error, LogFilter, Options, Quota, Showing, Ticket,
+    Backend, Caller, Error, LogFilter, Options, Quota, Showing, Ticket,
     options::Dict,
     polkit::{self, Action},
 };
@@ -69,24 +69,9 @@ impl Manager {
             ("release", request.release.as_ref().map(ReleaseId::as_str).unwrap_or_default()),
             ("force", if request.force { "yes" } else { "no" }),
         ]);
-        self.ask(call, action, &request.app, &caller, &details).await?;
+        let Call { connection, header } = *call;
+        polkit::authorise(&self.backend, connection, header, &caller, action, &request.app, &details).await?;
         Ok((request, ticket))
-    }
-
-    /// Asks polkit and tells the journal.
-    async fn ask(
-        &self,
-        call: &Call<'_>,
-        action: Action,
-        app: &AppName,
-        caller: &Caller,
-        details: &HashMap<&str, &str>,
-    ) -> Result<(), Error> {
-        let answer = polkit::ask(call.connection, call.header, action, details).await;
-        let actor = caller.actor();
-        let refusal = answer.as_ref().err().map(Error::text);
-        self.backend.access(&Access { action: action.id(), app, actor: &actor, refusal });
-        answer
     }
 
     async fn start(
@@ -261,13 +246,12 @@ impl Manager {
         if !self.backend.apps()?.contains(&app) {
             return Err(no_such_app(&app));
         }
-        let call = Call { connection, header: &header };
-        let caller = call.caller().await?;
+        let caller = Caller::of(connection, &header).await?;
         let ticket = self.logs.take(caller.uid)?;
         let shown = deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
         let details = HashMap::from([("app", app.as_str()), ("deployment", shown)]);
-        self.ask(&call, Action::ReadLogs, &app, &caller, &details).await?;
-        let filter = LogFilter { app: app.clone(), deployment: deployment.clone(), follow, lines };
+        polkit::authorise(&self.backend, connection, &header, &caller, Action::ReadLogs, &app, &details).await?;
+        let filter = LogFilter { app, deployment, follow, lines };
         Ok(self.backend().open_log(filter, ticket)?.into())
     }
 

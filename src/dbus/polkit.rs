@@ -1,6 +1,6 @@
 //! Polkit: whether a caller may. Asked about the caller's unique bus name, never about a process. No answer means no.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use zbus::{
     Connection,
@@ -9,7 +9,8 @@ use zbus::{
 };
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
-use super::Error;
+use super::{Access, Backend, Caller, Error};
+use crate::model::AppName;
 
 /// One action for each kind of risk, as `dbus/org.deployd1.policy` declares them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +55,26 @@ const AT_ONCE: Duration = Duration::from_secs(20);
 /// The longest that a person may take to authenticate.
 const BY_A_PERSON: Duration = Duration::from_secs(300);
 
-/// Asks polkit. `Ok` only when it said yes.
-pub async fn ask(
+/// Asks polkit on an app's behalf and tells the journal what it said. `Ok` only when it said yes.
+pub async fn authorise(
+    backend: &Arc<dyn Backend>,
+    connection: &Connection,
+    header: &Header<'_>,
+    caller: &Caller,
+    action: Action,
+    app: &AppName,
+    details: &HashMap<&str, &str>,
+) -> Result<(), Error> {
+    // A person may be thinking: the service is not idle meanwhile.
+    let _held = backend.hold();
+    let answer = ask(connection, header, action, details).await;
+    let actor = caller.actor();
+    let refusal = answer.as_ref().err().map(Error::text);
+    backend.access(&Access { action: action.id(), app, actor: &actor, refusal });
+    answer
+}
+
+async fn ask(
     connection: &Connection,
     header: &Header<'_>,
     action: Action,
