@@ -1,0 +1,353 @@
+//! PID 1 over D-Bus: units started, stopped, reloaded and awaited, transient units run. By signal, never by polling;
+//! answers have a time limit, jobs end by the unit's own timeouts.
+
+mod link;
+mod proxy;
+mod spec;
+mod transient;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Mutex, mpsc};
+use zbus::OwnedObjectPath;
+
+use self::link::{Event, Link, answer, answer_within, call_error, is_named};
+pub use self::{
+    spec::{Property, Transient},
+    transient::{Exit, Running},
+};
+use crate::model::UnitName;
+
+/// PID 1 reads every unit file and runs every generator before it answers `Reload`.
+const RELOAD: Duration = Duration::from_secs(90);
+/// A new job takes the place of one that contradicts it, as with `systemctl`.
+const REPLACE: &str = "replace";
+const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+
+/// What went wrong with a unit.
+#[derive(Debug, thiserror::Error)]
+pub enum UnitError {
+    /// The bus or PID 1 did not do it.
+    #[error("systemd did not {what}: {detail}")]
+    Call {
+        /// The verb and the unit.
+        what: String,
+        /// The peer's words.
+        detail: String,
+    },
+    /// No answer in time; the unit's state is unknown.
+    #[error("systemd did not answer within {0:?} on {1}")]
+    Timeout(Duration, String),
+    /// The job ended with another result than `done`.
+    #[error("{unit} did not {verb}: {detail} (see `systemctl status {unit}`)")]
+    Job {
+        /// Which.
+        unit: UnitName,
+        /// `start`, `stop`, …
+        verb: &'static str,
+        /// The job's result and what the unit says of itself.
+        detail: String,
+    },
+}
+
+/// A unit's state, as PID 1 tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitStatus {
+    /// `loaded`, `not-found`, `masked`, …
+    pub load: String,
+    /// `active`, `inactive`, `failed`, `activating`, `deactivating`, `reloading`.
+    pub active: String,
+    /// `running`, `exited`, …
+    pub sub: String,
+    /// `success`, `exit-code`, `timeout`, … (services).
+    pub result: String,
+    /// 0: none (services).
+    pub main_pid: u32,
+    /// `Type=` (services).
+    pub kind: String,
+}
+
+/// A connection to PID 1, made anew when the bus was restarted. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Units {
+    current: Arc<Mutex<Arc<Link>>>,
+}
+
+/// What [`Units::enqueue`] can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// `StartUnit`
+    Start,
+    /// `StopUnit`
+    Stop,
+    /// `RestartUnit`
+    Restart,
+}
+
+/// What a unit can be asked for: [`Verb`] and `ReloadUnit`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ask {
+    Start,
+    Stop,
+    Restart,
+    Reload,
+}
+
+impl Ask {
+    fn verb(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Reload => "reload",
+        }
+    }
+
+    /// Whether a unit in state `active` shows that a job whose end was not seen did its work. A restart and a reload
+    /// leave nothing to tell by.
+    fn is_shown_by(self, active: &str) -> bool {
+        match self {
+            Self::Start => active == "active",
+            Self::Stop => has_ended(active),
+            Self::Restart | Self::Reload => false,
+        }
+    }
+}
+
+/// Whether PID 1 is asked to keep a unit while its end is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Nothing,
+    Reference,
+}
+
+/// Neither running nor on its way to it or from it. (`maintenance` and `refreshing` are neither an end.)
+fn has_ended(active: &str) -> bool {
+    matches!(active, "inactive" | "failed")
+}
+
+impl Units {
+    /// Connects to the system bus and subscribes to PID 1's signals.
+    pub async fn connect() -> Result<Self, UnitError> {
+        Ok(Self { current: Arc::new(Mutex::new(Arc::new(Link::open().await?))) })
+    }
+    /// Starts a unit and awaits its job. `Err(Job)` when the result is not `done`.
+    pub async fn start(&self, unit: &UnitName) -> Result<(), UnitError> {
+        self.job(Ask::Start, unit).await
+    }
+    /// Stops a unit and awaits its job.
+    pub async fn stop(&self, unit: &UnitName) -> Result<(), UnitError> {
+        self.job(Ask::Stop, unit).await
+    }
+    /// Restarts a unit and awaits its job.
+    pub async fn restart(&self, unit: &UnitName) -> Result<(), UnitError> {
+        self.job(Ask::Restart, unit).await
+    }
+    /// Reloads a unit and awaits its job.
+    pub async fn reload(&self, unit: &UnitName) -> Result<(), UnitError> {
+        self.job(Ask::Reload, unit).await
+    }
+    /// Enqueues a start, a stop or a restart and does not wait for the job.
+    pub async fn enqueue(&self, verb: Verb, unit: &UnitName) -> Result<(), UnitError> {
+        let ask = match verb {
+            Verb::Start => Ask::Start,
+            Verb::Stop => Ask::Stop,
+            Verb::Restart => Ask::Restart,
+        };
+        call(&*self.link().await?, ask, unit).await.map(drop)
+    }
+    /// `ResetFailedUnit`; a unit that is not loaded is no error.
+    pub async fn reset_failed(&self, unit: &UnitName) -> Result<(), UnitError> {
+        let what = format!("reset {unit}");
+        let link = self.link().await?;
+        match answer_within(link::ANSWER, &what, link.manager.reset_failed_unit(unit.as_str())).await? {
+            Err(error) if !is_named(&error, NO_SUCH_UNIT) => Err(call_error(&what, &error)),
+            _ => Ok(()),
+        }
+    }
+    /// A unit's state; one that does not exist has load state `not-found`.
+    pub async fn status(&self, unit: &UnitName) -> Result<UnitStatus, UnitError> {
+        let link = self.link().await?;
+        link.status(&load(&link, unit).await?).await
+    }
+    /// Returns when the unit is neither active, activating, deactivating nor reloading. By signal, not by polling.
+    pub async fn wait_ended(&self, unit: &UnitName) -> Result<UnitStatus, UnitError> {
+        self.ended(unit, Hold::Nothing).await.map(|(status, _)| status)
+    }
+    /// The processes of a unit's control group, sorted.
+    pub async fn processes(&self, unit: &UnitName) -> Result<Vec<u32>, UnitError> {
+        let link = self.link().await?;
+        let call = link.manager.get_unit_processes(unit.as_str());
+        let listed = answer(&format!("tell the processes of {unit}"), call).await?;
+        let mut pids: Vec<u32> = listed.into_iter().map(|(_, pid, _)| pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+    /// Makes PID 1 read unit files and run generators again.
+    pub async fn daemon_reload(&self) -> Result<(), UnitError> {
+        let what = "reload its units";
+        let link = self.link().await?;
+        answer_within(RELOAD, what, link.manager.reload()).await?.map_err(|error| call_error(what, &error))
+    }
+
+    /// The connection, or a new one when it is gone.
+    async fn link(&self) -> Result<Arc<Link>, UnitError> {
+        let mut current = self.current.lock().await;
+        if current.is_lost() {
+            *current = Arc::new(Link::open().await?);
+        }
+        Ok(current.clone())
+    }
+
+    /// Subscribed first, then called, then awaited.
+    async fn job(&self, ask: Ask, unit: &UnitName) -> Result<(), UnitError> {
+        let link = self.link().await?;
+        let events = link.listen();
+        let job = call(&link, ask, unit).await?;
+        let result = self.job_result(link, events, &job).await?;
+        if result.as_deref() == Some("done") {
+            return Ok(());
+        }
+        let status = self.status(unit).await;
+        if result.is_none() && status.as_ref().is_ok_and(|status| ask.is_shown_by(&status.active)) {
+            return Ok(());
+        }
+        Err(UnitError::Job { unit: unit.clone(), verb: ask.verb(), detail: describe(result.as_deref(), status) })
+    }
+
+    /// Awaits the end of a job: its result, or `None` when PID 1 no longer knows it and its end was not seen, as can
+    /// be after the bus or PID 1 was restarted.
+    async fn job_result(
+        &self,
+        mut link: Arc<Link>,
+        mut events: mpsc::UnboundedReceiver<Event>,
+        job: &OwnedObjectPath,
+    ) -> Result<Option<String>, UnitError> {
+        loop {
+            match events.recv().await {
+                Some(Event::Removed { job: ended, result, .. }) if ended == *job => return Ok(Some(result)),
+                Some(Event::Removed { .. }) => continue,
+                Some(Event::Reloaded) => link.subscribe().await?,
+                Some(Event::Lost) | None => {
+                    link = self.link().await?;
+                    events = link.listen();
+                }
+            }
+            if !link.job_exists(job).await? {
+                while let Ok(event) = events.try_recv() {
+                    match event {
+                        Event::Removed { job: ended, result, .. } if ended == *job => return Ok(Some(result)),
+                        _ => {}
+                    }
+                }
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Awaits the end of `unit`. With its state comes the connection that saw it.
+    async fn ended(&self, unit: &UnitName, hold: Hold) -> Result<(UnitStatus, Arc<Link>), UnitError> {
+        loop {
+            let link = self.link().await?;
+            let mut events = link.listen();
+            let path = match hold {
+                Hold::Nothing => load(&link, unit).await?,
+                Hold::Reference => transient::hold(&link, unit).await?,
+            };
+            let changes = link.changes(&path).await?;
+            loop {
+                let status = match link.status(&path).await {
+                    Err(_) if link.is_lost() => break,
+                    status => status?,
+                };
+                if has_ended(&status.active) {
+                    return Ok((status, link));
+                }
+                tokio::select! {
+                    () = changes.next() => {}
+                    event = next_for(&mut events, unit) => match event {
+                        Some(Event::Removed { .. }) => {}
+                        Some(Event::Reloaded) => link.subscribe().await?,
+                        Some(Event::Lost) | None => break,
+                    },
+                }
+            }
+        }
+    }
+}
+
+/// The next event that may concern `unit`.
+async fn next_for(events: &mut mpsc::UnboundedReceiver<Event>, unit: &UnitName) -> Option<Event> {
+    loop {
+        match events.recv().await {
+            Some(Event::Removed { unit: of, .. }) if of != unit.as_str() => {}
+            event => return event,
+        }
+    }
+}
+
+async fn call(link: &Link, ask: Ask, unit: &UnitName) -> Result<OwnedObjectPath, UnitError> {
+    let (manager, name) = (&link.manager, unit.as_str());
+    let call = async {
+        match ask {
+            Ask::Start => manager.start_unit(name, REPLACE).await,
+            Ask::Stop => manager.stop_unit(name, REPLACE).await,
+            Ask::Restart => manager.restart_unit(name, REPLACE).await,
+            Ask::Reload => manager.reload_unit(name, REPLACE).await,
+        }
+    };
+    answer(&format!("{} {unit}", ask.verb()), call).await
+}
+
+async fn load(link: &Link, unit: &UnitName) -> Result<OwnedObjectPath, UnitError> {
+    answer(&format!("load {unit}"), link.manager.load_unit(unit.as_str())).await
+}
+
+/// A job's result and what the unit says of itself.
+fn describe(result: Option<&str>, status: Result<UnitStatus, UnitError>) -> String {
+    let job = match result {
+        Some(result) => format!("the job's result is {result}"),
+        None => "the end of its job was not seen, because the bus or systemd was restarted".into(),
+    };
+    match status {
+        Ok(status) if status.result.is_empty() => format!("{job}, the unit is {}", status.active),
+        Ok(status) => format!("{job}, the unit is {} with result {}", status.active, status.result),
+        Err(error) => format!("{job}, and then {error}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unseen_end_is_judged_by_state_only_where_state_tells() {
+        assert!(Ask::Start.is_shown_by("active") && !Ask::Start.is_shown_by("activating"));
+        assert!(Ask::Stop.is_shown_by("failed") && !Ask::Stop.is_shown_by("deactivating"));
+        assert!(!Ask::Restart.is_shown_by("active") && !Ask::Reload.is_shown_by("active"));
+    }
+
+    /// Callers await several units side by side with `tokio::spawn`.
+    #[test]
+    fn futures_can_be_spawned() {
+        fn spawnable<T: Send>(_: impl FnOnce(&'static Units) -> T) {}
+        spawnable(|units| async { units.start(&"a.service".parse().unwrap()).await });
+        spawnable(|units| async { units.wait_ended(&"a.service".parse().unwrap()).await });
+        spawnable(|units| async { units.wait(units.run(Transient::default()).await?).await });
+    }
+
+    #[test]
+    fn a_failed_job_tells_the_units_result_too() {
+        let status = UnitStatus {
+            load: "loaded".into(),
+            active: "failed".into(),
+            sub: "failed".into(),
+            result: "exit-code".into(),
+            main_pid: 0,
+            kind: "exec".into(),
+        };
+        let text = describe(Some("failed"), Ok(status));
+        assert_eq!(text, "the job's result is failed, the unit is failed with result exit-code");
+    }
+}
