@@ -115,7 +115,7 @@ impl<'a> Git<'a> {
         }
         let mut answer = Vec::new();
         if let Some(stdout) = running.child.stdout.take() {
-            stdout.take(MAX_ANSWER).read_to_end(&mut answer).map_err(|error| Failed(error.to_string()))?;
+            stdout.take(MAX_ANSWER).read_to_end(&mut answer).map_err(|error| Failed::from(error.to_string()))?;
         }
         running.end()?;
         Ok(answer)
@@ -134,8 +134,8 @@ impl Running {
     /// Starts it; its standard error must be a pipe.
     pub fn start(mut command: Command) -> Result<Self, Failed> {
         let mut child = command.spawn().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failed("git is not installed".to_owned()),
-            _ => Failed(format!("cannot start git: {error}")),
+            std::io::ErrorKind::NotFound => Failed::from("git is not installed".to_owned()),
+            _ => Failed::from(format!("cannot start git: {error}")),
         })?;
         let messages = child.stderr.take().map(|stderr| std::thread::spawn(move || last(stderr)));
         Ok(Self { child, messages })
@@ -143,9 +143,13 @@ impl Running {
 
     /// Waits for its end.
     pub fn end(mut self) -> Result<(), Failed> {
-        let status = self.child.wait().map_err(|error| Failed(error.to_string()))?;
+        let status = self.child.wait().map_err(|error| Failed::from(error.to_string()))?;
         let messages = self.messages.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        if status.success() { Ok(()) } else { Err(Failed(said(&messages, &status.to_string()))) }
+        if status.success() {
+            return Ok(());
+        }
+        let all = String::from_utf8_lossy(&messages).into_owned();
+        Err(Failed { said: said(&all, &status.to_string()), all })
     }
 
     /// Ends it now: what it had to give is not wanted any more.
@@ -155,10 +159,21 @@ impl Running {
     }
 }
 
-/// What git said last, before it ended with an error.
+/// What git said before it ended with an error.
 #[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Failed(pub String);
+#[error("{said}")]
+pub struct Failed {
+    /// Its last words, in one line.
+    pub said: String,
+    /// All that was kept.
+    pub all: String,
+}
+
+impl From<String> for Failed {
+    fn from(said: String) -> Self {
+        Self { all: said.clone(), said }
+    }
+}
 
 fn last(mut from: impl Read) -> Vec<u8> {
     let mut kept = Vec::new();
@@ -174,17 +189,19 @@ fn last(mut from: impl Read) -> Vec<u8> {
     }
 }
 
-/// The last lines in one; git's and ssh's own rather than the advice git adds to every failed connection.
-fn said(messages: &[u8], status: &str) -> String {
-    let text = String::from_utf8_lossy(messages);
+/// The last lines in one, up to git's own verdict: what follows that, and warnings, is advice.
+fn said(messages: &str, status: &str) -> String {
     let noise = |line: &&str| {
         !line.trim().is_empty()
             && !line.starts_with("hint:")
+            && !line.starts_with("warning:")
             && !line.starts_with("Please make sure you have the correct access rights")
             && !line.starts_with("and the repository exists")
     };
-    let lines: Vec<&str> = text.lines().filter(noise).collect();
-    let end: Vec<&str> = lines.iter().rev().take(4).rev().copied().collect();
+    let lines: Vec<&str> = messages.lines().filter(noise).collect();
+    let verdict = lines.iter().rposition(|line| line.starts_with("fatal:") || line.starts_with("error:"));
+    let until = verdict.map_or(lines.len(), |at| at + 1);
+    let end: Vec<&str> = lines.iter().take(until).rev().take(4).rev().copied().collect();
     if end.is_empty() { format!("git ended with {status}") } else { end.join("; ") }
 }
 
@@ -241,5 +258,5 @@ const SETTINGS: &str = "\
 [tar]
 	umask = 0022
 [advice]
-	detachedHead = false
+	fetchShowForcedUpdates = false
 ";

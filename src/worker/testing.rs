@@ -16,10 +16,16 @@ impl AsNobody {
     /// As root: runs the named test again as nobody, in a directory of nobody's, and returns `None`.
     /// As another user: returns the directory to work in.
     pub fn run(test: &str) -> Option<PathBuf> {
+        Self::run_with(test, |_| {})
+    }
+
+    /// The same, with what root prepares in the directory before.
+    pub fn run_with(test: &str, prepare: impl FnOnce(&Path)) -> Option<PathBuf> {
         if let Some(tree) = std::env::var_os(TREE) {
             return Some(PathBuf::from(tree));
         }
         let tree = tempfile::tempdir().unwrap();
+        prepare(tree.path());
         if !rustix::process::geteuid().is_root() {
             return Some(tree.keep());
         }
