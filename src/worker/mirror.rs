@@ -13,6 +13,10 @@ use super::{
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
 /// The most markers that may be asked for.
 const MAX_MARKERS: usize = 256;
+/// What stands for the repository's own default branch.
+const DEFAULT: &str = "HEAD";
+/// Where the mirror keeps it.
+const DEFAULT_REF: &str = "refs/deployd/default";
 /// How many branches a remedy names.
 const NAMED: usize = 8;
 
@@ -34,7 +38,7 @@ pub fn resolve(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Ans
     {
         return Ok(found);
     }
-    fetch(git)?;
+    fetch(git, reference == DEFAULT)?;
     match look_up(git, reference, markers)? {
         Some(found) => Ok(found),
         None => Err(not_there(git, reference)),
@@ -67,8 +71,8 @@ fn init(git: &Git<'_>, mirror: &Path) -> Result<(), Refusal> {
 }
 
 /// Brings all branches and tags up to date. A mirror that a power cut or a kill has left broken is made anew, once.
-fn fetch(git: &Git<'_>) -> Result<(), Refusal> {
-    match fetch_once(git) {
+fn fetch(git: &Git<'_>, default: bool) -> Result<(), Refusal> {
+    match fetch_once(git, default) {
         Err(Failed { said, all }) if broken(&all) => {
             tracing::warn!(
                 "{} is broken and is fetched again: {}",
@@ -77,15 +81,15 @@ fn fetch(git: &Git<'_>) -> Result<(), Refusal> {
             );
             std::fs::remove_dir_all(git.mirror()).map_err(|error| Refusal::io("remove", git.mirror(), error))?;
             make(git)?;
-            fetch_once(git)
+            fetch_once(git, default)
         }
         other => other,
     }
     .map_err(|Failed { said, .. }| explain(git, &said))
 }
 
-fn fetch_once(git: &Git<'_>) -> Result<(), Failed> {
-    let command = git.command(&[
+fn fetch_once(git: &Git<'_>, default: bool) -> Result<(), Failed> {
+    let mut arguments = vec![
         "fetch",
         "--quiet",
         "--prune",
@@ -98,8 +102,12 @@ fn fetch_once(git: &Git<'_>) -> Result<(), Failed> {
         git.url,
         "+refs/heads/*:refs/heads/*",
         "+refs/tags/*:refs/tags/*",
-    ]);
-    Running::start(command)?.end()
+    ];
+    let default_branch = format!("+{DEFAULT}:{DEFAULT_REF}");
+    if default {
+        arguments.push(&default_branch);
+    }
+    Running::start(git.command(&arguments))?.end()
 }
 
 /// Whether the mirror itself is what failed.
@@ -114,6 +122,8 @@ fn look_up(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Option<
     let mut names = Vec::new();
     if git_names::full_id(reference) {
         names.push(reference.to_owned());
+    } else if reference == DEFAULT {
+        names.push(DEFAULT_REF.to_owned());
     } else {
         names.extend([format!("refs/heads/{reference}"), format!("refs/tags/{reference}")]);
         if git_names::short_id(reference) {
@@ -169,7 +179,9 @@ fn not_there(git: &Git<'_>, reference: &str) -> Refusal {
 fn explain(git: &Git<'_>, said: &str) -> Refusal {
     let host = git_names::host(git.url);
     let has = |text: &str| said.contains(text);
-    let remedy = if has("Host key verification failed") || has("REMOTE HOST IDENTIFICATION HAS CHANGED") {
+    let remedy = if has("couldn't find remote ref HEAD") {
+        "its default branch is not there: name a branch as ref in [source]".to_owned()
+    } else if has("Host key verification failed") || has("REMOTE HOST IDENTIFICATION HAS CHANGED") {
         format!(
             "`ssh-keyscan {host}` into a file, compare its fingerprints with those the host publishes, \
              and name the file as known_hosts in [source]"
