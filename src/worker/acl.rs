@@ -52,11 +52,11 @@ fn share(fd: impl AsFd, path: &Path, users: &[u32], directory: bool) -> Result<b
         return Ok(false);
     }
     let grant = if directory { RWX } else { 6 };
-    let of_mode = from_mode(stat.st_mode);
+    let mut base = from_mode(stat.st_mode);
     let mut changed = false;
     for attribute in if directory { &[ACCESS, DEFAULT][..] } else { &[ACCESS][..] } {
         let before = read(&fd, attribute).map_err(|error| refuse(path, error))?;
-        let mut after = before.clone().unwrap_or_else(|| of_mode.clone());
+        let mut after = before.clone().unwrap_or_else(|| base.clone());
         for user in users {
             allow(&mut after, *user, grant);
         }
@@ -65,6 +65,8 @@ fn share(fd: impl AsFd, path: &Path, users: &[u32], directory: bool) -> Result<b
                 .map_err(|error| refuse(path, error))?;
             changed = true;
         }
+        // With an access list the mode's group bits are its mask: a default list begins as that list does.
+        base = after;
     }
     Ok(changed)
 }

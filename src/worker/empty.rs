@@ -281,4 +281,23 @@ mod tests {
         }
         assert_eq!(run(&tree.join("a")).unwrap(), Answer::Done { entries: 4 });
     }
+
+    #[test]
+    fn a_mount_is_kept_with_all_in_it_and_named() {
+        let mounts = "mount -t tmpfs none $DEPLOYD_TEST_TREE/a/mnt; echo x > $DEPLOYD_TEST_TREE/a/mnt/kept";
+        let tree = crate::worker::testing::with_mounts(
+            "worker::empty::tests::a_mount_is_kept_with_all_in_it_and_named",
+            mounts,
+            |tree| {
+                std::fs::create_dir_all(tree.join("a/mnt")).unwrap();
+                std::fs::create_dir(tree.join("a/other")).unwrap();
+                std::fs::write(tree.join("b"), "").unwrap();
+            },
+        );
+        let Some(tree) = tree else { return };
+        let refused = run(&tree).unwrap_err();
+        assert!(refused.reason().contains("a/mnt is a mount point"), "{refused}");
+        assert_eq!(std::fs::read_to_string(tree.join("a/mnt/kept")).unwrap(), "x\n");
+        assert!(!tree.join("b").exists() && !tree.join("a/other").exists(), "the rest went");
+    }
 }

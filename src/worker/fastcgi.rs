@@ -351,4 +351,26 @@ mod tests {
         let (healthy, detail) = verdict(probe(question(None), Duration::from_millis(50)).await);
         assert!(!healthy && detail == "no answer within 50 ms", "{detail}");
     }
+
+    /// Against php-fpm itself, whose socket and a directory with `index.php` (answers `?status=N`) the caller names.
+    #[tokio::test]
+    #[ignore = "needs a running php-fpm: DEPLOYD_TEST_FPM_{SOCKET,ROOT,PID}"]
+    async fn php_fpm_itself() {
+        let name = |name: &str| std::env::var(format!("DEPLOYD_TEST_FPM_{name}")).unwrap();
+        let (socket, root) = (name("SOCKET"), name("ROOT"));
+        let (socket, root) = (Path::new(&socket), Path::new(&root));
+        let listener = Some(name("PID").parse().unwrap());
+        for (script, uri, expected, said) in [
+            ("index.php", "/?status=200", true, "200 in "),
+            ("index.php", "/?status=404", true, "404 in "),
+            ("index.php", "/?status=503", false, "503 in "),
+            ("absent.php", "/", false, "Primary script unknown"),
+        ] {
+            let script = root.join(script);
+            let question = Question { socket, document_root: root, script: &script, uri, host: "x", listener };
+            let (healthy, detail) = verdict(probe(question, Duration::from_secs(5)).await);
+            println!("{uri} {}: {detail}", script.display());
+            assert!(healthy == expected && detail.contains(said), "{uri}: {healthy} {detail}");
+        }
+    }
 }

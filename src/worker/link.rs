@@ -188,6 +188,9 @@ mod tests {
         assert!(reason.contains("shared/.env is missing"), "{reason}");
         assert!(remedy.unwrap().starts_with("install -o "));
         assert!(!site.shared.join(".env").exists());
+        let directory = paths(&[("storage", SharedKind::Directory, true)]);
+        let refused = run(&site.release, &site.shared, &directory, None).unwrap_err();
+        assert!(refused.reason().contains("shared/storage is missing"), "{refused}");
     }
 
     #[test]
@@ -224,5 +227,27 @@ mod tests {
         run(&site.release, &site.shared, &paths(&[STORAGE]), None).unwrap();
         assert_eq!(std::fs::read_link(site.release.join("storage")).unwrap(), Path::new("../../shared/storage"));
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_release_and_what_is_shared_may_be_two_mounts() {
+        let mounts = "cd $DEPLOYD_TEST_TREE; mount --bind releases/1 releases/1; mount --bind shared shared";
+        let tree = testing::with_mounts(
+            "worker::link::tests::a_release_and_what_is_shared_may_be_two_mounts",
+            mounts,
+            |tree| {
+                std::fs::create_dir_all(tree.join("releases/1/storage/app")).unwrap();
+                std::fs::write(tree.join("releases/1/storage/app/file"), "x").unwrap();
+                std::fs::create_dir_all(tree.join("shared")).unwrap();
+            },
+        );
+        let Some(tree) = tree else { return };
+        let moved = std::fs::rename(tree.join("releases/1/storage/app"), tree.join("shared/app"));
+        assert_eq!(moved.unwrap_err().kind(), std::io::ErrorKind::CrossesDevices, "as in the sandbox");
+        let release = tree.join("releases/1");
+        let answer = run(&release, &tree.join("shared"), &paths(&[STORAGE]), None).unwrap();
+        assert_eq!(answer, Answer::Linked { adopted: vec!["storage".into()] });
+        assert_eq!(std::fs::read_to_string(release.join("storage/app/file")).unwrap(), "x");
+        assert!(tree.join("shared/storage/logs").is_dir() && !tree.join("shared/.deployd-adopt").exists());
     }
 }

@@ -53,13 +53,14 @@ impl Shared<'_> {
                 fits(&stat, kind, &place)?;
                 false
             }
+            (None, _) if path.required => return Err(missing(path, &place)),
             (None, SharedKind::Directory) => self.make_dir(&parent, name, &place, own)?,
-            (None, SharedKind::File) => self.make_file(path, &parent, name, &place, own)?,
+            (None, SharedKind::File) => self.make_file(&parent, name, &place, own)?,
         };
         if path.kind == SharedKind::Directory {
             let dir = rooted::open_dir(&parent, name).map_err(|error| Refusal::io("open", &place, error))?;
             self.share(&dir, &place)?;
-            if name == "storage" {
+            if path.path == "storage" {
                 self.skeleton(&dir, &place)?;
             }
         }
@@ -108,18 +109,14 @@ impl Shared<'_> {
         Ok(true)
     }
 
-    /// A file that is missing: an error when it is required, else the release's own, if it has one.
+    /// A file that is missing: the release's own, if it has one; else the link waits for who makes it.
     fn make_file(
         &self,
-        path: &SharedPath,
         parent: &OwnedFd,
         name: &str,
         place: &Path,
         own: Option<(&OwnedFd, &str, &Path)>,
     ) -> Result<bool, Refusal> {
-        if path.required {
-            return Err(missing(&path.path, place));
-        }
         let Some((from, own_name, own_place)) = own else { return Ok(false) };
         let (file, stat) = rooted::open_file(from, own_name).map_err(|error| Refusal::io("open", own_place, error))?;
         empty::entry(self.root.as_fd(), BESIDE, &self.top.join(BESIDE))?;
@@ -176,10 +173,14 @@ fn fits(stat: &fs::Stat, kind: SharedKind, place: &Path) -> Result<(), Refusal> 
     }
 }
 
-fn missing(path: &str, place: &Path) -> Refusal {
+fn missing(path: &SharedPath, place: &Path) -> Refusal {
     let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok().flatten();
     let user = user.map_or_else(|| rustix::process::geteuid().as_raw().to_string(), |user| user.name);
-    let name = path.rsplit('/').next().unwrap_or(path);
-    let place = place.display();
-    Refusal::with(format!("{place} is missing, and is required"), format!("install -o {user} -m 0640 {name} {place}"))
+    let name = path.path.rsplit('/').next().unwrap_or(&path.path);
+    let shown = place.display();
+    let remedy = match path.kind {
+        SharedKind::File => format!("install -o {user} -m 0640 {name} {shown}"),
+        SharedKind::Directory => format!("install -d -o {user} -m 0755 {shown}"),
+    };
+    Refusal::with(format!("{shown} is missing, and is required"), remedy)
 }

@@ -49,6 +49,25 @@ impl AsNobody {
     }
 }
 
+/// As root: runs the named test again in a mount namespace of its own, in a directory where `mounts` (a shell's words;
+/// `$DEPLOYD_TEST_TREE` is the directory) were made, and returns `None`. There: returns the directory. Else skips.
+pub fn with_mounts(test: &str, mounts: &str, prepare: impl FnOnce(&Path)) -> Option<PathBuf> {
+    if let Some(tree) = std::env::var_os(TREE) {
+        return Some(PathBuf::from(tree));
+    }
+    if !rustix::process::geteuid().is_root() {
+        return None;
+    }
+    let tree = tempfile::tempdir().unwrap();
+    prepare(tree.path());
+    let mut command = Command::new("unshare");
+    command.args(["--mount", "--", "/bin/sh", "-ec", &format!("{mounts}; exec \"$0\" --exact {test} --nocapture")]);
+    let output = command.arg(std::env::current_exe().unwrap()).env(TREE, tree.path()).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    None
+}
+
 /// Runs git for a test's own repository and returns what it printed; the user's configuration is not read.
 pub fn git(dir: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
