@@ -66,14 +66,9 @@ impl Paths {
     pub fn fpm_link(&self, app: &AppName) -> PathBuf {
         self.app_run_dir(app).join("fpm.sock")
     }
-    /// A php-fpm slot's runtime directory below /run: `deployd-fpm/APP.SLOT`. Not the instance's own name, since php-fpm
-    /// takes a `listen` with a `:` for an address and port.
-    pub fn fpm_runtime_dir(slot: &SlotInstance) -> String {
-        format!("deployd-fpm/{}.{}", slot.app, slot.slot)
-    }
     /// A php-fpm slot's own socket, in the runtime directory of its instance.
     pub fn fpm_socket(&self, slot: &SlotInstance) -> PathBuf {
-        self.root.join("run").join(Self::fpm_runtime_dir(slot)).join("fpm.sock")
+        self.root.join("run/deployd-fpm").join(slot.to_string()).join("fpm.sock")
     }
     /// A php-fpm slot's configuration, written by the engine before the slot is started.
     pub fn fpm_config(&self, slot: &SlotInstance) -> PathBuf {
