@@ -113,4 +113,4 @@ fn pool_file_exists(paths: &Paths, settings: &Option<Settings>, problems: &mut P
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

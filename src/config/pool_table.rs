@@ -91,6 +91,11 @@ fn flatten(cx: &mut Context<'_>, name: String, place: &Place, node: &Node, out: 
         cx.problems.push(problem.help("write it in one line"));
         return;
     }
+    if value.is_empty() {
+        let problem = Problem::new(format!("{name} is empty, which php-fpm does not take")).at(&node.place);
+        cx.problems.push(problem.help("remove it"));
+        return;
+    }
     if let Some(name) = cx.take(known(&name), place) {
         out.insert(name, value);
     }

@@ -423,10 +423,16 @@ fn environment(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset, fpm:
         cx.infer(format!("environment.{name}"), quoted(value), why);
     }
     for (name, at) in written {
-        if fpm && at.value.starts_with('$') {
-            // fpm_env.c: such a value is taken for another variable's name.
-            let problem =
-                Problem::new(format!("the value of {name} begins with `$`, which php-fpm takes for a variable's name"));
+        // php-fpm's fpm_env.c takes the first for another variable's name, its fpm_conf.c expands the second and
+        // refuses the third.
+        let why = match at.value.as_str() {
+            value if value.starts_with('$') => Some("begins with `$`, which php-fpm takes for a variable's name"),
+            value if value.contains("$pool") => Some("has `$pool` in it, which php-fpm replaces by the pool's name"),
+            "" => Some("is empty, which php-fpm does not take"),
+            _ => None,
+        };
+        if let (true, Some(why)) = (fpm, why) {
+            let problem = Problem::new(format!("the value of {name} {why}"));
             cx.problems.push(problem.at(&at.place).help("put it into the app's own .env").secret());
         }
         out.insert(name, at.value);
