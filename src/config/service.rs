@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     PhpFpm, Pool, Service, ServiceKind, Strategy, check,
+    context::{Context, quoted},
     errors::{Place, Problem},
     pool_table,
     preset::Preset,
-    resolve::{Context, quoted},
     suggest,
     tree::{Node, Table, Value},
     written::{At, Reader, wrong_type},
