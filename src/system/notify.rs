@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use super::beginning;
 use crate::model::printable;
 
 /// The longest status line, in bytes; PID 1 reads at most a page of a message.
@@ -38,9 +39,7 @@ fn send(state: NotifyState<'_>) {
 
 /// One line of text: `a\nERRNO=5` would set the unit's errno.
 fn line(text: &str) -> String {
-    let mut line = printable(text);
-    line.truncate(line.floor_char_boundary(STATUS_MAX));
-    line
+    beginning(&printable(text), STATUS_MAX).to_owned()
 }
 
 #[cfg(test)]
