@@ -1,6 +1,7 @@
 //! PID 1 over D-Bus: units started, stopped, reloaded and awaited, transient units run. By signal, never by polling;
 //! answers have a time limit, jobs end by the unit's own timeouts.
 
+mod job;
 mod link;
 mod proxy;
 mod spec;
@@ -11,7 +12,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Mutex, mpsc};
 use zbus::OwnedObjectPath;
 
-use self::link::{Event, Link, answer, answer_within, call_error, is_named};
+use self::{
+    job::Ask,
+    link::{Event, Link, answer, answer_within, call_error, is_named},
+};
 pub use self::{
     spec::{Property, Transient},
     transient::{Exit, Running},
@@ -20,8 +24,6 @@ use crate::model::UnitName;
 
 /// PID 1 reads every unit file and runs every generator before it answers `Reload`.
 const RELOAD: Duration = Duration::from_secs(90);
-/// A new job takes the place of one that contradicts it, as with `systemctl`.
-const REPLACE: &str = "replace";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 /// What went wrong with a unit.
@@ -84,36 +86,6 @@ pub enum Verb {
     Restart,
 }
 
-/// What a unit can be asked for: [`Verb`] and `ReloadUnit`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ask {
-    Start,
-    Stop,
-    Restart,
-    Reload,
-}
-
-impl Ask {
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-            Self::Reload => "reload",
-        }
-    }
-
-    /// Whether a unit in state `active` shows that a job whose end was not seen did its work. A restart and a reload
-    /// leave nothing to tell by.
-    fn is_shown_by(self, active: &str) -> bool {
-        match self {
-            Self::Start => active == "active",
-            Self::Stop => has_ended(active),
-            Self::Restart | Self::Reload => false,
-        }
-    }
-}
-
 /// Whether PID 1 is asked to keep a unit while its end is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hold {
@@ -154,7 +126,7 @@ impl Units {
             Verb::Stop => Ask::Stop,
             Verb::Restart => Ask::Restart,
         };
-        call(&*self.link().await?, ask, unit).await.map(drop)
+        job::call(&*self.link().await?, ask, unit).await.map(drop)
     }
     /// `ResetFailedUnit`; a unit that is not loaded is no error.
     pub async fn reset_failed(&self, unit: &UnitName) -> Result<(), UnitError> {
@@ -200,52 +172,6 @@ impl Units {
         Ok(current.clone())
     }
 
-    /// Subscribed first, then called, then awaited.
-    async fn job(&self, ask: Ask, unit: &UnitName) -> Result<(), UnitError> {
-        let link = self.link().await?;
-        let events = link.listen();
-        let job = call(&link, ask, unit).await?;
-        let result = self.job_result(link, events, &job).await?;
-        if result.as_deref() == Some("done") {
-            return Ok(());
-        }
-        let status = self.status(unit).await;
-        if result.is_none() && status.as_ref().is_ok_and(|status| ask.is_shown_by(&status.active)) {
-            return Ok(());
-        }
-        Err(UnitError::Job { unit: unit.clone(), verb: ask.verb(), detail: describe(result.as_deref(), status) })
-    }
-
-    /// Awaits the end of a job: its result, or `None` when PID 1 no longer knows it and its end was not seen, as can
-    /// be after the bus or PID 1 was restarted.
-    async fn job_result(
-        &self,
-        mut link: Arc<Link>,
-        mut events: mpsc::UnboundedReceiver<Event>,
-        job: &OwnedObjectPath,
-    ) -> Result<Option<String>, UnitError> {
-        loop {
-            match events.recv().await {
-                Some(Event::Removed { job: ended, result, .. }) if ended == *job => return Ok(Some(result)),
-                Some(Event::Removed { .. }) => continue,
-                Some(Event::Reloaded) => link.subscribe().await?,
-                Some(Event::Lost) | None => {
-                    link = self.link().await?;
-                    events = link.listen();
-                }
-            }
-            if !link.job_exists(job).await? {
-                while let Ok(event) = events.try_recv() {
-                    match event {
-                        Event::Removed { job: ended, result, .. } if ended == *job => return Ok(Some(result)),
-                        _ => {}
-                    }
-                }
-                return Ok(None);
-            }
-        }
-    }
-
     /// Awaits the end of `unit`. With its state comes the connection that saw it.
     async fn ended(&self, unit: &UnitName, hold: Hold) -> Result<(UnitStatus, Arc<Link>), UnitError> {
         loop {
@@ -287,46 +213,13 @@ async fn next_for(events: &mut mpsc::UnboundedReceiver<Event>, unit: &UnitName) 
     }
 }
 
-async fn call(link: &Link, ask: Ask, unit: &UnitName) -> Result<OwnedObjectPath, UnitError> {
-    let (manager, name) = (&link.manager, unit.as_str());
-    let call = async {
-        match ask {
-            Ask::Start => manager.start_unit(name, REPLACE).await,
-            Ask::Stop => manager.stop_unit(name, REPLACE).await,
-            Ask::Restart => manager.restart_unit(name, REPLACE).await,
-            Ask::Reload => manager.reload_unit(name, REPLACE).await,
-        }
-    };
-    answer(&format!("{} {unit}", ask.verb()), call).await
-}
-
 async fn load(link: &Link, unit: &UnitName) -> Result<OwnedObjectPath, UnitError> {
     answer(&format!("load {unit}"), link.manager.load_unit(unit.as_str())).await
-}
-
-/// A job's result and what the unit says of itself.
-fn describe(result: Option<&str>, status: Result<UnitStatus, UnitError>) -> String {
-    let job = match result {
-        Some(result) => format!("the job's result is {result}"),
-        None => "the end of its job was not seen, because the bus or systemd was restarted".into(),
-    };
-    match status {
-        Ok(status) if status.result.is_empty() => format!("{job}, the unit is {}", status.active),
-        Ok(status) => format!("{job}, the unit is {} with result {}", status.active, status.result),
-        Err(error) => format!("{job}, and then {error}"),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_unseen_end_is_judged_by_state_only_where_state_tells() {
-        assert!(Ask::Start.is_shown_by("active") && !Ask::Start.is_shown_by("activating"));
-        assert!(Ask::Stop.is_shown_by("failed") && !Ask::Stop.is_shown_by("deactivating"));
-        assert!(!Ask::Restart.is_shown_by("active") && !Ask::Reload.is_shown_by("active"));
-    }
 
     /// Callers await several units side by side with `tokio::spawn`.
     #[test]
@@ -335,19 +228,5 @@ mod tests {
         spawnable(|units| async { units.start(&"a.service".parse().unwrap()).await });
         spawnable(|units| async { units.wait_ended(&"a.service".parse().unwrap()).await });
         spawnable(|units| async { units.wait(units.run(Transient::default()).await?).await });
-    }
-
-    #[test]
-    fn a_failed_job_tells_the_units_result_too() {
-        let status = UnitStatus {
-            load: "loaded".into(),
-            active: "failed".into(),
-            sub: "failed".into(),
-            result: "exit-code".into(),
-            main_pid: 0,
-            kind: "exec".into(),
-        };
-        let text = describe(Some("failed"), Ok(status));
-        assert_eq!(text, "the job's result is failed, the unit is failed with result exit-code");
     }
 }
