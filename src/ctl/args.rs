@@ -267,7 +267,8 @@ mod tests {
 
     #[test]
     fn what_is_typed_becomes_what_is_needed() {
-        let Command::Start(start) = parse(&["deploy", "my-shop", "--ref", "v1", "--no-block", "--json"]).unwrap() else {
+        let Command::Start(start) = parse(&["deploy", "my-shop", "--ref", "v1", "--no-block", "--json"]).unwrap()
+        else {
             panic!("not a start")
         };
         assert_eq!((start.app.as_str(), start.kind, start.wait), ("my-shop", Kind::Deploy, false));

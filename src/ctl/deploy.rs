@@ -245,7 +245,9 @@ fn sentence(app: &AppName, ended: &Properties, outcome: Outcome) -> String {
 fn hint(app: &AppName, ended: &Properties, outcome: Outcome) -> Option<String> {
     let id = text(ended, "Id");
     match outcome {
-        Outcome::Failed | Outcome::RolledBack => Some(format!("`deployctl logs {app} --deployment {id}` shows all of it")),
+        Outcome::Failed | Outcome::RolledBack => {
+            Some(format!("`deployctl logs {app} --deployment {id}` shows all of it"))
+        }
         Outcome::Stuck => Some(format!("`deployctl status {app}` says how to go on")),
         _ => None,
     }

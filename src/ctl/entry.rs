@@ -102,10 +102,8 @@ mod tests {
 
     #[test]
     fn phases_head_and_steps_follow() {
-        let phase = format!(
-            r#"{{"MESSAGE":"cutting over","MESSAGE_ID":"{}","DEPLOYD_PHASE":"cutting-over"}}"#,
-            events::PHASE
-        );
+        let phase =
+            format!(r#"{{"MESSAGE":"cutting over","MESSAGE_ID":"{}","DEPLOYD_PHASE":"cutting-over"}}"#, events::PHASE);
         assert_eq!(live(&phase).as_deref(), Some("==> Cutting over"));
         let output = r#"{"MESSAGE":"Loading \u001b[2J composer","DEPLOYD_STEP":"composer-install","_PID":"77"}"#;
         assert_eq!(live(output).as_deref(), Some("  composer-install: Loading \\u{1b}[2J composer"));

@@ -81,13 +81,7 @@ pub async fn show(bus: &Bus, app: &AppName, out: &Out) -> Result<u8, CtlError> {
 }
 
 /// A plan: its decision and what it would do. The exit status is 3 when it is a refusal.
-pub async fn plan(
-    bus: &Bus,
-    app: &AppName,
-    kind: Kind,
-    options: &StartOptions,
-    out: &Out,
-) -> Result<u8, CtlError> {
+pub async fn plan(bus: &Bus, app: &AppName, kind: Kind, options: &StartOptions, out: &Out) -> Result<u8, CtlError> {
     let plan = bus.manager.plan(app.as_str(), kind.as_str(), &bus::options(options)).await?;
     let plan: Value =
         serde_json::from_str(&plan).map_err(|e| CtlError::Local(format!("the plan is not readable: {e}")))?;

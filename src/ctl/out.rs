@@ -83,7 +83,9 @@ pub fn table(rows: &[Vec<String>]) -> Vec<String> {
 /// Seconds since 1970 as UTC; `-` for 0.
 pub fn time(seconds: i64) -> String {
     match jiff::Timestamp::from_second(seconds) {
-        Ok(stamp) if seconds != 0 => stamp.to_zoned(jiff::tz::TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+        Ok(stamp) if seconds != 0 => {
+            stamp.to_zoned(jiff::tz::TimeZone::UTC).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+        }
         _ => "-".into(),
     }
 }
