@@ -47,9 +47,15 @@ impl Ask {
 impl Units {
     /// Subscribed first, then called, then awaited.
     pub(super) async fn job(&self, ask: Ask, unit: &UnitName) -> Result<(), UnitError> {
-        let link = self.link().await?;
-        let events = link.listen();
-        let job = call(&link, ask, unit).await?;
+        let (link, events, job) = loop {
+            let link = self.link().await?;
+            let events = link.listen();
+            match call(&link, ask, unit).await {
+                // It may have arrived or not; to ask twice for the same is harmless.
+                Err(_) if link.is_lost() => {}
+                job => break (link, events, job?),
+            }
+        };
         let result = self.job_result(link, events, &job).await?;
         if result.as_deref() == Some("done") {
             return Ok(());
@@ -73,13 +79,18 @@ impl Units {
             match events.recv().await {
                 Some(Event::Removed { job: ended, result, .. }) if ended == *job => return Ok(Some(result)),
                 Some(Event::Removed { .. }) => continue,
-                Some(Event::Reloaded) => link.subscribe().await?,
+                Some(Event::Reloaded) => link.renew().await?,
                 Some(Event::Lost) | None => {
                     link = self.link().await?;
                     events = link.listen();
                 }
             }
-            if !link.job_exists(job).await? {
+            let exists = match link.job_exists(job).await {
+                // The queue tells it next.
+                Err(_) if link.is_lost() => continue,
+                exists => exists?,
+            };
+            if !exists {
                 while let Ok(event) = events.try_recv() {
                     match event {
                         Event::Removed { job: ended, result, .. } if ended == *job => return Ok(Some(result)),
@@ -113,6 +124,7 @@ pub(super) fn describe(result: Option<&str>, status: Result<UnitStatus, UnitErro
         None => "the end of its job was not seen, because the bus or systemd was restarted".into(),
     };
     match status {
+        Ok(status) if status.load == "not-found" => format!("{job}, and systemd does not know the unit"),
         Ok(status) if status.result.is_empty() => format!("{job}, the unit is {}", status.active),
         Ok(status) => format!("{job}, the unit is {} with result {}", status.active, status.result),
         Err(error) => format!("{job}, and then {error}"),

@@ -139,8 +139,14 @@ impl Units {
     }
     /// A unit's state; one that does not exist has load state `not-found`.
     pub async fn status(&self, unit: &UnitName) -> Result<UnitStatus, UnitError> {
-        let link = self.link().await?;
-        link.status(&load(&link, unit).await?).await
+        loop {
+            let link = self.link().await?;
+            let read = async { link.status(&load(&link, unit).await?).await };
+            match read.await {
+                Err(_) if link.is_lost() => {}
+                status => return status,
+            }
+        }
     }
     /// Returns when the unit is neither active, activating, deactivating nor reloading. By signal, not by polling.
     pub async fn wait_ended(&self, unit: &UnitName) -> Result<UnitStatus, UnitError> {
@@ -148,9 +154,14 @@ impl Units {
     }
     /// The processes of a unit's control group, sorted.
     pub async fn processes(&self, unit: &UnitName) -> Result<Vec<u32>, UnitError> {
-        let link = self.link().await?;
-        let call = link.manager.get_unit_processes(unit.as_str());
-        let listed = answer(&format!("tell the processes of {unit}"), call).await?;
+        let what = format!("tell the processes of {unit}");
+        let listed = loop {
+            let link = self.link().await?;
+            match answer(&what, link.manager.get_unit_processes(unit.as_str())).await {
+                Err(_) if link.is_lost() => {}
+                listed => break listed?,
+            }
+        };
         let mut pids: Vec<u32> = listed.into_iter().map(|(_, pid, _)| pid).collect();
         pids.sort_unstable();
         pids.dedup();
@@ -177,11 +188,18 @@ impl Units {
         loop {
             let link = self.link().await?;
             let mut events = link.listen();
-            let path = match hold {
-                Hold::Nothing => load(&link, unit).await?,
-                Hold::Reference => transient::hold(&link, unit).await?,
+            let begin = async {
+                let path = match hold {
+                    Hold::Nothing => load(&link, unit).await?,
+                    Hold::Reference => transient::hold(&link, unit).await?,
+                };
+                let changes = link.changes(&path).await?;
+                Ok((path, changes))
             };
-            let changes = link.changes(&path).await?;
+            let (path, changes) = match begin.await {
+                Err(_) if link.is_lost() => continue,
+                begun => begun?,
+            };
             loop {
                 let status = match link.status(&path).await {
                     Err(_) if link.is_lost() => break,
@@ -194,7 +212,7 @@ impl Units {
                     () = changes.next() => {}
                     event = next_for(&mut events, unit) => match event {
                         Some(Event::Removed { .. }) => {}
-                        Some(Event::Reloaded) => link.subscribe().await?,
+                        Some(Event::Reloaded) => link.renew().await?,
                         Some(Event::Lost) | None => break,
                     },
                 }
