@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::{
-    Check, Health, check, duration,
+    Check, Health, check,
+    context::{Context, quoted, quoted_list},
+    duration,
     errors::{Place, Problem},
     preset::Preset,
-    resolve::{Context, quoted, quoted_list},
     steps,
     tree::{Table, Value},
     written::{Reader, wrong_type},

@@ -2,6 +2,7 @@
 //! Every error names file and line, with a caret. No effect on the world, and reads nothing but configuration files.
 
 mod check;
+mod context;
 mod duration;
 mod errors;
 mod fragments;
@@ -14,8 +15,10 @@ mod preset_laravel;
 mod resolve;
 mod service;
 mod settings;
+mod shared;
 mod show;
 mod source;
+mod source_table;
 mod steps;
 mod suggest;
 mod tree;
@@ -34,7 +37,7 @@ use tree::{Table, Value};
 /// `host.users` must hold those of [`mentioned_users`] that exist; a user that is not there is an error at its line.
 pub fn load(paths: &Paths, app: &AppName, host: &HostFacts) -> Result<Settings, ConfigError> {
     let (table, files) = read(paths, app)?;
-    let mut cx = resolve::Context { host, problems: Problems::default(), inferred: Vec::new() };
+    let mut cx = context::Context { host, problems: Problems::default(), inferred: Vec::new() };
     let settings = resolve::resolve(app, &table, &files, &mut cx);
     pool_file_exists(paths, &settings, &mut cx.problems);
     match settings {
@@ -113,4 +116,4 @@ fn pool_file_exists(paths: &Paths, settings: &Option<Settings>, problems: &mut P
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

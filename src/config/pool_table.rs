@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
+    context::Context,
     errors::{Place, Problem},
-    resolve::Context,
     suggest,
     tree::{Node, Table, Value},
 };
@@ -39,8 +39,9 @@ const KNOWN: [&str; 26] = [
     "clear_env",
 ];
 
-/// Directives with a name in brackets, and `security.limit_extensions`, which is longer than the list's habit.
+/// Directives with a name in brackets.
 const NAMED: [&str; 4] = ["php_value", "php_flag", "php_admin_value", "php_admin_flag"];
+/// Too long for the list above.
 const EXTENSIONS: &str = "security.limit_extensions";
 
 /// A pool that does for most sites.
@@ -91,6 +92,11 @@ fn flatten(cx: &mut Context<'_>, name: String, place: &Place, node: &Node, out: 
         cx.problems.push(problem.help("write it in one line"));
         return;
     }
+    if value.is_empty() {
+        let problem = Problem::new(format!("{name} is empty, which php-fpm does not take")).at(&node.place);
+        cx.problems.push(problem.help("remove it"));
+        return;
+    }
     if let Some(name) = cx.take(known(&name), place) {
         out.insert(name, value);
     }
@@ -118,8 +124,8 @@ fn known(name: &str) -> Result<String, Problem> {
             return Ok(name.to_owned());
         }
     }
-    let ours = ["user", "group", "prefix", "chroot", "include", "process.priority"];
-    if name == "listen" || name.starts_with("listen.") || ours[..5].contains(&name) || name.starts_with("env.") {
+    let ours = ["user", "group", "prefix", "chroot", "include"];
+    if name == "listen" || name.starts_with("listen.") || ours.contains(&name) || name.starts_with("env.") {
         let why = match name {
             "chroot" | "prefix" => "a slot cannot have it: paths in it would not be the release's",
             "include" => "a slot has no other files: write the directives here",

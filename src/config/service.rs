@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::{
     PhpFpm, Pool, Service, ServiceKind, Strategy, check,
+    context::{Context, quoted},
     errors::{Place, Problem},
     pool_table,
     preset::Preset,
-    resolve::{Context, quoted},
     suggest,
     tree::{Node, Table, Value},
     written::{At, Reader, wrong_type},
@@ -163,9 +163,9 @@ fn php_fpm(cx: &mut Context<'_>, reader: &mut Reader<'_>, place: &Place, drain: 
         None => (String::new(), PathBuf::from("/")),
     };
     let (pool, children) = pool(cx, reader);
-    let probe = reader.text("probe", "/up", &mut cx.problems).and_then(|at| {
+    let probe = reader.text("probe", "/up", &mut cx.problems).map(|at| {
         cx.take(check::uri(&at.value), &at.place);
-        Some(at.value)
+        at.value
     });
     let probe = probe.unwrap_or_else(|| {
         cx.infer("service.php-fpm.probe", quoted("/"), "default; asked of a new slot before it is live");

@@ -2,8 +2,9 @@
 //! found or defaulted. Values of the written environment are withheld: they may be secrets. Pure.
 
 use super::{
-    Check, Health, Pool, Service, ServiceKind, Settings, Source, Step, Strategy, duration,
-    resolve::{quoted, quoted_list},
+    Check, Health, Pool, Service, ServiceKind, Settings, Source, Step, Strategy,
+    context::{quoted, quoted_list},
+    duration,
 };
 use crate::model::printable;
 

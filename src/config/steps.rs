@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::{
     Step, check,
+    context::{Context, quoted_list},
     errors::{Place, Problem},
     preset::Preset,
-    resolve::{Context, STEP_TIMEOUT, quoted_list},
+    resolve::STEP_TIMEOUT,
     tree::{Node, Table, Value},
     written::{At, Reader},
 };

@@ -225,8 +225,8 @@ keep = 3
     );
     assert_eq!((s.successes, s.interval, s.bake, s.keep), (5, Duration::from_millis(100), Duration::from_secs(60), 3));
     assert_eq!(s.writable, ["bootstrap/cache/views", "tmp"]);
-    assert_eq!(s.origins["service[1].unit"].line, 32);
-    assert!(s.place("service[1].unit").ends_with("/etc/deployd/apps/shop.toml:32: "));
+    assert_eq!(s.origins["service[1].unit"].line, 31);
+    assert!(s.place("service[1].unit").ends_with("/etc/deployd/apps/shop.toml:31: "));
 }
 
 #[test]
@@ -373,6 +373,9 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("[environment]\nlower = \"x\"\n", "not a variable's name", "A-Z"),
     ("[environment]\nA = \"x\\ny\"\n", "NUL or a line break", "one line"),
     ("[environment]\nA = [1]\n", "the value of A is a list", "write A = "),
+    ("service = [{ kind = \"php-fpm\" }]\n[environment]\nA = \"\"\n", "A is empty", "the app's own .env"),
+    ("service = [{ kind = \"php-fpm\" }]\n[environment]\nA = \"$x\"\n", "A begins with `$`", "the app's own .env"),
+    ("[[service]]\nkind = \"php-fpm\"\n[service.pool]\npm = \"\"\n", "pm is empty", "remove it"),
     ("[access]\ndeploy = []\n", "\"access\" comes in a later version", "remove it"),
     ("[[service]]\nkind = \"octane\"\n", "kind = \"octane\" comes in a later version", "strategy = \"restart\""),
     ("[[service]]\nkind = \"php_fpm\"\n", "did you mean \"php-fpm\"?", "kind = \"php-fpm\""),
@@ -434,12 +437,12 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("x = [\n", "not valid TOML", "deployd.toml(5)"),
 ];
 
-/// `written` in place of the same key of a good file, or after it.
+/// `written` after the other keys of a good file.
 fn spoiled(written: &str) -> String {
     let key = |line: &str| line.split(['=', '.']).next().unwrap_or_default().trim().to_owned();
     let first = key(written);
     let kept: String = BARE.lines().filter(|line| key(line) != first).map(|line| format!("{line}\n")).collect();
-    if written.starts_with('[') { format!("{kept}{written}") } else { format!("{written}{kept}") }
+    format!("{kept}{written}")
 }
 
 #[test]
