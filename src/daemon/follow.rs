@@ -186,7 +186,11 @@ fn without_record(unit: &UnitName, started: Result<(), UnitError>, ended: Result
         (Ok(()), Ok(status)) => format!("the unit's result is {}", status.result),
     };
     let hint = format!("see `systemctl status {unit}`");
-    if said.contains(&hint) { format!("no record was left: {said}") } else { format!("no record was left: {said} ({hint})") }
+    if said.contains(&hint) {
+        format!("no record was left: {said}")
+    } else {
+        format!("no record was left: {said} ({hint})")
+    }
 }
 
 async fn announce(host: &Host, app: &AppName) {

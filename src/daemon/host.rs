@@ -12,7 +12,7 @@ use super::{busy::Busy, files, follow, lists, logs, show};
 use crate::{
     config::{self, HostFacts},
     dbus::{
-        Access, Answer, App, AppView, Backend, Deployment, Dict, Error, LogFilter, NAME, Showing, SharedView, Ticket,
+        Access, Answer, App, AppView, Backend, Deployment, Dict, Error, LogFilter, NAME, SharedView, Showing, Ticket,
         app_path, deployment_path, no_such_app,
     },
     model::{AppName, DeploymentId, Kind, Paths, Request, UnitName, events, printable},
@@ -53,13 +53,7 @@ pub(super) struct Entry {
 
 impl Host {
     /// A service with no object yet.
-    pub fn new(
-        paths: Paths,
-        facts: fn(&Paths) -> HostFacts,
-        connection: Connection,
-        units: Units,
-        busy: Busy,
-    ) -> Self {
+    pub fn new(paths: Paths, facts: fn(&Paths) -> HostFacts, connection: Connection, units: Units, busy: Busy) -> Self {
         Self { paths, facts, connection, units, busy, known: Mutex::default() }
     }
 

@@ -47,8 +47,7 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 }
 
 fn arguments(filter: &LogFilter) -> Vec<String> {
-    let mut arguments: Vec<String> =
-        vec!["--quiet".into(), "--no-pager".into(), "--output=json".into(), FIELDS.into()];
+    let mut arguments: Vec<String> = vec!["--quiet".into(), "--no-pager".into(), "--output=json".into(), FIELDS.into()];
     arguments.push(format!("--lines={}", filter.lines));
     if filter.follow {
         arguments.push("--follow".into());

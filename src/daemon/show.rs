@@ -273,7 +273,8 @@ mod tests {
 
     fn settings() -> Settings {
         let file = std::path::PathBuf::from("/etc/deployd/apps/shop.toml");
-        let inferred = |key: &str, value: &str, why: &str| Inferred { key: key.into(), value: value.into(), why: why.into() };
+        let inferred =
+            |key: &str, value: &str, why: &str| Inferred { key: key.into(), value: value.into(), why: why.into() };
         Settings {
             app: "shop".parse().unwrap(),
             root: "/srv/shop".into(),
@@ -322,7 +323,9 @@ mod tests {
 
     #[test]
     fn spans_are_systemds() {
-        for (ms, text) in [(0, "0s"), (200, "200ms"), (20_000, "20s"), (900_000, "15min"), (3_600_000, "1h"), (1500, "1s 500ms")] {
+        for (ms, text) in
+            [(0, "0s"), (200, "200ms"), (20_000, "20s"), (900_000, "15min"), (3_600_000, "1h"), (1500, "1s 500ms")]
+        {
             assert_eq!(span(Duration::from_millis(ms)), text);
         }
     }

@@ -86,9 +86,7 @@ impl DeploymentView {
         if self.fraction.to_bits() != before.fraction.to_bits() {
             changed.insert("Fraction", Variant::from(self.fraction));
         }
-        for (name, now, then) in
-            [("LiveMs", self.live_ms, before.live_ms), ("WallMs", self.wall_ms, before.wall_ms)]
-        {
+        for (name, now, then) in [("LiveMs", self.live_ms, before.live_ms), ("WallMs", self.wall_ms, before.wall_ms)] {
             if now != then {
                 changed.insert(name, Variant::from(now));
             }

@@ -3,11 +3,7 @@
 //! `zbus::DBusError` is implemented by hand: the derived one turns every error that is passed through into
 //! `org.freedesktop.zbus.Error`, and clients would never see that authentication was asked for.
 
-use zbus::{
-    Message,
-    message::Header,
-    names::{ErrorName, OwnedErrorName},
-};
+use zbus::{Message, message::Header, names::ErrorName};
 
 /// Why a call was refused or failed. The text says what, where and what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -113,15 +109,6 @@ impl zbus::DBusError for Error {
 impl From<zbus::Error> for Error {
     fn from(error: zbus::Error) -> Self {
         Error::Failed(error.to_string())
-    }
-}
-
-/// An error's name and text as a client got it; `None` when it is not an error reply but a broken connection.
-pub(crate) fn of_reply(error: &zbus::Error) -> Option<(String, String)> {
-    let name = |n: &OwnedErrorName| n.to_string();
-    match error {
-        zbus::Error::MethodError(n, text, _) => Some((name(n), text.clone().unwrap_or_default())),
-        _ => None,
     }
 }
 

@@ -103,15 +103,10 @@ async fn check(
         .build()
         .await
         .map_err(|e| unknown(e.to_string()))?;
-    let flags = if interactive {
-        CheckAuthorizationFlags::ALLOW_USER_INTERACTION
-    } else {
-        CheckAuthorizationFlags::empty()
-    };
-    let answer = authority
-        .check_authorization(&subject, id, details, flags, "")
-        .await
-        .map_err(|e| unknown(e.to_string()))?;
+    let flags =
+        if interactive { CheckAuthorizationFlags::ALLOW_USER_INTERACTION } else { CheckAuthorizationFlags::empty() };
+    let answer =
+        authority.check_authorization(&subject, id, details, flags, "").await.map_err(|e| unknown(e.to_string()))?;
     if answer.is_authorized {
         Ok(())
     } else if answer.is_challenge && !interactive {

@@ -5,11 +5,7 @@ use std::collections::HashMap;
 use zbus::{ObjectPath, OwnedFd, OwnedObjectPath, OwnedVariant, Variant, proxy};
 
 /// `org.deployd1.Manager`.
-#[proxy(
-    interface = "org.deployd1.Manager",
-    default_service = "org.deployd1",
-    default_path = "/org/deployd1"
-)]
+#[proxy(interface = "org.deployd1.Manager", default_service = "org.deployd1", default_path = "/org/deployd1")]
 pub trait Manager {
     fn list_apps(&self) -> zbus::Result<Vec<(String, OwnedObjectPath)>>;
     fn get_app(&self, app: &str) -> zbus::Result<OwnedObjectPath>;

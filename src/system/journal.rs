@@ -6,6 +6,7 @@ use rustix::fs::fstat;
 use tracing_journald::{Priority as Level, PriorityMappings};
 use tracing_subscriber::{EnvFilter, Layer, layer::SubscriberExt, util::SubscriberInitExt};
 
+use super::beginning;
 use crate::model::{events::EventId, printable};
 
 /// Where journald takes its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL).
@@ -92,7 +93,7 @@ fn encode(id: EventId, priority: Priority, message: &str, fields: &[(&str, &str)
     let own = [("MESSAGE", message), ("MESSAGE_ID", id), ("PRIORITY", &priority), ("SYSLOG_IDENTIFIER", identifier)];
     let mut out = Vec::new();
     for (name, value) in own.iter().chain(fields.iter().filter(|(name, _)| is_field(name))) {
-        let value = &value[..value.floor_char_boundary(longest)];
+        let value = beginning(value, longest);
         out.extend(name.as_bytes());
         if value.contains('\n') {
             out.push(b'\n');

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use super::beginning;
 use crate::model::printable;
 
 /// The longest status line, in bytes; PID 1 reads at most a page of a message.
@@ -36,11 +37,16 @@ fn send(state: NotifyState<'_>) {
     }
 }
 
-/// One line of text: `a\nERRNO=5` would set the unit's errno.
+/// One line of text: `a\nERRNO=5` would set the unit's errno. Without escapes, for PID 1 takes backslashes away, and
+/// without one at the end, which would take the line's end away.
 fn line(text: &str) -> String {
-    let mut line = printable(text);
-    line.truncate(line.floor_char_boundary(STATUS_MAX));
-    line
+    let plain = |c: char| match c {
+        c if c.is_whitespace() => ' ',
+        c if c != '\\' && printable(c.encode_utf8(&mut [0; 4])).starts_with('\\') => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    let line: String = text.chars().map(plain).collect();
+    beginning(&line, STATUS_MAX).trim_end_matches('\\').to_owned()
 }
 
 #[cfg(test)]
@@ -49,7 +55,7 @@ mod tests {
 
     #[test]
     fn a_status_is_one_bounded_line() {
-        assert_eq!(line("fine\nERRNO=5\r\x1b[2J"), "fine\\nERRNO=5\\r\\u{1b}[2J");
+        assert_eq!(line("fine\nERRNO=5\x1b[2J\u{202e}é\\"), "fine ERRNO=5\u{fffd}[2J\u{fffd}é");
         let long = line(&"é".repeat(5000));
         assert!(long.len() <= 1024 && long.len() > 1000);
     }

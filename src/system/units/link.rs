@@ -147,9 +147,12 @@ impl Link {
         receiver
     }
 
-    /// Subscribes again: PID 1 may have forgotten it.
-    pub(super) async fn subscribe(&self) -> Result<(), UnitError> {
-        answer("take a subscription", subscribe(&self.manager)).await
+    /// Subscribes again: PID 1 may have forgotten it. That the connection is gone by now is for [`Event::Lost`] to tell.
+    pub(super) async fn renew(&self) -> Result<(), UnitError> {
+        match answer("take a subscription", subscribe(&self.manager)).await {
+            Err(_) if self.is_lost() => Ok(()),
+            other => other,
+        }
     }
 
     /// Tells of every change of the unit at `path` from now on.

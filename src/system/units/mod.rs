@@ -1,6 +1,7 @@
 //! PID 1 over D-Bus: units started, stopped, reloaded and awaited, transient units run. By signal, never by polling;
 //! answers have a time limit, jobs end by the unit's own timeouts.
 
+mod job;
 mod link;
 mod proxy;
 mod spec;
@@ -11,7 +12,10 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::{Mutex, mpsc};
 use zbus::OwnedObjectPath;
 
-use self::link::{Event, Link, answer, answer_within, call_error, is_named};
+use self::{
+    job::Ask,
+    link::{Event, Link, answer, answer_within, call_error, is_named},
+};
 pub use self::{
     spec::{Property, Transient},
     transient::{Exit, Running},
@@ -20,8 +24,6 @@ use crate::model::UnitName;
 
 /// PID 1 reads every unit file and runs every generator before it answers `Reload`.
 const RELOAD: Duration = Duration::from_secs(90);
-/// A new job takes the place of one that contradicts it, as with `systemctl`.
-const REPLACE: &str = "replace";
 const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
 
 /// What went wrong with a unit.
@@ -84,36 +86,6 @@ pub enum Verb {
     Restart,
 }
 
-/// What a unit can be asked for: [`Verb`] and `ReloadUnit`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Ask {
-    Start,
-    Stop,
-    Restart,
-    Reload,
-}
-
-impl Ask {
-    fn verb(self) -> &'static str {
-        match self {
-            Self::Start => "start",
-            Self::Stop => "stop",
-            Self::Restart => "restart",
-            Self::Reload => "reload",
-        }
-    }
-
-    /// Whether a unit in state `active` shows that a job whose end was not seen did its work. A restart and a reload
-    /// leave nothing to tell by.
-    fn is_shown_by(self, active: &str) -> bool {
-        match self {
-            Self::Start => active == "active",
-            Self::Stop => has_ended(active),
-            Self::Restart | Self::Reload => false,
-        }
-    }
-}
-
 /// Whether PID 1 is asked to keep a unit while its end is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Hold {
@@ -154,7 +126,7 @@ impl Units {
             Verb::Stop => Ask::Stop,
             Verb::Restart => Ask::Restart,
         };
-        call(&*self.link().await?, ask, unit).await.map(drop)
+        job::call(&*self.link().await?, ask, unit).await.map(drop)
     }
     /// `ResetFailedUnit`; a unit that is not loaded is no error.
     pub async fn reset_failed(&self, unit: &UnitName) -> Result<(), UnitError> {
@@ -167,8 +139,14 @@ impl Units {
     }
     /// A unit's state; one that does not exist has load state `not-found`.
     pub async fn status(&self, unit: &UnitName) -> Result<UnitStatus, UnitError> {
-        let link = self.link().await?;
-        link.status(&load(&link, unit).await?).await
+        loop {
+            let link = self.link().await?;
+            let read = async { link.status(&load(&link, unit).await?).await };
+            match read.await {
+                Err(_) if link.is_lost() => {}
+                status => return status,
+            }
+        }
     }
     /// Returns when the unit is neither active, activating, deactivating nor reloading. By signal, not by polling.
     pub async fn wait_ended(&self, unit: &UnitName) -> Result<UnitStatus, UnitError> {
@@ -176,9 +154,14 @@ impl Units {
     }
     /// The processes of a unit's control group, sorted.
     pub async fn processes(&self, unit: &UnitName) -> Result<Vec<u32>, UnitError> {
-        let link = self.link().await?;
-        let call = link.manager.get_unit_processes(unit.as_str());
-        let listed = answer(&format!("tell the processes of {unit}"), call).await?;
+        let what = format!("tell the processes of {unit}");
+        let listed = loop {
+            let link = self.link().await?;
+            match answer(&what, link.manager.get_unit_processes(unit.as_str())).await {
+                Err(_) if link.is_lost() => {}
+                listed => break listed?,
+            }
+        };
         let mut pids: Vec<u32> = listed.into_iter().map(|(_, pid, _)| pid).collect();
         pids.sort_unstable();
         pids.dedup();
@@ -200,62 +183,23 @@ impl Units {
         Ok(current.clone())
     }
 
-    /// Subscribed first, then called, then awaited.
-    async fn job(&self, ask: Ask, unit: &UnitName) -> Result<(), UnitError> {
-        let link = self.link().await?;
-        let events = link.listen();
-        let job = call(&link, ask, unit).await?;
-        let result = self.job_result(link, events, &job).await?;
-        if result.as_deref() == Some("done") {
-            return Ok(());
-        }
-        let status = self.status(unit).await;
-        if result.is_none() && status.as_ref().is_ok_and(|status| ask.is_shown_by(&status.active)) {
-            return Ok(());
-        }
-        Err(UnitError::Job { unit: unit.clone(), verb: ask.verb(), detail: describe(result.as_deref(), status) })
-    }
-
-    /// Awaits the end of a job: its result, or `None` when PID 1 no longer knows it and its end was not seen, as can
-    /// be after the bus or PID 1 was restarted.
-    async fn job_result(
-        &self,
-        mut link: Arc<Link>,
-        mut events: mpsc::UnboundedReceiver<Event>,
-        job: &OwnedObjectPath,
-    ) -> Result<Option<String>, UnitError> {
-        loop {
-            match events.recv().await {
-                Some(Event::Removed { job: ended, result, .. }) if ended == *job => return Ok(Some(result)),
-                Some(Event::Removed { .. }) => continue,
-                Some(Event::Reloaded) => link.subscribe().await?,
-                Some(Event::Lost) | None => {
-                    link = self.link().await?;
-                    events = link.listen();
-                }
-            }
-            if !link.job_exists(job).await? {
-                while let Ok(event) = events.try_recv() {
-                    match event {
-                        Event::Removed { job: ended, result, .. } if ended == *job => return Ok(Some(result)),
-                        _ => {}
-                    }
-                }
-                return Ok(None);
-            }
-        }
-    }
-
     /// Awaits the end of `unit`. With its state comes the connection that saw it.
     async fn ended(&self, unit: &UnitName, hold: Hold) -> Result<(UnitStatus, Arc<Link>), UnitError> {
         loop {
             let link = self.link().await?;
             let mut events = link.listen();
-            let path = match hold {
-                Hold::Nothing => load(&link, unit).await?,
-                Hold::Reference => transient::hold(&link, unit).await?,
+            let begin = async {
+                let path = match hold {
+                    Hold::Nothing => load(&link, unit).await?,
+                    Hold::Reference => transient::hold(&link, unit).await?,
+                };
+                let changes = link.changes(&path).await?;
+                Ok((path, changes))
             };
-            let changes = link.changes(&path).await?;
+            let (path, changes) = match begin.await {
+                Err(_) if link.is_lost() => continue,
+                begun => begun?,
+            };
             loop {
                 let status = match link.status(&path).await {
                     Err(_) if link.is_lost() => break,
@@ -268,7 +212,7 @@ impl Units {
                     () = changes.next() => {}
                     event = next_for(&mut events, unit) => match event {
                         Some(Event::Removed { .. }) => {}
-                        Some(Event::Reloaded) => link.subscribe().await?,
+                        Some(Event::Reloaded) => link.renew().await?,
                         Some(Event::Lost) | None => break,
                     },
                 }
@@ -287,46 +231,13 @@ async fn next_for(events: &mut mpsc::UnboundedReceiver<Event>, unit: &UnitName) 
     }
 }
 
-async fn call(link: &Link, ask: Ask, unit: &UnitName) -> Result<OwnedObjectPath, UnitError> {
-    let (manager, name) = (&link.manager, unit.as_str());
-    let call = async {
-        match ask {
-            Ask::Start => manager.start_unit(name, REPLACE).await,
-            Ask::Stop => manager.stop_unit(name, REPLACE).await,
-            Ask::Restart => manager.restart_unit(name, REPLACE).await,
-            Ask::Reload => manager.reload_unit(name, REPLACE).await,
-        }
-    };
-    answer(&format!("{} {unit}", ask.verb()), call).await
-}
-
 async fn load(link: &Link, unit: &UnitName) -> Result<OwnedObjectPath, UnitError> {
     answer(&format!("load {unit}"), link.manager.load_unit(unit.as_str())).await
-}
-
-/// A job's result and what the unit says of itself.
-fn describe(result: Option<&str>, status: Result<UnitStatus, UnitError>) -> String {
-    let job = match result {
-        Some(result) => format!("the job's result is {result}"),
-        None => "the end of its job was not seen, because the bus or systemd was restarted".into(),
-    };
-    match status {
-        Ok(status) if status.result.is_empty() => format!("{job}, the unit is {}", status.active),
-        Ok(status) => format!("{job}, the unit is {} with result {}", status.active, status.result),
-        Err(error) => format!("{job}, and then {error}"),
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_unseen_end_is_judged_by_state_only_where_state_tells() {
-        assert!(Ask::Start.is_shown_by("active") && !Ask::Start.is_shown_by("activating"));
-        assert!(Ask::Stop.is_shown_by("failed") && !Ask::Stop.is_shown_by("deactivating"));
-        assert!(!Ask::Restart.is_shown_by("active") && !Ask::Reload.is_shown_by("active"));
-    }
 
     /// Callers await several units side by side with `tokio::spawn`.
     #[test]
@@ -335,19 +246,5 @@ mod tests {
         spawnable(|units| async { units.start(&"a.service".parse().unwrap()).await });
         spawnable(|units| async { units.wait_ended(&"a.service".parse().unwrap()).await });
         spawnable(|units| async { units.wait(units.run(Transient::default()).await?).await });
-    }
-
-    #[test]
-    fn a_failed_job_tells_the_units_result_too() {
-        let status = UnitStatus {
-            load: "loaded".into(),
-            active: "failed".into(),
-            sub: "failed".into(),
-            result: "exit-code".into(),
-            main_pid: 0,
-            kind: "exec".into(),
-        };
-        let text = describe(Some("failed"), Ok(status));
-        assert_eq!(text, "the job's result is failed, the unit is failed with result exit-code");
     }
 }

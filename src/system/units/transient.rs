@@ -3,8 +3,9 @@
 use zbus::OwnedObjectPath;
 
 use super::{
-    Ask, Hold, Link, NO_SUCH_UNIT, REPLACE, Transient, UnitError, Units, answer, answer_within, call_error, describe,
-    is_named, link::ANSWER,
+    Hold, Link, NO_SUCH_UNIT, Transient, UnitError, Units,
+    job::{Ask, REPLACE, describe},
+    link::{ANSWER, answer, answer_within, call_error, is_named},
 };
 use crate::model::UnitName;
 
