@@ -39,7 +39,13 @@ impl<'a> Starter<'a> {
     /// Starts every idle slot on the new release. They take no traffic yet.
     pub async fn start_slots(&self, live: &GoLive) -> Result<(), EngineError> {
         for handover in handovers(live) {
-            let slot = FpmSlot { host: self.host, settings: self.settings, fpm: &handover.fpm, slot: handover.to };
+            let slot = FpmSlot {
+                host: self.host,
+                settings: self.settings,
+                fpm: &handover.fpm,
+                drain: handover.drain,
+                slot: handover.to,
+            };
             let smaller = match handover.start {
                 Start::Running => continue,
                 Start::Idle { smaller } => smaller,
@@ -61,7 +67,13 @@ impl<'a> Starter<'a> {
             Phase::Starting,
             &format!("waiting for {unit}, which finishes its requests (at most {:?})", handover.drain),
         );
-        let slot = FpmSlot { host: self.host, settings: self.settings, fpm: &handover.fpm, slot: handover.to };
+        let slot = FpmSlot {
+            host: self.host,
+            settings: self.settings,
+            fpm: &handover.fpm,
+            drain: handover.drain,
+            slot: handover.to,
+        };
         slot.drained().await
     }
 }
@@ -71,7 +83,13 @@ impl<'a> Deployment<'a> {
     where
         'a: 'b,
     {
-        FpmSlot { host: self.host, settings: self.settings, fpm: &handover.fpm, slot: handover.to }
+        FpmSlot {
+            host: self.host,
+            settings: self.settings,
+            fpm: &handover.fpm,
+            drain: handover.drain,
+            slot: handover.to,
+        }
     }
 
     /// Probes every new slot on its own socket: it answers from the new release, and its OPcache is warm.
@@ -204,7 +222,13 @@ impl<'a> Deployment<'a> {
     /// The slot of before is kept running until the new release is confirmed; one that died is started again.
     async fn point_back(&self, handover: &Handover) -> Result<(), EngineError> {
         let Some(before) = &handover.from else { return Ok(()) };
-        let slot = FpmSlot { host: self.host, settings: self.settings, fpm: &handover.fpm, slot: before.slot };
+        let slot = FpmSlot {
+            host: self.host,
+            settings: self.settings,
+            fpm: &handover.fpm,
+            drain: handover.drain,
+            slot: before.slot,
+        };
         if !slot.active().await? {
             slot.prepare(&before.release, false)?;
             slot.start().await?;

@@ -50,6 +50,9 @@ pub enum EngineError {
         /// What was answered.
         detail: String,
     },
+    /// The site's own pool cannot be used.
+    #[error(transparent)]
+    PoolFile(#[from] crate::observe::PoolError),
     /// The slot's configuration cannot be made.
     #[error("{0}")]
     Pool(String),

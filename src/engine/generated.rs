@@ -26,5 +26,5 @@ fn stale(host: &Host, settings: &Settings) -> Option<String> {
     dropins::dropins(settings, &host.paths)
         .into_iter()
         .find(|(file, content)| std::fs::read_to_string(dir.join(file)).ok().as_deref() != Some(content.as_str()))
-        .map(|(file, _)| file)
+        .map(|(file, _)| file.display().to_string())
 }

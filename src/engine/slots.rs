@@ -4,16 +4,14 @@ use std::time::Duration;
 
 use super::{deployment::unexpected, error::EngineError};
 use crate::{
-    config::{Check, PhpFpm, Pool, ServiceKind, Settings},
+    config::{Check, PhpFpm, ServiceKind, Settings},
     model::{LiveSlot, Paths, ReleaseId, Slot, SlotInstance, UnitName},
-    observe::{Host, fpm_unit},
-    runtime::php_fpm,
+    observe::{Host, fpm_unit, pool_text},
+    runtime::php_fpm::{self, SlotConfig},
     system::{tree::Dir, units::Verb},
     worker::order::{Answer, Order},
 };
 
-/// The largest pool file, in bytes.
-const MAX_POOL: u64 = 256 * 1024;
 /// For one probe of a slot: a cold OPcache compiles the framework meanwhile.
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
 
@@ -26,6 +24,8 @@ pub struct FpmSlot<'a> {
     pub settings: &'a Settings,
     /// What it runs as.
     pub fpm: &'a PhpFpm,
+    /// The longest that its requests may take to end.
+    pub drain: Duration,
     /// Which.
     pub slot: Slot,
 }
@@ -42,33 +42,26 @@ impl FpmSlot<'_> {
         let dir = Paths::release_dir(&self.settings.root, release);
         let slots = Dir::open_or_make(&paths.run_dir().join("slots"), 0o755)?;
         slots.swap_link(&instance.to_string(), &dir.display().to_string(), "new")?;
-        let text = php_fpm::config_text(
-            self.settings,
-            self.fpm,
-            &instance,
-            &dir,
-            paths,
-            self.pool_text()?.as_deref(),
-            smaller,
-        )
-        .map_err(|e| EngineError::Pool(e.to_string()))?;
+        let pool = self.pool_text()?;
+        let config = SlotConfig {
+            settings: self.settings,
+            fpm: self.fpm,
+            drain: self.drain,
+            slot: &instance,
+            release: &dir,
+            pool_file: pool.as_deref(),
+            shrink: smaller,
+        };
+        let text = php_fpm::config_text(&config, paths).map_err(|e| EngineError::Pool(e.to_string()))?;
         let run = Dir::open_or_make(&paths.app_run_dir(&self.settings.app), 0o755)?;
         let (_, gid) = super::layout::ids(&self.settings.run_as)?;
         run.write_for(gid, &format!("fpm-{}.conf", self.slot), text.as_bytes(), 0o640)?;
         Ok(())
     }
 
-    /// The text of the site's own pool file, if it has one. The file is root's, like all configuration.
+    /// The text of the site's own pool file, if it has one.
     fn pool_text(&self) -> Result<Option<String>, EngineError> {
-        let Pool::File(file) = &self.fpm.pool else { return Ok(None) };
-        let path = self.host.paths.host(file);
-        let trouble = |why: String| EngineError::Pool(format!("the pool {}: {why}", file.display()));
-        let (dir, name) = path
-            .parent()
-            .zip(path.file_name().and_then(|name| name.to_str()))
-            .ok_or_else(|| trouble("is no file's path".into()))?;
-        let bytes = Dir::open(dir)?.read(name, MAX_POOL)?.ok_or_else(|| trouble("is not there".into()))?;
-        String::from_utf8(bytes).map(Some).map_err(|e| trouble(e.to_string()))
+        Ok(pool_text(&self.host.paths, self.fpm)?)
     }
 
     /// Starts the slot and returns when php-fpm says that it is ready.
@@ -137,7 +130,7 @@ impl FpmSlot<'_> {
 /// The slots of an app's php-fpm service by its name in the record.
 pub fn fpm_slot<'a>(host: &'a Host, settings: &'a Settings, service: &str, slot: Slot) -> Option<FpmSlot<'a>> {
     settings.services.iter().find(|one| one.name == service).and_then(|one| match &one.kind {
-        ServiceKind::PhpFpm(fpm) => Some(FpmSlot { host, settings, fpm, slot }),
+        ServiceKind::PhpFpm(fpm) => Some(FpmSlot { host, settings, fpm, drain: one.drain, slot }),
         ServiceKind::Unit { .. } => None,
     })
 }

@@ -39,7 +39,7 @@ impl Deployment<'_> {
             revision: self.plan.revision.clone(),
             release: self.release_dir(),
             run_as: other,
-            writable: stage.writable.clone(),
+            writable: stage.build_writable.iter().chain(&stage.writable).cloned().collect(),
         };
         let exported = cancel.guard(self.ask_tree(&export)).await?;
         if !matches!(exported, Answer::Exported { .. }) {

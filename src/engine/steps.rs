@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{deployment::Deployment, error::EngineError};
 use crate::{
-    config::{ServiceKind, Step},
+    config::{ServiceKind, Step, in_release},
     model::Phase,
     observe::PATH,
-    runtime::dropins::slice_name,
+    runtime::dropins::slice_of,
     system::units::{Exit, Transient},
     worker::sandbox::{self, Reach},
 };
@@ -47,7 +47,7 @@ impl Deployment<'_> {
             working_directory: Some(release.display().to_string()),
             environment: self.environment(step, &release, own.then_some(&cache)),
             binds_to: self.host.own_unit.clone(),
-            slice: Some(slice_name(&self.plan.app)),
+            slice: Some(slice_of(&self.plan.app)),
             journal_fields: BTreeMap::from([
                 ("DEPLOYD_APP".into(), self.plan.app.to_string()),
                 ("DEPLOYD_DEPLOYMENT".into(), self.plan.id.to_string()),
@@ -110,13 +110,9 @@ impl Deployment<'_> {
 
     /// What steps and probes of this app have in common: the settings' variables, and what they are run for.
     pub fn app_environment(&self, release: &Path) -> BTreeMap<String, String> {
-        let dir = release.display().to_string();
-        let mut environment: BTreeMap<String, String> = self
-            .settings
-            .environment
-            .iter()
-            .map(|(name, value)| (name.clone(), value.replace("{release}", &dir)))
-            .collect();
+        let settings = self.settings.environment.iter();
+        let mut environment: BTreeMap<String, String> =
+            settings.map(|(name, value)| (name.clone(), in_release(value, release))).collect();
         environment.extend([
             ("DEPLOYD_APP".to_owned(), self.plan.app.to_string()),
             ("DEPLOYD_DEPLOYMENT".to_owned(), self.plan.id.to_string()),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use crate::{
     config::{self, Settings},
     model::{AppName, DeploymentId, Paths, UnitName},
-    runtime::dropins::slice_name,
+    runtime::dropins::slice_of,
     system::units::Units,
     worker::{
         client::{Worker, WorkerError, WorkerSpec},
@@ -70,7 +70,7 @@ impl Host {
             role,
             user: user.to_owned(),
             binds_to: self.own_unit.clone(),
-            slice: slice_name(&settings.app),
+            slice: slice_of(&settings.app),
             reach,
             environment,
             program: self.program.clone(),

@@ -4,12 +4,14 @@ mod facts;
 mod host;
 mod observed;
 mod orders;
+mod pools;
 mod read;
 
 pub use facts::{read as host_facts, user as find_user};
 pub use host::Host;
 pub use observed::*;
 pub use orders::{shared_paths, source_order};
+pub use pools::{PoolError, pool_text};
 pub use read::{ObserveError, fpm_unit, observe, read_current};
 
 /// The programs' search path of workers and steps.

@@ -4,9 +4,13 @@ use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::PathBuf, time:
 
 use sha2::{Digest, Sha256};
 
-use super::{Host, Observed, Resolved, ServiceObserved, shared_paths, source_order};
+use super::{
+    Host, Observed, Resolved, ServiceObserved,
+    pools::{PoolError, fpm_services, pool_text, pools},
+    shared_paths, source_order,
+};
 use crate::{
-    config::{Pool, ServiceKind, Settings},
+    config::{ServiceKind, Settings},
     model::{AppState, Kind, ReleaseId, Request, Slot, SlotInstance, UnitName},
     system::{
         process,
@@ -32,6 +36,9 @@ pub enum ObserveError {
     /// The app's root could not be read.
     #[error(transparent)]
     Tree(#[from] TreeError),
+    /// The site's own pool cannot be used.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
     /// `current` is something else than deployd makes it.
     #[error("{place} {wrong}")]
     Current {
@@ -55,6 +62,7 @@ pub async fn observe(
     state: &AppState,
 ) -> Result<Observed, ObserveError> {
     let (current, on_disk) = releases(settings)?;
+    let slot_memory_mib = pools(host, settings)?;
     let (seen, services, web_blocked) =
         tokio::join!(look(host, settings, request), services(host, settings), web_blocked(host, settings, request));
     let (source, shared, maintenance) = seen?;
@@ -70,6 +78,7 @@ pub async fn observe(
         php: php_identity(host, settings),
         services: services?,
         web_blocked: web_blocked?,
+        slot_memory_mib,
         memory_available_mib: process::memory_available_mib().unwrap_or(u64::MAX),
     })
 }
@@ -215,17 +224,8 @@ async fn web_blocked(host: &Host, settings: &Settings, request: &Request) -> Res
 
 /// A digest of what a release and its services are made by: a change of it makes a new release.
 fn settings_digest(host: &Host, settings: &Settings) -> String {
-    let pools: Vec<_> = settings
-        .services
-        .iter()
-        .filter_map(|service| match &service.kind {
-            ServiceKind::PhpFpm(fpm) => match &fpm.pool {
-                Pool::File(file) => std::fs::read_to_string(host.paths.host(file)).ok(),
-                Pool::Directives(_) => None,
-            },
-            ServiceKind::Unit { .. } => None,
-        })
-        .collect();
+    let pools: Vec<_> =
+        fpm_services(settings).filter_map(|(_, fpm)| pool_text(&host.paths, fpm).ok().flatten()).collect();
     let source = source_place(settings);
     let made_by = (
         (&settings.user, &settings.run_as, &settings.web_user, source, &settings.shared),
@@ -245,14 +245,8 @@ fn source_place(settings: &Settings) -> String {
 
 /// Which PHP serves: version, and the binary's size and time, since an update within a version is another PHP.
 fn php_identity(host: &Host, settings: &Settings) -> String {
-    let identities: Vec<_> = settings
-        .services
-        .iter()
-        .filter_map(|service| match &service.kind {
-            ServiceKind::PhpFpm(fpm) => Some(fpm),
-            ServiceKind::Unit { .. } => None,
-        })
-        .map(|fpm| match std::fs::metadata(host.paths.host(&fpm.binary)) {
+    let identities: Vec<_> = fpm_services(settings)
+        .map(|(_, fpm)| match std::fs::metadata(host.paths.host(&fpm.binary)) {
             Ok(meta) => format!("{} of {}, {} bytes", fpm.version, when(meta.mtime()), meta.size()),
             Err(_) => format!("{} (not there)", fpm.version),
         })

@@ -307,6 +307,7 @@ fn stage(
         reference,
         shared: shared_paths(settings),
         writable: settings.writable.clone(),
+        build_writable: settings.build_writable.clone(),
         steps,
         skipped,
         drop: settings.drop.clone(),

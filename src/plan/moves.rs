@@ -55,7 +55,7 @@ fn handover(
         let idle = |slot: &Slot| !kept(*slot) && matches!(state(*slot), "inactive" | "failed");
         let busy = |slot: &Slot| !kept(*slot);
         match (Slot::ALL.into_iter().find(idle), Slot::ALL.into_iter().find(busy)) {
-            (Some(slot), _) => (slot, Start::Idle { smaller: memory_is_short(fpm, observed, &service.name, warnings) }),
+            (Some(slot), _) => (slot, Start::Idle { smaller: memory_is_short(observed, &service.name, warnings) }),
             (None, Some(slot)) => (slot, Start::Draining),
             (None, None) => {
                 return Err(refusal(format!("no slot of {} is free", service.name), "see `deployctl status`"));
@@ -66,12 +66,14 @@ fn handover(
 }
 
 /// Whether a second slot of full size may not fit beside the live one; then it says so.
-fn memory_is_short(fpm: &PhpFpm, observed: &Observed, service: &str, warnings: &mut Vec<String>) -> bool {
-    let short = fpm.memory_mib > 0 && observed.memory_available_mib < fpm.memory_mib;
+fn memory_is_short(observed: &Observed, service: &str, warnings: &mut Vec<String>) -> bool {
+    let wanted = observed.slot_memory_mib.get(service).copied().unwrap_or(0);
+    let available = observed.memory_available_mib;
+    let short = wanted > available;
     if short {
         warnings.push(format!(
-            "memory is short for two slots of {service}: one may take {} MiB and {} MiB are available; the new one starts smaller",
-            fpm.memory_mib, observed.memory_available_mib
+            "memory is short for two slots of {service}: one may take {wanted} MiB and {available} MiB are available; \
+             the new one starts smaller"
         ));
     }
     short

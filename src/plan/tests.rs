@@ -43,6 +43,7 @@ fn settings() -> Settings {
         source: Source::Git { url: "/srv/git/shop".into(), reference: "main".into(), ssh_key: None, known_hosts: None },
         shared: vec![Shared { path: ".env".into(), directory: false, required: true }],
         writable: Vec::new(),
+        build_writable: Vec::new(),
         services: vec![Service {
             name: "php-fpm".into(),
             kind: ServiceKind::PhpFpm(fpm),
@@ -106,6 +107,7 @@ fn observed() -> Observed {
         php: "8.2".into(),
         services: BTreeMap::from([("php-fpm".into(), ServiceObserved::Slots(slots.into()))]),
         web_blocked: None,
+        slot_memory_mib: BTreeMap::from([("php-fpm".into(), 480)]),
         memory_available_mib: 4096,
     }
 }

@@ -73,6 +73,8 @@ pub struct Stage {
     pub shared: Vec<SharedPath>,
     /// Directories that services may write; not part of the manifest.
     pub writable: Vec<String>,
+    /// Directories that steps of the services' user may write.
+    pub build_writable: Vec<String>,
     /// The commands that apply, in order.
     pub steps: Vec<Step>,
     /// The commands that do not, and why.
