@@ -1,6 +1,8 @@
 //! Holds the table in `src/lib.rs`: which module may use which, and what the pure ones may not touch. It reads the
 //! sources as text, without comments, strings and tests, and is itself tried on bad samples.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // a test may
+
 use std::{
     collections::BTreeSet,
     fs,
