@@ -16,7 +16,7 @@ fn the_script_deploys_the_app_and_loses_requests() {
     let peer = Scripted::make(&host, Spec { views: true, ..Spec::new("peer") }, None);
     let shop = &peer.shop;
     peer.deploy(&host).ok();
-    assert_eq!(shop.release(&host), "r1");
+    shop.wait_release(&host, "r1");
     assert_eq!(shop.get(&host, "/").value("greeting"), Some("hello"));
     assert_eq!(shop.get(&host, "/notes").value("columns"), Some("id,text"));
     assert_eq!(shop.get(&host, "/views").value("views"), Some("200"));
@@ -34,5 +34,5 @@ fn the_script_deploys_the_app_and_loses_requests() {
     assert!(report.failed > 0, "php-fpm's default ends requests in flight, so the load must see it: {report:?}");
     eprintln!("{report:#?}");
     peer.rollback(&host).ok();
-    assert_eq!(shop.release(&host), "r1");
+    shop.wait_release(&host, "r1");
 }

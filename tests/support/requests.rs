@@ -1,6 +1,9 @@
 //! One request, one connection, to 127.0.0.1 of a test host and to nothing else.
 
-use std::{os::fd::OwnedFd, time::Duration};
+use std::{
+    os::fd::OwnedFd,
+    time::{Duration, Instant},
+};
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use tokio::{
@@ -71,6 +74,26 @@ where
 pub fn get(network: OwnedFd, domain: &str, path: &str) -> Answer {
     let (domain, path) = (domain.to_owned(), path.to_owned());
     within(network, move || async move { ask(&domain, &path, None).await })
+}
+
+/// Asks for a page without a pause until `wanted` says yes of an answer, and gives the moment at which that one had
+/// come; nothing after `limit`.
+pub fn watch(
+    network: OwnedFd,
+    domain: &str,
+    path: &str,
+    limit: Duration,
+    wanted: impl Fn(&Answer) -> bool + Send + 'static,
+) -> std::thread::JoinHandle<Option<Instant>> {
+    let (domain, path, until) = (domain.to_owned(), path.to_owned(), Instant::now() + limit);
+    spawn_within(network, move || async move {
+        while Instant::now() < until {
+            if wanted(&ask(&domain, &path, None).await) {
+                return Some(Instant::now());
+            }
+        }
+        None
+    })
 }
 
 /// Asks for one page, on the network the thread is in. A failure is an answer with status 0.

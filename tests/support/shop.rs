@@ -1,5 +1,7 @@
 //! An app in a host: its user, its repository, its shared files, its site and its four lines of TOML.
 
+use std::time::Duration;
+
 use super::{
     command::Ended,
     host::Host,
@@ -158,6 +160,15 @@ impl Shop {
         let answer = self.get(host, "/");
         assert!(answer.is_whole() && !answer.is_mixed(), "{answer:?}");
         answer.value("end").expect("a whole page has it").to_owned()
+    }
+
+    /// Waits until the home page is `label`'s, for what a reload leaves unanswered at first.
+    #[track_caller]
+    pub fn wait_release(&self, host: &Host, label: &str) {
+        let (wanted, limit) = (label.to_owned(), Duration::from_secs(10));
+        let is_it = move |answer: &Answer| answer.is_whole() && answer.value("end") == Some(&wanted);
+        let seen = requests::watch(host.network(), &self.domain(), "/", limit, is_it).join().expect("it does not panic");
+        assert!(seen.is_some(), "{label} is not what {} serves: {:?}", self.domain(), self.get(host, "/"));
     }
 
     /// What `current` names, as `releases/ID`; empty when it is not there.

@@ -2,11 +2,12 @@
 
 use super::host::Host;
 
-/// An nginx site that serves `<root>/current/public`, PHP through `socket`.
+/// An nginx site that serves `<root>/current/public`, PHP through `socket`. It listens as the welcome page did: a reload
+/// that narrows `*:80` to one address fails, because the old listener holds the port.
 pub fn nginx(name: &str, root: &str, socket: &str) -> String {
     format!(
         r#"server {{
-    listen 127.0.0.1:80;
+    listen 80;
     server_name {name}.example.org;
     root {root}/current/public;
     access_log off;
