@@ -204,21 +204,7 @@ fn sum_up(tally: &mut Tally) -> Report {
 }
 
 /// The smallest wait that `percent` of all do not exceed; `waits` is sorted.
-fn percentile(waits: &[Duration], percent: usize) -> Duration {
+pub fn percentile(waits: &[Duration], percent: usize) -> Duration {
     let rank = (waits.len() * percent).div_ceil(100).max(1);
     waits.get(rank - 1).copied().unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn percentiles_are_by_nearest_rank() {
-        let waits: Vec<_> = (1..=200).map(Duration::from_millis).collect();
-        assert_eq!(percentile(&waits, 50), Duration::from_millis(100));
-        assert_eq!(percentile(&waits, 99), Duration::from_millis(198));
-        assert_eq!(percentile(&waits, 100), Duration::from_millis(200));
-        assert_eq!(percentile(&[], 99), Duration::ZERO);
-    }
 }

@@ -76,7 +76,7 @@ pub fn get(network: OwnedFd, domain: &str, path: &str) -> Answer {
     within(network, move || async move { ask(&domain, &path, None).await })
 }
 
-/// Asks for a page without a pause until `wanted` says yes of an answer, and gives the moment at which that one had
+/// Asks for a page again and again, 1 ms apart, until `wanted` says yes of an answer, and gives the moment at which that one had
 /// come; nothing after `limit`.
 pub fn watch(
     network: OwnedFd,
@@ -91,6 +91,8 @@ pub fn watch(
             if wanted(&ask(&domain, &path, None).await) {
                 return Some(Instant::now());
             }
+            // What is measured needs the processor too.
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         None
     })
@@ -117,7 +119,8 @@ async fn exchange(domain: &str, path: &str, cookie: Option<&str>) -> std::io::Re
     Ok(bytes)
 }
 
-fn parse(bytes: &[u8]) -> Answer {
+/// What the bytes of an answer say.
+pub fn parse(bytes: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(bytes);
     let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
     let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
@@ -126,21 +129,4 @@ fn parse(bytes: &[u8]) -> Answer {
         Some(value.split(';').next()?.trim().to_owned())
     });
     Answer { status, body: body.to_owned(), cookie }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_that_was_cut_off_or_mixed_shows() {
-        let page = |body: &str| parse(format!("HTTP/1.1 200 OK\r\nA: b\r\n\r\n{body}").as_bytes());
-        assert!(page("start=r1\nend=r1\n").is_whole());
-        assert!(!page("start=r1\n").is_whole());
-        assert!(page("start=r1\nend=r2\n").is_mixed());
-        assert!(page("start=r1\nfile=r2\nend=r1\n").is_mixed());
-        assert!(!page("start=r1\nfile=r1\nend=r1\n").is_mixed());
-        assert!(!parse(b"HTTP/1.1 502 Bad Gateway\r\n\r\nstart=r1\nend=r1\n").is_whole());
-        assert!(!parse(b"").is_whole());
-    }
 }

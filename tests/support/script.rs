@@ -4,7 +4,7 @@ use super::{
     command::Ended,
     host::Host,
     shop::{Shop, Spec},
-    site,
+    site::{self, Php},
 };
 
 const SCRIPT: &str = include_str!("script.sh");
@@ -21,7 +21,7 @@ impl Scripted {
     /// Makes the app. With `timeout`, php-fpm's `process_control_timeout` is that.
     pub fn make(host: &Host, spec: Spec, timeout: Option<&str>) -> Self {
         let php = site::php_version(host);
-        let shop = Shop::make(host, Spec { socket: format!("/run/php/{}.sock", spec.name), ..spec });
+        let shop = Shop::make(host, Spec { php: Php::Socket(format!("/run/php/{}.sock", spec.name)), ..spec });
         host.ok(&["rm", &shop.toml_path()]);
         host.write(&format!("/etc/php/{php}/fpm/pool.d/{}.conf", shop.name()), site::pool(shop.name(), shop.user()));
         if let Some(timeout) = timeout {

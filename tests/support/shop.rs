@@ -7,7 +7,7 @@ use super::{
     host::Host,
     lock::crate_dir,
     requests::{self, Answer},
-    site,
+    site::{self, Php},
 };
 
 /// What to make; `Spec::new` fills in the ordinary.
@@ -21,8 +21,8 @@ pub struct Spec {
     pub root: String,
     /// What stands in `/etc/deployd/apps/NAME.toml` after the four lines.
     pub more: String,
-    /// The nginx site's PHP socket.
-    pub socket: String,
+    /// How nginx reaches its PHP.
+    pub php: Php,
     /// Whether the app is the Laravel one, or 2,000 plain files.
     pub laravel: bool,
     /// Whether it has 200 Blade views.
@@ -37,7 +37,7 @@ impl Spec {
             user: name.into(),
             root: format!("/srv/{name}"),
             more: String::new(),
-            socket: format!("/run/deployd/{name}/fpm.sock"),
+            php: Php::Snippet,
             laravel: true,
             views: false,
         }
@@ -64,7 +64,7 @@ impl Shop {
         shop.make_user(host);
         shop.make_repository(host);
         shop.make_shared(host);
-        site::install(host, shop.name(), shop.root(), &shop.spec.socket);
+        site::install(host, shop.name(), shop.root(), &shop.spec.php);
         shop.configure(host, &shop.spec.more);
         shop
     }
@@ -130,7 +130,8 @@ impl Shop {
     /// Points `main` at the release that was committed as `label`.
     pub fn point(&self, host: &Host, label: &str) {
         let git_dir = format!("--git-dir={}", self.repository());
-        host.run_as(self.user(), &["git", &git_dir, "update-ref", "refs/heads/main", &format!("refs/tags/{label}")]).ok();
+        host.run_as(self.user(), &["git", &git_dir, "update-ref", "refs/heads/main", &format!("refs/tags/{label}")])
+            .ok();
     }
 
     /// `systemctl start deploy@NAME`.
@@ -167,7 +168,8 @@ impl Shop {
     pub fn wait_release(&self, host: &Host, label: &str) {
         let (wanted, limit) = (label.to_owned(), Duration::from_secs(10));
         let is_it = move |answer: &Answer| answer.is_whole() && answer.value("end") == Some(&wanted);
-        let seen = requests::watch(host.network(), &self.domain(), "/", limit, is_it).join().expect("it does not panic");
+        let seen =
+            requests::watch(host.network(), &self.domain(), "/", limit, is_it).join().expect("it does not panic");
         assert!(seen.is_some(), "{label} is not what {} serves: {:?}", self.domain(), self.get(host, "/"));
     }
 

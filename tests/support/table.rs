@@ -79,14 +79,3 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     }
     text
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn columns_are_aligned() {
-        let rows = vec![vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), "1000".to_owned()]];
-        assert_eq!(table(&["who", "n"], &rows), "who      n\na        1\nlong  1000\n");
-    }
-}
