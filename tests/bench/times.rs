@@ -57,6 +57,7 @@ pub fn compare(root: &Root, runs: u32, with_deployd: bool) -> Vec<Figure> {
         time(&host, &mut all, script(DEPLOY, "r2"), || peer.deploy(&host));
         wait_quiet(&host);
         time(&host, &mut all, script(ROLLBACK, "r1"), || peer.rollback(&host));
+        peer.forget_newest(&host);
         wait_quiet(&host);
         if let Some(shop) = &shop {
             let rollback = || host.run(&["systemctl", "start", &format!("deploy-rollback@{}", shop.name())]);

@@ -2,7 +2,6 @@
 //! A path inside the host is only ever opened from inside, so a link there cannot lead to the machine.
 
 use std::{
-    cell::Cell,
     fs::{self, File},
     os::fd::OwnedFd,
     path::{Path, PathBuf},
@@ -38,7 +37,7 @@ pub struct Host {
     name: String,
     base: PathBuf,
     nspawn: Child,
-    leader: Cell<u32>,
+    leader: AtomicU32,
     _turn: Turn,
 }
 
@@ -66,14 +65,14 @@ impl Host {
         }
         mount(root, &base);
         let nspawn = start(&name, &base);
-        let host = Self { name, base, nspawn, leader: Cell::new(0), _turn: turn };
+        let host = Self { name, base, nspawn, leader: AtomicU32::new(0), _turn: turn };
         host.wait_booted();
         host
     }
 
     /// The host's PID 1, as the machine numbers it.
     pub fn leader(&self) -> u32 {
-        self.leader.get()
+        self.leader.load(Ordering::Relaxed)
     }
 
     /// The host's network namespace.
@@ -167,14 +166,14 @@ impl Host {
             std::thread::sleep(Duration::from_millis(20));
         }
         self.nspawn = start(&self.name, &self.base);
-        self.leader.set(0);
+        self.leader.store(0, Ordering::Relaxed);
         self.wait_booted();
     }
 
     fn wait_booted(&self) {
         let until = Instant::now() + PATIENCE;
-        while self.leader.get() == 0 {
-            self.leader.set(find_leader(self.nspawn.id()).unwrap_or(0));
+        while self.leader.load(Ordering::Relaxed) == 0 {
+            self.leader.store(find_leader(self.nspawn.id()).unwrap_or(0), Ordering::Relaxed);
             self.wait_a_little(until);
         }
         self.run(&["ip", "link", "set", "lo", "up"]).ok();
@@ -204,11 +203,11 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        if std::thread::panicking() && self.leader.get() != 0 {
+        if std::thread::panicking() && self.leader.load(Ordering::Relaxed) != 0 {
             eprintln!("--- the last of the journal of {}\n{}---", self.name, self.journal(80));
         }
         if std::env::var_os("DEPLOYD_TEST_KEEP").is_some() && std::thread::panicking() {
-            eprintln!("kept: nsenter -t {} -a; end it by killing that process", self.leader.get());
+            eprintln!("kept: nsenter -t {} -a; end it by killing that process", self.leader.load(Ordering::Relaxed));
             return;
         }
         self.end();

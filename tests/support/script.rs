@@ -46,6 +46,11 @@ impl Scripted {
         self.call(host, "rollback")
     }
 
+    /// Removes the newest release, which a rollback has left behind: the next rollback goes one back by name.
+    pub fn forget_newest(&self, host: &Host) {
+        host.ok(&["sh", "-euc", r#"cd "$1/releases"; rm -r "$(ls -1 | sort | tail -n 1)""#, "sh", self.shop.root()]);
+    }
+
     fn call(&self, host: &Host, what: &str) -> Ended {
         let shop = &self.shop;
         host.run(&[PROGRAM, what, shop.root(), &shop.repository(), shop.user(), &self.unit])
