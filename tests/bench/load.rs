@@ -48,6 +48,7 @@ fn by_script(root: &Root, deployments: u32, timeout: Option<&str>) -> Report {
 
 fn under_load(who: &str, host: &Host, shop: &Shop, deployments: u32, deploy: impl Fn() -> String) -> Report {
     shop.commit_second(host);
+    shop.pack(host);
     shop.point(host, "r1");
     deploy();
     shop.wait_release(host, "r1");

@@ -39,18 +39,18 @@ pub fn compare(root: &Root, runs: u32, with_deployd: bool) -> Vec<Figure> {
         Shop::make(&host, plain("shop").more(HEALTH))
     });
     peer.shop.commit(&host, "r2", &[]);
+    peer.shop.pack(&host);
     peer.shop.point(&host, "r1");
     peer.deploy(&host).ok();
     if let Some(shop) = &shop {
         shop.commit(&host, "r2", &[]);
+        shop.pack(&host);
         shop.point(&host, "r1");
         shop.deploy(&host);
     }
     // Confirmed, so that a rollback may go there; from now on `main` is r2 and each run goes r1, r2, r1.
     wait_quiet(&host);
-    for (shop, here) in [(Some(&peer.shop), true), (shop.as_ref(), with_deployd)] {
-        shop.filter(|_| here).into_iter().for_each(|shop| shop.point(&host, "r2"));
-    }
+    [Some(&peer.shop), shop.as_ref()].into_iter().flatten().for_each(|shop| shop.point(&host, "r2"));
     let mut all = Runs::new();
     for run in 1..=runs {
         let script = |what, label| (what, "script", &peer.shop, label);

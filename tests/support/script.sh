@@ -22,7 +22,7 @@ export id what root repository HOME="/tmp/home-$user"
 runuser -u "$user" -- sh -eu -c '
     new=$root/releases/$id
     mkdir -p "$root/releases"
-    git clone -q --depth 1 --branch main "file://$repository" "$new"
+    git clone -q --depth 1 --branch main "$repository" "$new" 2>/dev/null
     cd "$new"
     [ "$what" = laravel ] || exit 0
     [ -d "$root/shared/storage" ] || cp -R storage "$root/shared/storage"

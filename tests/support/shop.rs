@@ -134,6 +134,12 @@ impl Shop {
             .ok();
     }
 
+    /// Packs the repository, as a server's is.
+    pub fn pack(&self, host: &Host) {
+        let git_dir = format!("--git-dir={}", self.repository());
+        host.run_as(self.user(), &["git", &git_dir, "repack", "-adq"]).ok();
+    }
+
     /// `systemctl start deploy@NAME`.
     pub fn start(&self, host: &Host) -> Ended {
         host.run(&["systemctl", "start", &format!("deploy@{}", self.name())])
