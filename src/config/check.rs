@@ -7,7 +7,8 @@ use crate::model::printable;
 
 /// An absolute path of the host in normal form; a trailing slash is forgiven.
 pub(super) fn absolute(text: &str) -> Result<PathBuf, Problem> {
-    let trimmed = if text.len() > 1 { text.trim_end_matches('/') } else { text };
+    let trimmed = text.trim_end_matches('/');
+    let trimmed = if trimmed.is_empty() { "/" } else { trimmed };
     if !text.starts_with('/') {
         let title = format!("{text:?} is not an absolute path");
         return Err(

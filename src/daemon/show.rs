@@ -284,6 +284,7 @@ mod tests {
             source: Source::Directory { path: "/srv/build".into() },
             shared: vec![],
             writable: vec!["storage".into()],
+            build_writable: Vec::new(),
             services: vec![],
             steps: vec![],
             drop: vec![],

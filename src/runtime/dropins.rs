@@ -30,13 +30,20 @@ pub fn dropins(settings: &Settings, paths: &Paths) -> Vec<(PathBuf, String)> {
             }
         }
     }
+    let root = format!("ReadWritePaths=-{}\n", word(&settings.root.to_string_lossy()));
     for kind in ["deploy", "deploy-stage", "deploy-activate", "deploy-rollback", "deploy-settle"] {
         let dir = format!("{kind}@{}.service.d", settings.app);
-        let text = format!("{}[Service]\nSlice={}\n", head(settings), slice_of(&settings.app));
+        let text = format!("{}[Service]\nSlice={}\n{root}", head(settings), slice_of(&settings.app));
         out.push((Path::new(&dir).join(FILE), text));
     }
     let name = format!("50-deployd-{}.conf", settings.app);
-    out.push((Path::new("deployd-recover.service.d").join(name), after_mounts(settings)));
+    // Instances NAME:ID have no drop-in of their own: the template's is for every app.
+    let text = format!("{}[Service]\n{root}", head(settings));
+    out.push((Path::new("deploy-run@.service.d").join(&name), text));
+    out.push((
+        Path::new("deployd-recover.service.d").join(name),
+        format!("{}\n[Service]\n{root}", after_mounts(settings)),
+    ));
     out
 }
 

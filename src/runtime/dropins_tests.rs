@@ -45,24 +45,25 @@ fn every_unit_of_an_app_and_no_other() {
     let slots = ["a", "b", "c", "d"].map(|s| format!("app-fpm@my-shop:{s}.service.d/50-deployd.conf"));
     let kinds = ["deploy", "deploy-stage", "deploy-activate", "deploy-rollback", "deploy-settle"]
         .map(|k| format!("{k}@my-shop.service.d/50-deployd.conf"));
-    let expected: Vec<_> =
-        slots.into_iter().chain(kinds).chain(["deployd-recover.service.d/50-deployd-my-shop.conf".into()]).collect();
+    let shared = ["deploy-run@", "deployd-recover"].map(|unit| format!("{unit}.service.d/50-deployd-my-shop.conf"));
+    let expected: Vec<_> = slots.into_iter().chain(kinds).chain(shared).collect();
     assert_eq!(names, expected);
 }
 
 #[test]
 fn deployments_run_in_the_apps_slice_and_recovery_after_its_mounts() {
     let files = all("my-shop", SHOP);
-    assert!(files[4].1.ends_with("[Service]\nSlice=deployd-my\\x2dshop.slice\n"), "{}", files[4].1);
+    let text = "[Service]\nSlice=deployd-my\\x2dshop.slice\nReadWritePaths=-/srv/my-shop\n";
+    assert!(files[4].1.ends_with(text), "{}", files[4].1);
     let recover = &files.last().unwrap().1;
-    assert!(recover.ends_with("[Unit]\nAfter=srv.mount srv-my\\x2dshop.mount\n"), "{recover}");
+    assert!(recover.contains("[Unit]\nAfter=srv.mount srv-my\\x2dshop.mount\n"), "{recover}");
 }
 
 #[test]
 fn without_php_fpm_there_are_no_slots() {
     let files = all("blog", "root = \"/srv/blog\"\nuser = \"shop\"\nsource.git = \"/g\"\n");
     assert!(!files.iter().any(|(path, _)| path.starts_with("app-fpm")));
-    assert_eq!(files.len(), 6);
+    assert_eq!(files.len(), 7);
 }
 
 #[test]
