@@ -22,19 +22,32 @@ impl Dir {
     /// Writes a file beside, syncs it, renames it over `name` and syncs this directory. The file gets this directory's
     /// group, so that `mode` says what that group may.
     pub fn write(&self, name: &str, content: &[u8], mode: u32) -> Result<(), TreeError> {
+        self.replace(name, content, mode, None)?;
+        self.sync()
+    }
+    /// Like [`Dir::write`], for a file of another group than the directory's.
+    pub fn write_for(&self, gid: u32, name: &str, content: &[u8], mode: u32) -> Result<(), TreeError> {
+        self.replace(name, content, mode, Some(gid))?;
+        self.sync()
+    }
+    /// Like [`Dir::write`], without waiting for the directory: for /run, which goes with the machine.
+    pub fn write_volatile(&self, name: &str, content: &[u8], mode: u32) -> Result<(), TreeError> {
+        self.replace(name, content, mode, None)
+    }
+    fn replace(&self, name: &str, content: &[u8], mode: u32, group: Option<u32>) -> Result<(), TreeError> {
         let number = WRITES.fetch_add(1, Ordering::Relaxed);
         let beside = format!(".{name}.{}-{number}.tmp", std::process::id());
         self.component(name)?;
         self.component(&beside)?;
         let written = self
-            .write_new(&beside, content, mode)
+            .write_new(&beside, content, mode, group)
             .and_then(|()| renameat(&self.fd, beside.as_str(), &self.fd, name).map_err(self.entry("replace", name)));
         if let Err(error) = written {
             // The first failure is the one to tell.
             let _ = self.unlink(&beside);
             return Err(error);
         }
-        self.sync()
+        Ok(())
     }
     /// Removes what a process that was killed while it wrote `name` left beside it; returns how many. Only for the
     /// holder of the lock that `name` is written under.
@@ -74,7 +87,10 @@ impl Dir {
 
     /// Gives a file of ours this directory's group. Who is not root may not, and keeps his own.
     pub(super) fn share(&self, name: &str, file: &OwnedFd) -> Result<(), TreeError> {
-        let group = self.stat()?.st_gid;
+        self.give(name, file, self.stat()?.st_gid)
+    }
+
+    fn give(&self, name: &str, file: &OwnedFd, group: u32) -> Result<(), TreeError> {
         if fstat(file).map_err(self.entry("look at", name))?.st_gid == group {
             return Ok(());
         }
@@ -84,10 +100,13 @@ impl Dir {
         }
     }
 
-    fn write_new(&self, name: &str, content: &[u8], mode: u32) -> Result<(), TreeError> {
+    fn write_new(&self, name: &str, content: &[u8], mode: u32, group: Option<u32>) -> Result<(), TreeError> {
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.fd, name, flags, Mode::RUSR | Mode::WUSR).map_err(self.entry("make", name))?;
-        self.share(name, &file)?;
+        match group {
+            Some(group) => self.give(name, &file, group)?,
+            None => self.share(name, &file)?,
+        }
         // Whatever the umask is.
         fchmod(&file, Mode::from_raw_mode(mode)).map_err(self.entry("change the mode of", name))?;
         let mut file = File::from(file);

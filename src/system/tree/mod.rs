@@ -127,10 +127,15 @@ impl Dir {
     }
     /// fchown and fchmod of this directory itself.
     pub fn set_owner(&self, uid: u32, gid: u32, mode: u32) -> Result<(), TreeError> {
-        // In this order: a change of owner clears mode bits.
+        let mode = || fchmod(&self.fd, Mode::from_raw_mode(mode)).map_err(self.fail("change the mode of"));
+        // Only the owner may change the mode (there is no CAP_FOWNER): given away after it, taken before it.
+        let give_away = uid != rustix::process::geteuid().as_raw();
+        if give_away {
+            mode()?;
+        }
         fchown(&self.fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
             .map_err(self.fail("change the owner of"))?;
-        fchmod(&self.fd, Mode::from_raw_mode(mode)).map_err(self.fail("change the mode of"))
+        if give_away { Ok(()) } else { mode() }
     }
     /// What an entry is; links are not followed.
     pub fn kind(&self, name: &str) -> Result<EntryKind, TreeError> {

@@ -52,6 +52,8 @@ pub enum Property {
     Texts(Vec<String>),
     /// `t`
     Number(u64),
+    /// `u`
+    Word(u32),
     /// `i`
     Int(i32),
     /// `a(ss)`-less bind mounts: `a(ssbt)`, source and destination
@@ -123,6 +125,7 @@ impl Property {
             Self::Text(value) => value.into(),
             Self::Texts(values) => values.into(),
             Self::Number(value) => value.into(),
+            Self::Word(value) => value.into(),
             Self::Int(value) => value.into(),
             Self::Binds(binds) => {
                 let bind = |(source, destination)| (source, destination, false, RECURSIVE);

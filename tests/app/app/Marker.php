@@ -1,0 +1,8 @@
+<?php
+
+namespace App;
+
+class Marker
+{
+    const RELEASE = 'r1';
+}

@@ -1,0 +1,6 @@
+<?php
+
+use App\Http\Pages;
+use Illuminate\Support\Facades\Route;
+
+Route::get('/session', [Pages::class, 'session']);

@@ -1,0 +1,70 @@
+//! Alternating releases under load: deployd's handover, and the script with php-fpm's two ways to reload.
+
+use std::time::Duration;
+
+use crate::support::{
+    deb,
+    host::Host,
+    load::{Plan, Report, Running},
+    root::Root,
+    script::Scripted,
+    shop::{Shop, Spec},
+    site,
+    table::{self, Figure},
+};
+
+const WORK: &str = "switch-php-fpm";
+/// Before the first deployment, between two, and after the last.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Measures each row on a host of its own and prints the table.
+pub fn compare(root: &Root, deployments: u32, with_deployd: bool) -> Vec<Figure> {
+    let mut measured: Vec<(&str, Report)> = Vec::new();
+    if with_deployd {
+        measured.push(("deployd", by_deployd(root, deployments)));
+    }
+    measured.push(("script", by_script(root, deployments, None)));
+    measured.push(("script-timeout-30s", by_script(root, deployments, Some("30s"))));
+    let rows: Vec<_> = measured.iter().map(|(who, report)| table::row(who, report)).collect();
+    println!("\n{deployments} deployments of a Laravel app, 100 fast requests/s, 2/s of 3 s, 20 sessions\n");
+    println!("{}", table::table(&table::HEAD, &rows));
+    measured.iter().flat_map(|(who, report)| table::figures(WORK, who, report)).collect()
+}
+
+fn by_deployd(root: &Root, deployments: u32) -> Report {
+    let host = Host::boot_alone(root);
+    host.install_deb(&deb::ensure());
+    let health = "[health]\nhttp = \"http://127.0.0.1/up\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
+    let shop = Shop::make(&host, Spec::new("shop").more(&format!("{}{health}", site::pool_toml())));
+    under_load("deployd", &host, &shop, deployments, || shop.start(&host).ok())
+}
+
+fn by_script(root: &Root, deployments: u32, timeout: Option<&str>) -> Report {
+    let host = Host::boot_alone(root);
+    let peer = Scripted::make(&host, Spec::new("shop"), timeout);
+    let who = timeout.map_or("script", |_| "script-timeout-30s");
+    under_load(who, &host, &peer.shop, deployments, || peer.deploy(&host).ok())
+}
+
+fn under_load(who: &str, host: &Host, shop: &Shop, deployments: u32, deploy: impl Fn() -> String) -> Report {
+    shop.commit_second(host);
+    shop.pack(host);
+    shop.point(host, "r1");
+    deploy();
+    shop.wait_release(host, "r1");
+    let load = Running::start(host.network(), Plan::promise(&shop.domain()));
+    std::thread::sleep(PAUSE);
+    for number in 0..deployments {
+        let label = if number % 2 == 0 { "r2" } else { "r1" };
+        shop.point(host, label);
+        let begun = std::time::Instant::now();
+        deploy();
+        eprintln!("{who}: {label} deployed in {} ms ({} of {deployments})", begun.elapsed().as_millis(), number + 1);
+        std::thread::sleep(PAUSE);
+    }
+    let report = load.stop();
+    assert_eq!(report.releases.len(), 2, "both releases answered: {report:?}");
+    report.failures.iter().for_each(|failure| eprintln!("{who}: {failure}"));
+    eprintln!("{who}: the worst wait was {:.0} ms, at {:.1} s", report.worst_ms, report.worst_at);
+    report
+}

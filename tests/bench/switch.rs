@@ -1,0 +1,34 @@
+//! `make bench`: deployments under load, and the time of a deployment and a rollback, beside the common script.
+//! It measures on booted hosts of its own, prints tables, and writes `target/bench/results.json`.
+//!
+//! Words after `--` choose: `switch`, `times`; `script` leaves deployd's rows out. `DEPLOYD_BENCH_DEPLOYMENTS` is the
+//! number of deployments under load (20), `DEPLOYD_BENCH_RUNS` the number of timed runs (7).
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench ends at the first surprise")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it reports to a terminal")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod load;
+mod times;
+
+use support::{root::Root, table};
+
+fn main() {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let asked = |word: &str| words.iter().any(|w| w == word);
+    let all = !asked("switch") && !asked("times");
+    let root = Root::ensure("bookworm");
+    let mut figures = Vec::new();
+    if all || asked("switch") {
+        figures.extend(load::compare(&root, number("DEPLOYD_BENCH_DEPLOYMENTS", 20), !asked("script")));
+    }
+    if all || asked("times") {
+        figures.extend(times::compare(&root, number("DEPLOYD_BENCH_RUNS", 7), !asked("script")));
+    }
+    table::save(&figures);
+}
+
+fn number(variable: &str, default: u32) -> u32 {
+    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
+}

@@ -1,0 +1,100 @@
+//! The main job: a Laravel app goes live, moves on, goes back, and says what it is.
+
+use crate::common::{releases, with_live_shop, with_shop};
+
+#[test]
+fn four_lines_deploy_a_laravel_app_and_go_back() {
+    let (host, shop) = with_shop("");
+    assert_eq!(host.read(&shop.toml_path()).lines().count(), 4);
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r1");
+    assert_eq!(shop.get(&host, "/up").status, 200);
+    assert_eq!(shop.get(&host, "/notes").value("columns"), Some("id,text"), "the migration ran");
+    assert_eq!(shop.get(&host, "/write/a").value("owner"), Some("shop"));
+    assert_eq!(host.read("/srv/shop/shared/storage/app/public/a"), "written by a request\n");
+    assert_eq!(host.ok(&["stat", "-c", "%U", "/srv/shop", "/srv/shop/releases"]), "root\nroot\n");
+
+    let first = shop.current(&host);
+    shop.commit_second(&host);
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r2");
+    assert_eq!(shop.get(&host, "/notes").value("columns"), Some("id,text,colour"));
+
+    let back = host.run(&["systemctl", "start", "deploy-rollback@shop"]);
+    assert_eq!(back.status, 0, "{back}");
+    assert_eq!(shop.release(&host), "r1");
+    assert_eq!(shop.current(&host), first, "a rollback builds nothing");
+    assert_eq!(shop.get(&host, "/write/a").value("bytes"), Some("42"), "uploads outlive releases");
+}
+
+#[test]
+fn show_prints_what_was_inferred_and_why() {
+    let (host, shop) = with_shop("");
+    let shown = shop.ctl(&host, "show", &[]).ok();
+    for part in ["storage", ".env", "composer", "php-fpm", "8.2", "preset", "default", "main"] {
+        assert!(shown.contains(part), "{part} is not in:\n{shown}");
+    }
+}
+
+#[test]
+fn status_and_releases_name_what_is_live() {
+    let (host, shop) = with_live_shop("");
+    let first = shop.current(&host);
+    shop.commit(&host, "r2", &[]);
+    shop.deploy(&host);
+    let second = shop.current(&host);
+    let id = |current: &str| current.strip_prefix("releases/").expect("a relative link").to_owned();
+    let (status, listed) = (shop.ctl(&host, "status", &[]).ok(), shop.ctl(&host, "releases", &[]).ok());
+    assert!(status.contains(&id(&second)), "{status}");
+    assert!(listed.contains(&id(&first)) && listed.contains(&id(&second)), "{listed}");
+    shop.ctl(&host, "rollback", &[&id(&first)]).ok();
+    assert_eq!(shop.current(&host), first);
+    assert!(shop.ctl(&host, "status", &[]).ok().contains(&id(&first)));
+}
+
+#[test]
+fn a_deployment_may_name_another_reference() {
+    let (host, shop) = with_live_shop("");
+    shop.commit(&host, "r2", &[]);
+    shop.commit(&host, "r3", &[]);
+    shop.ctl(&host, "deploy", &["--ref", "r2"]).ok();
+    assert_eq!(shop.release(&host), "r2");
+}
+
+#[test]
+fn staging_touches_nothing_live_and_activating_moves_to_it() {
+    let (host, shop) = with_live_shop("");
+    let before = shop.current(&host);
+    shop.commit(&host, "r2", &[]);
+    shop.ctl(&host, "stage", &[]).ok();
+    assert_eq!((shop.release(&host).as_str(), shop.current(&host)), ("r1", before));
+    assert_eq!(releases(&host, &shop).len(), 2);
+    shop.ctl(&host, "activate", &[]).ok();
+    assert_eq!(shop.release(&host), "r2");
+}
+
+#[test]
+fn releases_beyond_keep_are_pruned_but_not_the_live_or_the_previous_one() {
+    let (host, shop) = with_live_shop("[releases]\nkeep = 2\n");
+    for label in ["r2", "r3", "r4"] {
+        shop.commit(&host, label, &[]);
+        let previous = shop.current(&host);
+        shop.deploy(&host);
+        let kept = releases(&host, &shop);
+        for current in [previous, shop.current(&host)] {
+            assert!(kept.iter().any(|id| format!("releases/{id}") == current), "{current} of {kept:?}");
+        }
+    }
+    // What a draining slot still uses may stay for a while; the next deployment takes it.
+    let kept = releases(&host, &shop);
+    assert!(kept.len() <= 3, "{kept:?}");
+}
+
+#[test]
+fn logs_tell_the_steps() {
+    let (host, shop) = with_live_shop("");
+    let logs = shop.ctl(&host, "logs", &[]).ok();
+    for part in ["composer", "autoload", "Configuration cached", "Migrated"] {
+        assert!(logs.contains(part), "{part} is not in:\n{logs}");
+    }
+}

@@ -1,0 +1,62 @@
+//! The proof under load: no request fails, none waits, none is served by two releases, no session is lost.
+//! The bench measures the same beside the common script.
+
+use std::time::Duration;
+
+use crate::{
+    common::installed_alone,
+    support::{
+        load::{Plan, Running},
+        shop::{Shop, Spec},
+        site,
+    },
+};
+
+const HEALTH: &str = "[health]\nhttp = \"http://127.0.0.1/up\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
+/// Alternating releases, one after the other.
+const DEPLOYMENTS: usize = 20;
+/// The worst wait of a fast request, as promised.
+const WORST_MS: f64 = 100.0;
+
+#[test]
+fn deployments_under_load_lose_nothing() {
+    let host = installed_alone();
+    let shop = Shop::make(&host, Spec::new("shop").more(&format!("{}{HEALTH}", site::pool_toml())));
+    shop.commit_second(&host);
+    shop.point(&host, "r1");
+    shop.deploy(&host);
+    let load = Running::start(host.network(), Plan::promise(&shop.domain()));
+    std::thread::sleep(Duration::from_secs(3));
+    for number in 0..DEPLOYMENTS {
+        shop.point(&host, if number % 2 == 0 { "r2" } else { "r1" });
+        shop.deploy(&host);
+        std::thread::sleep(Duration::from_millis(500));
+    }
+    shop.ctl(&host, "rollback", &[]).ok();
+    std::thread::sleep(Duration::from_secs(4));
+    let report = load.stop();
+    assert_eq!((report.failed, report.mixed, report.sessions_lost), (0, 0, 0), "{report:#?}");
+    assert!(report.releases.len() == 2 && report.requests > 1000, "{report:#?}");
+    assert!(report.worst_ms <= WORST_MS, "{report:#?}");
+}
+
+#[test]
+fn two_hundred_views_are_rendered_while_view_cache_runs() {
+    let host = installed_alone();
+    let spec = Spec { views: true, ..Spec::new("shop").more(&format!("{}{HEALTH}", site::pool_toml())) };
+    let shop = Shop::make(&host, spec);
+    shop.commit(&host, "r2", &[]);
+    shop.point(&host, "r1");
+    shop.deploy(&host);
+    assert_eq!(shop.get(&host, "/views").value("views"), Some("200"));
+    let plan = Plan { fast: ("/views".into(), 10), slow: ("/".into(), 10), ..Plan::promise(&shop.domain()) };
+    let load = Running::start(host.network(), plan);
+    for label in ["r2", "r1", "r2"] {
+        shop.point(&host, label);
+        shop.deploy(&host);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let report = load.stop();
+    assert_eq!((report.failed, report.mixed, report.sessions_lost), (0, 0, 0), "{report:#?}");
+    assert!(report.releases.len() == 2, "{report:#?}");
+}

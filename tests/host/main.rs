@@ -1,0 +1,21 @@
+//! Tests on booted hosts: real systemd, D-Bus, polkit, journald, nginx and php-fpm, the built .deb installed.
+//! Every test boots a host of its own and touches nothing else of the machine.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests and their support")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "they report to a terminal")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod bus;
+mod common;
+mod convergence;
+mod deploy;
+mod failures;
+mod input;
+mod lifecycle;
+mod load;
+mod meter;
+mod peer;
+mod sources;
+mod units;
+mod users;

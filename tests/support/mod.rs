@@ -1,0 +1,15 @@
+//! What the host tests, the bench and the demo share: a booted Debian host, an app in it, load on it.
+//! It may start and end only what is its own; nothing here touches the machine beyond `target/` and missing packages.
+#![allow(dead_code, reason = "each of the three users takes a part of it")]
+
+pub mod command;
+pub mod deb;
+pub mod host;
+pub mod load;
+pub mod lock;
+pub mod requests;
+pub mod root;
+pub mod script;
+pub mod shop;
+pub mod site;
+pub mod table;
