@@ -101,9 +101,12 @@ impl Backend for FakeBackend {
     fn apps(&self) -> Result<Vec<AppName>, Error> {
         Ok(["my-shop", "other", "shop"].map(|a| a.parse().unwrap()).into())
     }
+    fn root(&self, _app: &AppName) -> Option<String> {
+        Some("/srv/shop".into())
+    }
     fn app(&self, _app: &AppName) -> Result<AppView, Error> {
         let live_slots = vec![("php-fpm".to_owned(), "b".to_owned())];
-        Ok(AppView { root: "/srv/shop".into(), current: "R".into(), live_slots, ..AppView::default() })
+        Ok(AppView { current: "R".into(), live_slots, ..AppView::default() })
     }
     fn app_object(self: Arc<Self>, app: AppName) -> Answer<'static, OwnedObjectPath> {
         Box::pin(async move {
@@ -168,7 +171,7 @@ impl Backend for FakeBackend {
     }
     fn open_log(self: Arc<Self>, filter: LogFilter, _ticket: Ticket) -> Result<OwnedFd, Error> {
         let (reading, mut writing) = std::io::pipe().unwrap();
-        writing.write_all(format!("{} {}\n", filter.app, filter.lines).as_bytes()).unwrap();
+        writing.write_all(format!("{} {:?}\n", filter.app, filter.lines).as_bytes()).unwrap();
         Ok(reading.into())
     }
 }
@@ -406,5 +409,5 @@ async fn a_log_arrives_as_a_descriptor() {
     let log = scene.manager().await.open_log("shop", &options(&[("lines", 7u32.into())])).await.unwrap();
     let mut text = String::new();
     std::io::Read::read_to_string(&mut std::fs::File::from(OwnedFd::from(log)), &mut text).unwrap();
-    assert_eq!(text, "shop 7\n");
+    assert_eq!(text, "shop Some(7)\n");
 }

@@ -1,10 +1,10 @@
 //! The bus service `org.deployd1`, started by D-Bus. Composes; no logic.
 
 use anyhow::Context;
+use deployd::{model::Paths, observe, system};
 
 fn main() -> anyhow::Result<()> {
-    deployd::system::journal::init("deployd");
+    system::journal::init("deployd");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("no runtime")?;
-    let served = deployd::daemon::serve(deployd::model::Paths::default(), deployd::observe::host_facts);
-    runtime.block_on(served).context("deployd ended")
+    runtime.block_on(deployd::daemon::serve(Paths::default(), observe::facts_for)).context("deployd ended")
 }

@@ -96,9 +96,9 @@ enum TypedCommand {
         /// Go on with what comes
         #[arg(short, long)]
         follow: bool,
-        /// How many lines of the past
-        #[arg(short = 'n', long, default_value_t = 100)]
-        lines: u32,
+        /// How many lines of the past; without it 100, and of a named deployment all
+        #[arg(short = 'n', long)]
+        lines: Option<u32>,
     },
     /// Show an app's settings, each with where it comes from
     Show {
@@ -183,7 +183,7 @@ pub struct Logs {
     pub app: AppName,
     pub deployment: Option<DeploymentId>,
     pub follow: bool,
-    pub lines: u32,
+    pub lines: Option<u32>,
 }
 
 impl TryFrom<Typed> for Command {

@@ -20,8 +20,6 @@ use crate::{
     model::{AppName, DeploymentId, Kind, Outcome},
 };
 
-/// Lines of a deployment's past that are shown when its log is opened.
-const LINES: u32 = 2000;
 /// The longest that the last lines of the log may come after the outcome.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
@@ -133,7 +131,6 @@ impl Watch<'_> {
         let gone = bus.gone();
         tokio::pin!(gone);
         let mut log = if self.live { self.open().await } else { None };
-        let phases = self.live && log.is_none();
         let mut held = Vec::new();
         // Subscribed first, read then: an end in between is not missed.
         let mut properties = bus.properties(path, dbus::DEPLOYMENT).await?;
@@ -145,7 +142,7 @@ impl Watch<'_> {
                 }
                 change = changes.next() => {
                     let Some(change) = change else { return Ok(None) };
-                    if phases { self.phase(&change) }
+                    if self.live && log.is_none() { self.phase(&change) }
                 }
                 line = next(&mut log, &mut held) => {
                     if self.line(line?) { log = None }
@@ -167,7 +164,7 @@ impl Watch<'_> {
     }
 
     async fn open(&self) -> Option<Log> {
-        match Log::open(self.bus, self.app, Some(self.id), true, LINES).await {
+        match Log::open(self.bus, self.app, Some(self.id), true, None).await {
             Ok(log) => Some(log),
             Err(error) => {
                 self.out.note(&format!("(without live output: {})", crate::model::printable(&error.to_string())));

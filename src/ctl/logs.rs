@@ -24,9 +24,12 @@ impl Log {
         app: &AppName,
         deployment: Option<&DeploymentId>,
         follow: bool,
-        lines: u32,
+        lines: Option<u32>,
     ) -> Result<Self, CtlError> {
-        let mut options = HashMap::from([("follow", Variant::from(follow)), ("lines", Variant::from(lines))]);
+        let mut options = HashMap::from([("follow", Variant::from(follow))]);
+        if let Some(lines) = lines {
+            options.insert("lines", Variant::from(lines));
+        }
         if let Some(id) = deployment {
             options.insert("deployment", Variant::from(id.as_str()));
         }

@@ -41,7 +41,9 @@ pub struct Progress {
 
 /// An app's state; without a file the empty one.
 pub fn state(paths: &Paths, app: &AppName) -> Result<AppState, Error> {
-    Ok(read(&paths.state_file(app))?.unwrap_or_default())
+    let file = paths.state_file(app);
+    let Some(bytes) = content(&file)? else { return Ok(AppState::default()) };
+    AppState::decode(&bytes).map_err(|wrong| Error::Failed(format!("{}: {wrong}", file.display())))
 }
 
 /// A deployment's record, when it has ended.
@@ -139,6 +141,14 @@ fn requests_dir(paths: &Paths, app: &AppName) -> Option<PathBuf> {
 
 /// Reads and parses a file; `None`: it is not there.
 fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let Some(text) = content(path)? else { return Ok(None) };
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|e| Error::Failed(format!("{} is damaged or of another version: {e}", path.display())))
+}
+
+/// A bounded file's bytes; `None`: it is not there. No link is followed.
+fn content(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     let file = match OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
@@ -149,9 +159,7 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
     if text.len() as u64 > MAX {
         return Err(Error::Failed(format!("{} is larger than {MAX} bytes", path.display())));
     }
-    serde_json::from_slice(&text)
-        .map(Some)
-        .map_err(|e| Error::Failed(format!("{} is damaged or of another version: {e}", path.display())))
+    Ok(Some(text))
 }
 
 fn failed(verb: &str, path: &Path, error: &std::io::Error) -> Error {

@@ -28,7 +28,7 @@ const KEPT: usize = 256;
 /// The service.
 pub struct Host {
     pub(super) paths: Paths,
-    facts: fn(&Paths) -> HostFacts,
+    facts: fn(&Paths, &AppName) -> HostFacts,
     pub(super) connection: Connection,
     pub(super) units: Units,
     pub(super) busy: Busy,
@@ -53,7 +53,13 @@ pub(super) struct Entry {
 
 impl Host {
     /// A service with no object yet.
-    pub fn new(paths: Paths, facts: fn(&Paths) -> HostFacts, connection: Connection, units: Units, busy: Busy) -> Self {
+    pub fn new(
+        paths: Paths,
+        facts: fn(&Paths, &AppName) -> HostFacts,
+        connection: Connection,
+        units: Units,
+        busy: Busy,
+    ) -> Self {
         Self { paths, facts, connection, units, busy, known: Mutex::default() }
     }
 
@@ -163,10 +169,13 @@ impl Backend for Host {
         config::list(&self.paths).map_err(|e| Error::Failed(format!("cannot list the apps: {e}")))
     }
 
+    fn root(&self, app: &AppName) -> Option<String> {
+        let settings = config::load(&self.paths, app, &(self.facts)(&self.paths, app)).ok()?;
+        Some(settings.root.display().to_string())
+    }
+
     fn app(&self, app: &AppName) -> Result<AppView, Error> {
-        let root = config::load(&self.paths, app, &(self.facts)(&self.paths)).map(|s| s.root.display().to_string());
         let mut view = lists::app(&files::state(&self.paths, app)?);
-        view.root = root.unwrap_or_default();
         if let Some(id) = self.running(app) {
             view.running = id.to_string();
         }
@@ -262,7 +271,7 @@ impl Backend for Host {
     fn show(&self, app: &AppName, uid: u32, how: Showing) -> Result<String, Error> {
         self.must_exist(app)?;
         // The rendered error quotes the file's lines, and those may hold secrets.
-        let load = config::load(&self.paths, app, &(self.facts)(&self.paths));
+        let load = config::load(&self.paths, app, &(self.facts)(&self.paths, app));
         let settings = load.map_err(|e| Error::BadConfig(if uid == 0 { e.rendered } else { e.summary }))?;
         match how {
             Showing::Text => Ok(show::text(&settings)),

@@ -9,11 +9,10 @@ use crate::{
     model::{AppName, AppState, DeploymentRecord, ReleaseId, ReleaseRecord, ReleaseState, printable},
 };
 
-/// An app's state, without what only its configuration tells.
+/// An app's state.
 pub fn app(state: &AppState) -> AppView {
     let live = current(state);
     AppView {
-        root: String::new(),
         current: live.map(|r| r.id.to_string()).unwrap_or_default(),
         live_since: live.and_then(|r| r.live_at).unwrap_or_default(),
         confirmed: live.is_some_and(|r| r.state == ReleaseState::Confirmed),

@@ -23,7 +23,7 @@ pub fn open(filter: &LogFilter, held: impl Send + 'static) -> Result<OwnedFd, Er
     let failed = |e: io::Error| Error::Failed(format!("the log of app {} cannot be opened: {e}", filter.app));
     let (reading, writing) = pipe().map_err(failed)?;
     let child = Command::new("/usr/bin/journalctl")
-        .args(arguments(filter))
+        .args(arguments(filter, machine_id().as_deref()))
         .env_clear()
         .env("LANG", "C.UTF-8")
         .stdin(Stdio::null())
@@ -46,11 +46,25 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     io::pipe().map(|(reading, writing)| (reading.into(), writing.into()))
 }
 
-fn arguments(filter: &LogFilter) -> Vec<String> {
-    let mut arguments: Vec<String> = vec!["--quiet".into(), "--no-pager".into(), "--output=json".into(), FIELDS.into()];
-    arguments.push(format!("--lines={}", filter.lines));
+/// This machine's id: 32 hexadecimal digits.
+fn machine_id() -> Option<String> {
+    let text = std::fs::read_to_string("/etc/machine-id").ok()?;
+    let id = text.trim();
+    (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
+}
+
+fn arguments(filter: &LogFilter, machine: Option<&str>) -> Vec<String> {
+    // Without --merge, --follow reads the boot id below /proc/sys, which the service's sandbox has not; with it, the
+    // machine's own id leaves out what other machines sent here.
+    let mut arguments: Vec<String> =
+        ["--quiet", "--no-pager", "--output=json", FIELDS, "--merge"].map(str::to_owned).into();
+    // Not --lines=all: when nothing is there yet, journalctl 252 takes the first entry that comes for one it has shown.
+    arguments.push(filter.lines.map_or("--no-tail".into(), |lines| format!("--lines={lines}")));
     if filter.follow {
         arguments.push("--follow".into());
+    }
+    if let Some(machine) = machine {
+        arguments.push(format!("_MACHINE_ID={machine}"));
     }
     arguments.push(format!("DEPLOYD_APP={}", filter.app));
     if let Some(id) = &filter.deployment {
@@ -81,8 +95,12 @@ mod tests {
     fn the_arguments_are_the_filter_and_nothing_else() {
         let app: crate::model::AppName = "my-shop".parse().unwrap();
         let deployment = Some(crate::model::DeploymentId::from_bits(255));
-        let all = arguments(&LogFilter { app, deployment, follow: true, lines: 7 });
-        assert_eq!(all[4..], ["--lines=7", "--follow", "DEPLOYD_APP=my-shop", "DEPLOYD_DEPLOYMENT=00000000000000ff"]);
+        let filter = LogFilter { app, deployment, follow: true, lines: Some(7) };
+        let all = arguments(&filter, Some("0a"));
+        let expected =
+            ["--lines=7", "--follow", "_MACHINE_ID=0a", "DEPLOYD_APP=my-shop", "DEPLOYD_DEPLOYMENT=00000000000000ff"];
+        assert_eq!(all[5..], expected);
+        assert_eq!(arguments(&LogFilter { lines: None, ..filter }, None)[5], "--no-tail");
     }
 
     #[tokio::test]

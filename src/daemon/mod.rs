@@ -19,7 +19,7 @@ use zbus::{Connection, fdo};
 use crate::{
     config::HostFacts,
     dbus::{self, Manager},
-    model::Paths,
+    model::{AppName, Paths},
     system::{
         notify,
         units::{UnitError, Units},
@@ -50,11 +50,14 @@ pub enum DaemonError {
 
 /// With nothing to do for so long, the service ends; the bus starts it again when it is asked for.
 const IDLE: Duration = Duration::from_secs(60);
-/// The longest that calls under way may hold up the end.
+/// The longest that the bus may take to let the name go.
 const DRAIN: Duration = Duration::from_secs(5);
+/// The longest that calls under way may hold up the end; what they started needs no service.
+const CALLS: Duration = Duration::from_millis(500);
 
-/// Serves until idle, told to stop, or the bus is lost. `facts` reads what configuration needs to know of the host.
-pub async fn serve(paths: Paths, facts: fn(&Paths) -> HostFacts) -> Result<(), DaemonError> {
+/// Serves until idle, told to stop, or the bus is lost. `facts` reads what an app's
+/// configuration needs to know of the host.
+pub async fn serve(paths: Paths, facts: fn(&Paths, &AppName) -> HostFacts) -> Result<(), DaemonError> {
     let connection = zbus::connection::Builder::system().build().await?;
     let busy = Busy::default();
     let host = Arc::new(Host::new(paths, facts, connection.clone(), Units::connect().await?, busy.clone()));
@@ -79,20 +82,29 @@ pub async fn serve(paths: Paths, facts: fn(&Paths) -> HostFacts) -> Result<(), D
     };
     watching.abort();
     if ended.is_ok() {
-        leave(connection).await;
+        leave(&connection, &bus, &busy).await;
     }
     ended
 }
 
 /// First STOPPING=1, then the name: the other way round the bus would find the unit still active, start nothing, and
-/// the next client would wait for its timeout.
-async fn leave(connection: Connection) {
+/// the next client would wait for its timeout. What arrived before the name was gone is answered.
+async fn leave(connection: &Connection, bus: &fdo::DBusProxy<'_>, busy: &Busy) {
     notify::stopping();
-    if let Err(error) = connection.release_name(dbus::NAME).await {
-        tracing::debug!("the bus name was not released, ignoring: {error}");
+    let drained = async {
+        connection.release_name(dbus::NAME).await?;
+        // The bus keeps order: after this answer nothing that was sent to the name can arrive.
+        bus.get_id().await?;
+        tokio::task::yield_now().await;
+        Ok::<_, zbus::Error>(())
+    };
+    match tokio::time::timeout(DRAIN, drained).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!("the bus name was not released, ignoring: {error}"),
+        Err(_) => tracing::warn!("the bus did not answer within {DRAIN:?}, leaving"),
     }
-    if tokio::time::timeout(DRAIN, connection.graceful_shutdown()).await.is_err() {
-        tracing::warn!("calls were still under way after {DRAIN:?}, leaving them");
+    if tokio::time::timeout(CALLS, busy.none()).await.is_err() {
+        tracing::debug!("deployments run on in their own units");
     }
 }
 

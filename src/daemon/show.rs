@@ -1,7 +1,7 @@
 //! Settings as people read them: TOML as it could have been written, each value with where it comes from. Values of
 //! environment variables are hidden: they may be secrets, and everyone may ask.
 
-use std::{collections::BTreeMap, fmt::Write, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use crate::{
     config::{Check, Health, Pool, Service, ServiceKind, Settings, Source, Step, Strategy},
@@ -43,6 +43,7 @@ pub fn text(settings: &Settings) -> String {
     page.value("user", "user", &settings.user);
     page.value("run_as", "run_as", &settings.run_as);
     page.list("writable", "writable", &settings.writable);
+    page.list("build_writable", "build_writable", &settings.build_writable);
     page.list("drop", "drop", &settings.drop);
     page.source(&settings.source);
     page.web(settings.web_user.as_deref());
@@ -250,19 +251,12 @@ fn bare(key: &str) -> String {
 /// A span of time as systemd writes it: `15min`, `20s`, `200ms`.
 fn span(time: Duration) -> String {
     let ms = time.as_millis();
-    match ms {
-        0 => "0s".into(),
-        _ if ms % 3_600_000 == 0 => format!("{}h", ms / 3_600_000),
-        _ if ms % 60_000 == 0 => format!("{}min", ms / 60_000),
-        _ if ms % 1000 == 0 => format!("{}s", ms / 1000),
-        _ => {
-            let mut text = format!("{ms}ms");
-            if ms > 1000 {
-                text.clear();
-                let _ = write!(text, "{}s {}ms", ms / 1000, ms % 1000);
-            }
-            text
-        }
+    let units = [(3_600_000, "h"), (60_000, "min"), (1000, "s")];
+    match units.into_iter().find(|(unit, _)| ms.is_multiple_of(*unit)) {
+        _ if ms == 0 => "0s".into(),
+        Some((unit, name)) => format!("{}{name}", ms / unit),
+        None if ms > 1000 => format!("{}s {}ms", ms / 1000, ms % 1000),
+        None => format!("{ms}ms"),
     }
 }
 
@@ -284,7 +278,7 @@ mod tests {
             source: Source::Directory { path: "/srv/build".into() },
             shared: vec![],
             writable: vec!["storage".into()],
-            build_writable: Vec::new(),
+            build_writable: vec![],
             services: vec![],
             steps: vec![],
             drop: vec![],

@@ -43,8 +43,8 @@ impl App {
         self.name.to_string()
     }
     #[zbus(property(emits_changed_signal = "false"))]
-    fn root(&self) -> fdo::Result<String> {
-        Ok(self.view()?.root)
+    fn root(&self) -> String {
+        self.backend.root(&self.name).unwrap_or_default()
     }
     #[zbus(property)]
     fn current(&self) -> fdo::Result<String> {

@@ -14,8 +14,6 @@ pub type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
 /// What `App` objects show. Nothing secret: everyone may read it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AppView {
-    /// `<root>`; empty when the configuration cannot be read.
-    pub root: String,
     /// The live release; empty: none.
     pub current: String,
     /// When it became live, seconds since 1970; 0: not known.
@@ -52,8 +50,8 @@ pub struct LogFilter {
     pub deployment: Option<DeploymentId>,
     /// Go on with what comes.
     pub follow: bool,
-    /// How many lines of the past.
-    pub lines: u32,
+    /// How many lines of the past; none: all of them.
+    pub lines: Option<u32>,
 }
 
 /// In which form settings are shown.
@@ -69,6 +67,8 @@ pub enum Showing {
 pub trait Backend: Send + Sync + 'static {
     /// The configured apps, sorted.
     fn apps(&self) -> Result<Vec<AppName>, Error>;
+    /// `<root>`; none when the configuration has errors.
+    fn root(&self, app: &AppName) -> Option<String>;
     /// An app's state.
     fn app(&self, app: &AppName) -> Result<AppView, Error>;
     /// Makes an app's object if it is not there yet; an error when the app is not configured.

@@ -15,7 +15,7 @@ use crate::model::{AppName, DeploymentId, Kind, ReleaseId, Request};
 const REQUESTS: usize = 32;
 /// Logs that one user may have open at once.
 const LOGS: usize = 16;
-/// Lines of a log's past, when none are asked for.
+/// Lines of a log's past, when no number is asked for; of one deployment it is all of them.
 const LINES: u32 = 100;
 /// The most lines, and the most records, that are given at once.
 const MOST: u32 = 10_000;
@@ -242,7 +242,8 @@ impl Manager {
         let mut options = Options::new(options, &["deployment (s)", "follow (b)", "lines (u)"])?;
         let deployment = options.text("deployment")?.map(|id| deployment_id(&id)).transpose()?;
         let follow = options.flag("follow")?;
-        let lines = options.number("lines")?.unwrap_or(LINES).min(MOST);
+        let whole = deployment.is_some();
+        let lines = options.number("lines")?.or((!whole).then_some(LINES)).map(|lines| lines.min(MOST));
         if !self.backend.apps()?.contains(&app) {
             return Err(no_such_app(&app));
         }

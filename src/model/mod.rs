@@ -7,6 +7,7 @@ mod paths;
 mod record;
 mod release;
 mod request;
+mod state_file;
 mod text;
 
 pub use deployment::{DeploymentId, Kind, Outcome, Phase};

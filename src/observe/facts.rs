@@ -2,12 +2,26 @@
 
 use std::path::Path;
 
-use crate::{config::HostFacts, model::Paths};
+use crate::{
+    config::{self, HostFacts},
+    model::{AppName, Paths},
+};
 
 /// A user's uid and primary gid.
 pub fn user(name: &str) -> Option<(u32, u32)> {
     let found = nix::unistd::User::from_name(name).ok().flatten()?;
     Some((found.uid.as_raw(), found.gid.as_raw()))
+}
+
+/// The facts that an app's configuration needs: the host's, and the users that it names.
+pub fn read_for(paths: &Paths, app: &AppName) -> HostFacts {
+    let mut facts = read(paths);
+    for name in config::mentioned_users(paths, app) {
+        if let Some(found) = user(&name) {
+            facts.users.insert(name, found);
+        }
+    }
+    facts
 }
 
 /// Reads the facts. What cannot be read is as if it were not there; resolving names what is missing.

@@ -29,13 +29,7 @@ pub struct Host {
 impl Host {
     /// Reads an app's settings, with what they need to know of this host.
     pub fn settings(&self, app: &AppName) -> Result<Settings, config::ConfigError> {
-        let mut facts = super::host_facts(&self.paths);
-        for name in config::mentioned_users(&self.paths, app) {
-            if let Some(found) = super::find_user(&name) {
-                facts.users.insert(name, found);
-            }
-        }
-        config::load(&self.paths, app, &facts)
+        config::load(&self.paths, app, &super::facts_for(&self.paths, app))
     }
 
     /// The roots of all other apps: what this app's workers and steps do not even see.

@@ -7,7 +7,7 @@ mod orders;
 mod pools;
 mod read;
 
-pub use facts::{read as host_facts, user as find_user};
+pub use facts::{read as host_facts, read_for as facts_for, user as find_user};
 pub use host::Host;
 pub use observed::*;
 pub use orders::{shared_paths, source_order};
