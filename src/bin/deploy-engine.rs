@@ -1,1 +1,176 @@
-fn main() {}
+//! deploy-engine: executes one deployment, as the `ExecStart=` of the deploy units; also the worker and the generator.
+//! Composes; no logic.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use deployd::{
+    engine::{self, Cancel},
+    model::{Actor, AppName, DeploymentId, Kind, Paths, Request, SlotInstance},
+    observe::{self, Host},
+    runtime::generator,
+    system::{journal, tree::Dir, units::Units},
+    worker,
+};
+
+/// What the deploy units of systemd run. People use deployctl(1).
+#[derive(Parser)]
+#[command(name = "deploy-engine", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// One deployment with defaults (deploy@NAME.service and its like)
+    Run { kind: Kind, app: AppName },
+    /// One deployment by a request of the bus (deploy-run@NAME:ID.service)
+    Request { instance: String },
+    /// What a request would do (deploy-plan@NAME:ID.service)
+    Plan { instance: String },
+    /// Bakes, drains, confirms; or recovers (deploy-settle@NAME.service)
+    Settle { instance: String },
+    /// Drains an old slot and stops it (deploy-drain@NAME:SLOT.service)
+    Drain { slot: SlotInstance },
+    /// Brings the live slots up at boot; with NAME takes up an app that is stuck
+    Recover { app: Option<AppName> },
+    /// Works in an app's tree as its user
+    Worker,
+}
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let own_name = arguments.next().map(PathBuf::from).unwrap_or_default();
+    if own_name.file_name().is_some_and(|name| name == "deployd-generator") {
+        return generate(arguments.next().map(PathBuf::from));
+    }
+    let command = Arguments::parse().command;
+    journal::init(if matches!(command, Command::Worker) { "deployd-worker" } else { "deploy-engine" });
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.context("no runtime").and_then(|runtime| runtime.block_on(carry_out(command)));
+    match ended {
+        Ok(status) => ExitCode::from(status),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::from(1)
+        }
+    }
+}
+
+fn generate(out: Option<PathBuf>) -> ExitCode {
+    let Some(out) = out else { return ExitCode::from(2) };
+    let paths = Paths::default();
+    generator::generate(&paths, &out, &observe::host_facts(&paths), &observe::find_user);
+    ExitCode::SUCCESS
+}
+
+async fn carry_out(command: Command) -> Result<u8> {
+    match command {
+        Command::Worker => {
+            worker::serve().await?;
+            Ok(0)
+        }
+        Command::Run { kind, app } => {
+            let unit = if kind == Kind::Deploy { "deploy".to_owned() } else { format!("deploy-{kind}") };
+            let host = host(&format!("{unit}@{app}")).await?;
+            let request = Request {
+                app,
+                id: invocation(),
+                kind,
+                reference: None,
+                release: None,
+                force: false,
+                actor: Actor::Systemd,
+            };
+            Ok(engine::run(&host, &request, &Cancel::on_signal()?).await.exit_status())
+        }
+        Command::Request { instance } => {
+            let host = host(&format!("deploy-run@{instance}")).await?;
+            let request = read_request(&host.paths, &instance)?;
+            Ok(engine::run(&host, &request, &Cancel::on_signal()?).await.exit_status())
+        }
+        Command::Plan { instance } => {
+            let host = host(&format!("deploy-plan@{instance}")).await?;
+            let request = read_request(&host.paths, &instance)?;
+            write_plan(&host, &request).await?;
+            Ok(0)
+        }
+        Command::Settle { instance } => {
+            let host = host(&format!("deploy-settle@{instance}")).await?;
+            let app = instance.split(':').next().unwrap_or_default().parse()?;
+            engine::settle(&host, &app, &Cancel::on_signal()?).await?;
+            Ok(0)
+        }
+        Command::Drain { slot } => {
+            let host = host(&format!("deploy-drain@{slot}")).await?;
+            engine::drain(&host, &slot).await?;
+            Ok(0)
+        }
+        Command::Recover { app } => {
+            let host = host("deployd-recover").await?;
+            match app {
+                Some(app) => engine::recover_app(&host, &app).await?,
+                None => engine::boot(&host).await?,
+            }
+            Ok(0)
+        }
+    }
+}
+
+/// This host. Workers die with the unit that this process is the main process of, if systemd started it.
+async fn host(unit: &str) -> Result<Host> {
+    let own_unit = match std::env::var_os("INVOCATION_ID") {
+        Some(_) => Some(format!("{unit}.service").parse()?),
+        None => None,
+    };
+    let program = std::env::current_exe().context("where this program is")?;
+    Ok(Host { paths: Paths::default(), units: Units::connect().await?, program, own_unit })
+}
+
+/// The id of a deployment that systemd started: the beginning of its unit's invocation id.
+fn invocation() -> DeploymentId {
+    let invocation = std::env::var("INVOCATION_ID").unwrap_or_default();
+    let bits = invocation.get(..16).and_then(|hex| u64::from_str_radix(hex, 16).ok());
+    DeploymentId::from_bits(bits.unwrap_or_else(|| u64::from(std::process::id()) << 32 | u64::from(seconds())))
+}
+
+/// Seconds, for the id of a run by hand.
+fn seconds() -> u32 {
+    u32::try_from(jiff::Timestamp::now().as_second() & i64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// Reads a request as strictly as anything from another program: bounded, typed, and about what its name says.
+fn read_request(paths: &Paths, instance: &str) -> Result<Request> {
+    let (app, id) = instance.split_once(':').context("write NAME:ID")?;
+    let app: AppName = app.parse()?;
+    let id: DeploymentId = id.parse().map_err(anyhow::Error::msg)?;
+    let file = paths.request_file(&app, &id);
+    let dir = Dir::open(file.parent().context("no directory")?)?;
+    let bytes =
+        dir.read(id.as_str(), Request::MAX_BYTES)?.with_context(|| format!("{} is not there", file.display()))?;
+    let request: Request =
+        serde_json::from_slice(&bytes).with_context(|| format!("{} is no request", file.display()))?;
+    if request.app != app || request.id != id {
+        bail!("{} is about something else", file.display());
+    }
+    if let Some(reference) = &request.reference {
+        deployd::config::check_reference(reference).map_err(anyhow::Error::msg)?;
+    }
+    Ok(request)
+}
+
+/// Writes what a request would do where `deployd` reads it.
+async fn write_plan(host: &Host, request: &Request) -> Result<()> {
+    let answer = match engine::preview(host, request).await {
+        Ok(decision) => serde_json::to_value(&decision)?,
+        Err(refusal) => {
+            serde_json::json!({"decision": "rejected", "reason": refusal.reason, "remedy": refusal.remedy})
+        }
+    };
+    let group = observe::find_user("deployd").map_or(0, |(_, gid)| gid);
+    let dir = Dir::open_or_make(&host.paths.app_run_dir(&request.app), 0o755)?;
+    dir.write_for(group, &format!("plan-{}.json", request.id), &serde_json::to_vec_pretty(&answer)?, 0o640)?;
+    Ok(())
+}

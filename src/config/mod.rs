@@ -1,26 +1,119 @@
 //! An app's configuration: fragments as written, merged by systemd's precedence, then resolved to [`Settings`].
 //! Every error names file and line, with a caret. No effect on the world, and reads nothing but configuration files.
 
+mod check;
+mod context;
+mod duration;
+mod errors;
+mod fragments;
+mod health;
+mod merge;
+mod origins;
+mod pool_table;
+mod preset;
+mod preset_laravel;
+mod resolve;
+mod service;
 mod settings;
+mod shared;
+mod show;
+mod source;
+mod source_table;
+mod steps;
+mod suggest;
+mod tree;
+mod written;
 
 pub use settings::*;
+pub use show::show;
+pub use source::check_reference;
 
 use crate::model::{AppName, Paths};
+use errors::{Problem, Problems, SourceFile};
+use tree::{Table, Value};
 
 /// Reads, merges and resolves an app's configuration. Blocking, small.
+///
+/// `host.users` must hold those of [`mentioned_users`] that exist; a user that is not there is an error at its line.
 pub fn load(paths: &Paths, app: &AppName, host: &HostFacts) -> Result<Settings, ConfigError> {
-    let _ = (paths, app, host);
-    todo!()
+    let (table, files) = read(paths, app)?;
+    let mut cx = context::Context { host, problems: Problems::default(), inferred: Vec::new() };
+    let settings = resolve::resolve(app, &table, &files, &mut cx);
+    pool_file_exists(paths, &settings, &mut cx.problems);
+    match settings {
+        Some(settings) if cx.problems.is_empty() => Ok(settings),
+        _ => {
+            if cx.problems.is_empty() {
+                cx.problems.push(Problem::new(format!("the configuration of {app} is not complete")));
+            }
+            Err(cx.problems.into_error(&files))
+        }
+    }
 }
 
-/// The names of all configured apps, sorted. A file whose name is not a valid app name is left out.
+/// The users that an app's configuration names, for the caller to look up before [`load`]. Empty when it cannot be
+/// read; `load` then says why.
+pub fn mentioned_users(paths: &Paths, app: &AppName) -> Vec<String> {
+    let Ok((table, _)) = read(paths, app) else { return Vec::new() };
+    let text = |table: &Table, key: &str| match table.get(key) {
+        Some((_, tree::Node { value: Value::Text(text), .. })) => Some(text.clone()),
+        _ => None,
+    };
+    let web = match table.get("web") {
+        Some((_, tree::Node { value: Value::Table(web), .. })) => text(web, "user"),
+        _ => None,
+    };
+    let mut users: Vec<_> = [text(&table, "user"), text(&table, "run_as"), web].into_iter().flatten().collect();
+    users.sort();
+    users.dedup();
+    users
+}
+
+/// The names of all configured apps, sorted. A file whose name is not a valid app name is left out, and so is one that
+/// a link to /dev/null masks.
 pub fn list(paths: &Paths) -> std::io::Result<Vec<AppName>> {
-    let _ = paths;
-    todo!()
+    fragments::list(paths)
 }
 
-/// Checks a git reference as a person gave it: branch, tag or commit; never an option, range or reflog expression.
-pub fn check_reference(text: &str) -> Result<(), String> {
-    let _ = text;
-    todo!()
+/// An environment value for one release: `{release}` is replaced by its directory.
+pub fn in_release(value: &str, release: &std::path::Path) -> String {
+    value.replace("{release}", &release.to_string_lossy())
 }
+
+/// The merged tree and the files it came from; whatever stops it from being read is all told at once.
+fn read(paths: &Paths, app: &AppName) -> Result<(Table, Vec<SourceFile>), ConfigError> {
+    let mut problems = Problems::default();
+    let Some(files) = fragments::read(paths, app, &mut problems) else {
+        let file = paths.config_dirs()[0].join(format!("{app}.toml"));
+        problems.push(
+            Problem::new(format!("there is no app {:?}", app.as_str()))
+                .help(format!("describe it in {}; `deployctl list` lists those there are", file.display())),
+        );
+        return Err(problems.into_error(&[]));
+    };
+    let mut table = Table::new();
+    for (index, file) in files.iter().enumerate() {
+        merge::merge(&mut table, tree::parse(index, file, &mut problems));
+    }
+    if problems.is_empty() { Ok((table, files)) } else { Err(problems.into_error(&files)) }
+}
+
+/// A pool that is a file is part of the configuration: missing, it is told like any other error, with its line.
+fn pool_file_exists(paths: &Paths, settings: &Option<Settings>, problems: &mut Problems) {
+    let Some(settings) = settings else { return };
+    for (index, service) in settings.services.iter().enumerate() {
+        let ServiceKind::PhpFpm(PhpFpm { pool: Pool::File(file), .. }) = &service.kind else { continue };
+        if !paths.host(file).is_file() {
+            let place = settings.place(&format!("service[{index}].pool"));
+            let place = place.trim_end_matches(": ");
+            problems.push(
+                Problem::new(format!("there is no pool file {}", file.display()))
+                    .in_file(place)
+                    .help("write the path of the site's pool, or [service.pool] with directives"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -46,13 +46,16 @@ pub struct Settings {
     pub shared: Vec<Shared>,
     /// Directories of a release that services may write (compiled views, bootstrap/cache not).
     pub writable: Vec<String>,
+    /// Directories of a release that steps may write as `run_as`, beyond `writable`; services may not (bootstrap/cache).
+    pub build_writable: Vec<String>,
     /// What is cut over, in order.
     pub services: Vec<Service>,
     /// What builds a release, in order.
     pub steps: Vec<Step>,
     /// Directories dropped from a release before the seal (`node_modules`).
     pub drop: Vec<String>,
-    /// Added to the environment of steps and services.
+    /// Added to the environment of steps and services. `{release}` in a value stands for the release's directory
+    /// (its real path, in steps and in a slot's configuration alike); use [`crate::config::in_release`].
     pub environment: BTreeMap<String, String>,
     /// What proves the site.
     pub health: Vec<Health>,
@@ -86,7 +89,7 @@ impl Settings {
 /// Something that was not written but found or defaulted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Inferred {
-    /// As it could have been written.
+    /// As it could have been written; items of lists by name: `step.migrate`, `service.php-fpm.php`, `shared..env`.
     pub key: String,
     /// Its value, as TOML.
     pub value: String,

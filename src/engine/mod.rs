@@ -1,1 +1,30 @@
-//! Executes a plan: stage, seal, activate, cut over, verify, record, prune; rollback; recovery.
+//! Executes a plan: stage, seal, activate, cut over, verify, record; settles, drains, prunes and recovers.
+//!
+//! Runs as root and asks PID 1; touches nothing in an app's tree but the root, `releases/` and `current`, which are
+//! root's. Everything below a release or `shared/` is a worker's.
+
+mod activate;
+mod cancel;
+mod cutover;
+mod deployment;
+mod drain;
+mod error;
+mod generated;
+mod health;
+mod layout;
+mod outcome;
+mod progress;
+mod prune;
+mod recover;
+mod run;
+mod settle;
+mod slots;
+mod stage;
+mod steps;
+mod store;
+
+pub use cancel::Cancel;
+pub use drain::drain;
+pub use recover::{boot, recover_app};
+pub use run::{preview, run};
+pub use settle::settle;

@@ -60,3 +60,10 @@ impl Request {
     /// The largest request file, in bytes.
     pub const MAX_BYTES: u64 = 16 * 1024;
 }
+
+impl Request {
+    /// The one line that says how this deployment ended: `shop: deploy rolled-back: …`.
+    pub fn exit_line(&self, outcome: super::Outcome, message: &str) -> String {
+        format!("{}: {} {}: {}", self.app, self.kind, outcome, message)
+    }
+}

@@ -1,7 +1,18 @@
 //! The only reader of the world: [`Observed`], a plain value from which the plan is made.
 
 mod facts;
+mod host;
 mod observed;
+mod orders;
+mod pools;
+mod read;
 
 pub use facts::{read as host_facts, user as find_user};
+pub use host::Host;
 pub use observed::*;
+pub use orders::{shared_paths, source_order};
+pub use pools::{PoolError, pool_text};
+pub use read::{ObserveError, fpm_unit, observe, read_current};
+
+/// The programs' search path of workers and steps.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

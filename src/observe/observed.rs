@@ -34,6 +34,8 @@ pub struct Observed {
     pub services: BTreeMap<String, ServiceObserved>,
     /// The first directory nginx may not pass on its way to the document root.
     pub web_blocked: Option<PathBuf>,
+    /// What one slot of each php-fpm service takes at its fullest, in MiB; 0: not known.
+    pub slot_memory_mib: BTreeMap<String, u64>,
     /// MemAvailable of the host, in MiB.
     pub memory_available_mib: u64,
 }

@@ -7,3 +7,9 @@ pub mod process;
 pub mod sockets;
 pub mod tree;
 pub mod units;
+
+/// The beginning of `text`, at most `longest` bytes of whole characters.
+fn beginning(text: &str, longest: usize) -> &str {
+    let cut = (0..=longest.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
+    text.split_at(cut.unwrap_or(0)).0
+}

@@ -1,6 +1,21 @@
-//! Processes: watched by pidfd, read through /proc.
+//! Processes: watched by pidfd, read through /proc. Sends no signals: that is systemd's.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    io,
+    os::fd::{AsFd, OwnedFd},
+    path::PathBuf,
+    time::Duration,
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    io::Errno,
+    process::{Pid, PidfdFlags, pidfd_open},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    time::{Instant, timeout_at},
+};
 
 /// What can be said of a question to the kernel: an observer that cannot read answers unknown, never "nothing".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,28 +28,153 @@ pub enum Seen<T> {
 
 /// Processes that are watched until they are gone; safe against reuse of their pids.
 #[derive(Debug)]
-pub struct Watch {}
+pub struct Watch {
+    processes: Vec<(u32, OwnedFd)>,
+}
 
 impl Watch {
     /// Opens a pidfd for each. A pid that is already gone is left out; one that cannot be opened is an error.
-    pub fn new(pids: &[u32]) -> std::io::Result<Self> {
-        let _ = pids;
-        todo!()
+    pub fn new(pids: &[u32]) -> io::Result<Self> {
+        let mut processes = Vec::with_capacity(pids.len());
+        for &pid in pids {
+            let fail = |error: io::Error| io::Error::new(error.kind(), format!("cannot watch process {pid}: {error}"));
+            let valid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            let valid = valid.ok_or_else(|| fail(io::Error::new(io::ErrorKind::InvalidInput, "not a process id")))?;
+            match pidfd_open(valid, PidfdFlags::empty()) {
+                Ok(fd) => processes.push((pid, fd)),
+                Err(Errno::SRCH) => {}
+                Err(error) => return Err(fail(error.into())),
+            }
+        }
+        Ok(Self { processes })
     }
     /// Waits until all are gone, at most `limit`; returns the pids still there then.
     pub async fn gone(self, limit: Duration) -> Vec<u32> {
-        let _ = limit;
-        todo!()
+        let deadline = Instant::now() + limit;
+        let mut left = Vec::new();
+        for (pid, fd) in self.processes {
+            // A pidfd becomes readable when its process has ended (pidfd_open(2)).
+            match readiness(fd) {
+                Ok(ready) => {
+                    let ended = matches!(timeout_at(deadline, ready.readable()).await, Ok(Ok(_)));
+                    if !ended && !is_readable(ready.get_ref()) {
+                        left.push(pid);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!("cannot wait for process {pid}: {error}, taking it as still there");
+                    left.push(pid);
+                }
+            }
+        }
+        left
     }
 }
 
-/// A process's working directory (needs CAP_SYS_PTRACE for other users' processes).
+#[expect(deprecated, reason = "unsound for types whose as_raw_fd() can change; an OwnedFd's cannot")]
+fn readiness(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    AsyncFd::with_interest(fd, Interest::READABLE)
+}
+
+/// Whether `fd` is readable now.
+fn is_readable(fd: impl AsFd) -> bool {
+    let mut polled = [PollFd::new(&fd, PollFlags::IN)];
+    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready == 1)
+}
+
+/// A process's working directory (needs CAP_SYS_PTRACE for other users' processes). Of a directory that was removed
+/// the kernel gives the old path and ` (deleted)`.
 pub fn cwd(pid: u32) -> Seen<PathBuf> {
-    let _ = pid;
-    todo!()
+    let link = format!("/proc/{pid}/cwd");
+    match std::fs::read_link(&link) {
+        Ok(path) => Seen::Known(path),
+        Err(error) => Seen::Unknown(format!("cannot read {link}: {error}")),
+    }
 }
 
 /// MemAvailable of /proc/meminfo, in MiB.
-pub fn memory_available_mib() -> std::io::Result<u64> {
-    todo!()
+pub fn memory_available_mib() -> io::Result<u64> {
+    available(&std::fs::read_to_string("/proc/meminfo")?)
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "/proc/meminfo has no MemAvailable line in kB"))
+}
+
+fn available(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
+    Some(kib / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Child, Command, Stdio};
+
+    use super::*;
+
+    /// Ends when its standard input is closed.
+    fn cat() -> Child {
+        Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+    }
+
+    #[tokio::test]
+    async fn tells_which_processes_are_left_at_the_deadline() {
+        let (mut ends, mut stays) = (cat(), cat());
+        let watch = Watch::new(&[ends.id(), stays.id()]).unwrap();
+        drop(ends.stdin.take());
+        assert_eq!(watch.gone(Duration::from_millis(200)).await, [stays.id()]);
+        drop(stays.stdin.take());
+        stays.wait().unwrap();
+        ends.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn returns_as_soon_as_the_last_has_gone() {
+        let mut child = cat();
+        let watch = Watch::new(&[child.id()]).unwrap();
+        let begun = Instant::now();
+        let stdin = child.stdin.take();
+        let close = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            drop(stdin);
+        };
+        let (left, ()) = tokio::join!(watch.gone(Duration::from_secs(60)), close);
+        assert!(left.is_empty());
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        child.wait().unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_zero_limit_still_sees_who_has_gone() {
+        let (mut ends, mut stays) = (cat(), cat());
+        let watch = Watch::new(&[ends.id(), stays.id()]).unwrap();
+        drop(ends.stdin.take());
+        ends.wait().unwrap();
+        assert_eq!(watch.gone(Duration::ZERO).await, [stays.id()]);
+        drop(stays.stdin.take());
+        stays.wait().unwrap();
+    }
+
+    #[test]
+    fn gone_pids_are_left_out_and_wrong_ones_refused() {
+        let mut child = cat();
+        let pid = child.id();
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert!(Watch::new(&[pid]).unwrap().processes.is_empty());
+        assert!(Watch::new(&[0]).unwrap_err().to_string().contains("process 0"));
+        assert!(Watch::new(&[u32::MAX]).is_err());
+    }
+
+    #[test]
+    fn reads_a_working_directory_or_says_why_not() {
+        let here = std::env::current_dir().unwrap();
+        assert_eq!(cwd(std::process::id()), Seen::Known(here));
+        assert!(matches!(cwd(0), Seen::Unknown(why) if why.contains("/proc/0/cwd")));
+    }
+
+    #[test]
+    fn reads_available_memory() {
+        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:    2097152 kB\n"), Some(2048));
+        assert_eq!(available("MemTotal: 9 kB\n"), None);
+        assert!(memory_available_mib().unwrap() > 0);
+    }
 }

@@ -2,9 +2,35 @@
 //!
 //! The engine writes one [`order::Order`] a line on the worker's standard input and reads one [`order::Answer`] a line
 //! from its standard output; the worker ends when its input does. What it says to people goes to the journal.
-//! Architecture invariant: nothing here runs as root, and only [`order`] is used by other modules.
+//! Architecture invariant: nothing here runs as root, and other modules use only [`order`], [`client`] and [`sandbox`].
 
+mod acl;
+pub mod client;
+mod directory;
+mod empty;
+mod export;
+mod fastcgi;
+mod git;
+mod git_names;
+mod http;
+mod link;
+mod mirror;
 pub mod order;
+mod probe_run;
+mod refusal;
+mod rooted;
+pub mod sandbox;
+mod seal;
 mod serve;
+mod shared;
+mod survey;
+mod traverse;
+mod walk;
+mod write_tree;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod timing;
 
 pub use serve::serve;

@@ -1,6 +1,136 @@
-//! The worker's loop: one order in, one answer out, until the input ends.
+//! The worker's loop: one order in, one answer out, until the input ends. Never as root.
+
+use std::io;
+
+use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
+
+use super::{
+    directory, empty, export, fastcgi,
+    git::Git,
+    http, link, mirror,
+    order::{Answer, MAX_LINE, Order, SourceOrder},
+    probe_run,
+    refusal::Refusal,
+    seal, survey, traverse,
+};
 
 /// Serves orders from standard input until it ends.
-pub async fn serve() -> std::io::Result<()> {
-    todo!()
+pub async fn serve() -> io::Result<()> {
+    if rustix::process::geteuid().is_root() || rustix::process::getuid().is_root() {
+        let reason = "a worker does not run as root; the engine starts it as the app's user";
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
+    }
+    // What is written gets the modes that are asked for, however the unit was started.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    exchange(BufReader::new(tokio::io::stdin()), tokio::io::stdout()).await
+}
+
+async fn exchange(mut orders: impl AsyncBufRead + Unpin, mut answers: impl AsyncWrite + Unpin) -> io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if (&mut orders).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line).await? == 0 {
+            return Ok(());
+        }
+        if line.len() > MAX_LINE {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "an order is longer than a line may be"));
+        }
+        let answer = match serde_json::from_slice(&line) {
+            Ok(order) => carry_out(order).await,
+            Err(error) => Refusal::new(format!("the order is not understood: {error}")).into(),
+        };
+        let mut text = serde_json::to_vec(&answer)?;
+        if text.len() >= MAX_LINE {
+            text = serde_json::to_vec(&Answer::from(Refusal::new("the answer is longer than a line may be")))?;
+        }
+        text.push(b'\n');
+        answers.write_all(&text).await?;
+        answers.flush().await?;
+    }
+}
+
+async fn carry_out(order: Order) -> Answer {
+    match order {
+        Order::ProbeFastcgi { socket, document_root, script, uri, host, listener, timeout } => {
+            let (socket, document_root, script) = (&*socket, &*document_root, &*script);
+            let question = fastcgi::Question { socket, document_root, script, uri: &uri, host: &host, listener };
+            fastcgi::probe(question, timeout).await
+        }
+        Order::ProbeHttp(probe) => http::probe(&probe).await,
+        Order::ProbeRun { run, release, environment, timeout } => {
+            probe_run::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
+        }
+        order => match tokio::task::spawn_blocking(move || work(&order)).await {
+            Ok(answer) => answer.unwrap_or_else(Answer::from),
+            Err(error) => Refusal::new(format!("the worker failed at the order: {error}")).into(),
+        },
+    }
+}
+
+/// The orders that are work on files: they block.
+fn work(order: &Order) -> Result<Answer, Refusal> {
+    match order {
+        Order::Resolve { source: SourceOrder::Directory { path }, markers, .. } => directory::resolve(path, markers),
+        Order::Resolve { source: SourceOrder::Git { url, reference, ssh_key, known_hosts }, cache, markers } => {
+            let git = Git::new(url, cache, ssh_key.as_deref(), known_hosts.as_deref())?;
+            mirror::resolve(&git, reference, markers)
+        }
+        Order::Survey { shared_root, shared } => survey::run(shared_root, shared),
+        Order::Export { source, cache, revision, release, run_as, writable } => {
+            export::run(source, cache, revision, release, *run_as, writable)
+        }
+        Order::Link { release, shared_root, shared, run_as } => link::run(release, shared_root, shared, *run_as),
+        Order::Drop { release, paths } => empty::drop_paths(release, paths),
+        Order::Seal { release, except } => seal::run(release, except),
+        Order::Traverse { path } => traverse::run(path),
+        Order::Empty { dir } => empty::run(dir),
+        Order::ProbeFastcgi { .. } | Order::ProbeHttp(_) | Order::ProbeRun { .. } => {
+            Err(Refusal::new("a probe is not work on files"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn exchanged(orders: &str) -> (io::Result<()>, Vec<Answer>) {
+        let mut answers = Vec::new();
+        let end = exchange(orders.as_bytes(), &mut answers).await;
+        (
+            end,
+            answers
+                .split(|b| *b == b'\n')
+                .filter(|l| !l.is_empty())
+                .map(|l| serde_json::from_slice(l).unwrap())
+                .collect(),
+        )
+    }
+
+    #[tokio::test]
+    async fn each_line_has_its_answer_and_the_end_is_the_end() {
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::write(tree.path().join("x"), "").unwrap();
+        let order = serde_json::to_string(&Order::Empty { dir: tree.path().to_owned() }).unwrap();
+        let (end, answers) = exchanged(&format!("{order}\n{{\"order\":\"empty\",\"dirs\":1}}\n{order}")).await;
+        end.unwrap();
+        assert!(
+            matches!(&answers[..], [Answer::Done { entries: 1 }, Answer::Refused { .. }, Answer::Done { entries: 0 }]),
+            "{answers:?}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_line_without_end_is_not_read_to_its_end() {
+        let (end, answers) = exchanged(&" ".repeat(MAX_LINE + 10)).await;
+        assert_eq!(end.unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert!(answers.is_empty());
+    }
+
+    #[tokio::test]
+    async fn root_is_refused() {
+        if rustix::process::geteuid().is_root() {
+            assert_eq!(serve().await.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+        }
+    }
 }

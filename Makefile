@@ -1,0 +1,126 @@
+# What a person or a machine does with this tree: `make help` lists it. Recipes call cargo, debhelper and rpmbuild;
+# what is installed where is said in one place, `install`, and both packages are made from it.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+RELEASE := $(TARGET)/release
+MADE := $(TARGET)/made
+DIST := $(CURDIR)/dist
+
+DESTDIR ?=
+PREFIX ?= /usr
+# Units name /usr/libexec/deployd and systemd reads /usr/lib: another PREFIX moves only what people look at.
+BINDIR ?= $(PREFIX)/bin
+DATADIR ?= $(PREFIX)/share
+MANDIR ?= $(DATADIR)/man
+DOCDIR ?= $(DATADIR)/doc/deployd
+ZSHDIR ?= $(DATADIR)/zsh/site-functions
+LIBEXECDIR := /usr/libexec/deployd
+SYSTEMDDIR := /usr/lib/systemd
+
+.PHONY: help build install deb rpm demo check check-fast bench lint deps clean
+
+help: ## List these targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
+
+build: ## Build the programs and the shell completions
+	cargo build --release --locked
+	mkdir -p $(MADE)
+	@for shell in bash zsh fish; do $(RELEASE)/deployctl completions $$shell > $(MADE)/deployctl.$$shell; done
+
+put = @install -D -m 0644 $(1) $(DESTDIR)$(2)
+put_all = @for file in $(wildcard $(1)); do install -D -m 0644 -t $(DESTDIR)$(2) $$file; done
+
+install: ## Install what was built: DESTDIR=, PREFIX=/usr
+	install -D -m 0755 -t $(DESTDIR)$(BINDIR) $(RELEASE)/deployctl
+	install -D -m 0755 -t $(DESTDIR)$(LIBEXECDIR) $(RELEASE)/deployd $(RELEASE)/deploy-engine
+	install -d $(DESTDIR)$(SYSTEMDDIR)/system-generators $(DESTDIR)/etc/deployd/apps
+	ln -sf ../../../libexec/deployd/deploy-engine $(DESTDIR)$(SYSTEMDDIR)/system-generators/deployd-generator
+	$(call put_all,units/*.service units/*.target,$(SYSTEMDDIR)/system)
+	$(call put_all,units/*.preset,$(SYSTEMDDIR)/system-preset)
+	$(call put_all,units/*.catalog,$(SYSTEMDDIR)/catalog)
+	$(call put_all,units/sysusers.d/*.conf,/usr/lib/sysusers.d)
+	$(call put_all,units/tmpfiles.d/*.conf,/usr/lib/tmpfiles.d)
+	$(call put_all,dbus/*.conf,/usr/share/dbus-1/system.d)
+	$(call put_all,dbus/*.service,/usr/share/dbus-1/system-services)
+	$(call put_all,dbus/*.xml,/usr/share/dbus-1/interfaces)
+	$(call put_all,dbus/*.policy,/usr/share/polkit-1/actions)
+	$(call put_all,dbus/org.*.rules,/usr/share/polkit-1/rules.d)
+	$(call put_all,packaging/probe/*,/usr/share/deployd/probe)
+	$(call put_all,packaging/nginx/deployd-*.conf,/etc/nginx/snippets)
+	$(call put_all,packaging/nginx/example-*.conf packaging/examples/*.toml dbus/examples.rules,$(DOCDIR)/examples)
+	$(call put_all,README.md CHANGELOG.md,$(DOCDIR))
+	$(call put_all,man/*.1,$(MANDIR)/man1)
+	$(call put_all,man/*.5,$(MANDIR)/man5)
+	$(call put_all,man/*.8,$(MANDIR)/man8)
+	$(call put,$(MADE)/deployctl.bash,$(DATADIR)/bash-completion/completions/deployctl)
+	$(call put,$(MADE)/deployctl.zsh,$(ZSHDIR)/_deployctl)
+	$(call put,$(MADE)/deployctl.fish,$(DATADIR)/fish/vendor_completions.d/deployctl.fish)
+
+# The Debian tree is made below the target directory, so that the source stays as it is.
+deb: ## Build dist/deployd_*.deb
+	@$(MAKE) deps WHAT=deb
+	@$(MAKE) build
+	rm -rf $(TARGET)/deb && mkdir -p $(TARGET)/deb/deployd $(DIST)
+	cp -a packaging/debian $(TARGET)/deb/deployd/debian
+	cd $(TARGET)/deb/deployd && DEPLOYD_BUILT=yes DEPLOYD_SRC=$(CURDIR) DEB_BUILD_OPTIONS="noautodbgsym $${DEB_BUILD_OPTIONS:-}" \
+	  dpkg-buildpackage -b -us -uc -d
+	rm -f $(DIST)/deployd_*.deb
+	cp $(TARGET)/deb/deployd_$(VERSION)_*.deb $(DIST)/
+
+# Debian's rpm has none of systemd's macros; macros.systemd-compat holds the few that the spec uses.
+rpm: ## Build dist/deployd-*.rpm
+	@$(MAKE) deps WHAT=rpm
+	@$(MAKE) build
+	rm -rf $(TARGET)/rpm && mkdir -p $(TARGET)/rpm $(DIST)
+	rpmbuild -bb --quiet --nodeps \
+	  $(if $(wildcard /usr/lib/rpm/macros.d/macros.systemd),,--load=packaging/rpm/macros.systemd-compat) \
+	  --define "_topdir $(TARGET)/rpm" --define "deployd_src $(CURDIR)" --define "deployd_version $(VERSION)" \
+	  packaging/rpm/deployd.spec
+	rm -f $(DIST)/deployd-*.rpm
+	cp $(TARGET)/rpm/RPMS/*/deployd-$(VERSION)-*.rpm $(DIST)/
+
+demo: ## Boot a host in a container, deploy a Laravel app twice and roll back, under load
+	@$(MAKE) deps WHAT=host
+	@$(MAKE) deb > $(TARGET)/demo-deb.log 2>&1 || { cat $(TARGET)/demo-deb.log; exit 1; }
+	cargo run --quiet --release --locked --example demo
+
+check: ## Everything CI checks: format, lints, unit, tree, bus and host tests
+	@echo "== what is needed"
+	@$(MAKE) deps WHAT=host
+	@echo "== format and lints"
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	@echo "== the package, which the host tests install"
+	$(MAKE) deb
+	@echo "== unit, tree, bus and host tests"
+	cargo test --locked --no-fail-fast
+
+check-fast: ## Format, lints and the tests that boot no host
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	cargo test --locked --lib --bins --test layering --test packaging
+
+bench: ## Deployments under load beside the common script; writes target/bench/results.json
+	@$(MAKE) deps WHAT=host
+	@$(MAKE) deb > $(TARGET)/bench-deb.log 2>&1 || { cat $(TARGET)/bench-deb.log; exit 1; }
+	cargo bench --locked --bench switch
+
+lint: ## Format, clippy; units, man pages and the package where their tools are there
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	if command -v mandoc >/dev/null; then mandoc -T lint -W warning man/*.[158]; fi
+	if command -v lintian >/dev/null; then for deb in $(wildcard dist/*.deb); do lintian --fail-on error,warning $$deb; done; fi
+	cargo test --locked --test packaging
+
+deps: ## Install what is missing for WHAT=deb|rpm|host (Debian, as root)
+	@packaging/deps $(or $(WHAT),host)
+
+clean: ## Remove what was built
+	cargo clean
+	rm -rf dist

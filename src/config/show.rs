@@ -1,0 +1,211 @@
+//! Settings as a person could have written them, for `deployctl show`: TOML, with the reason beside each line that was
+//! found or defaulted. Values of the written environment are withheld: they may be secrets. Pure.
+
+use super::{
+    Check, Health, Pool, Service, ServiceKind, Settings, Source, Step, Strategy,
+    context::{quoted, quoted_list},
+    duration,
+};
+use crate::model::printable;
+
+/// The effective settings as commented TOML. It loads again to the same settings, but for what is withheld.
+pub fn show(settings: &Settings) -> String {
+    let mut out = Page { settings, text: String::new() };
+    out.head();
+    out.source();
+    out.shared();
+    out.environment();
+    settings.services.iter().for_each(|service| out.service(service));
+    if settings.services.is_empty() {
+        out.why_comment("service");
+    }
+    settings.steps.iter().for_each(|step| out.step(step));
+    settings.health.iter().for_each(|health| out.health(health));
+    out.watch();
+    out.text
+}
+
+struct Page<'a> {
+    settings: &'a Settings,
+    text: String,
+}
+
+impl Page<'_> {
+    fn why(&self, key: &str) -> Option<&str> {
+        self.settings.inferred.iter().find(|i| i.key == key).map(|i| i.why.as_str())
+    }
+    /// A line as it stands, with the reason for `key` when there is one.
+    fn push(&mut self, line: &str, key: &str) {
+        self.text.push_str(line);
+        if let Some(why) = self.why(key) {
+            let why = format!("  # {}", printable(why));
+            self.text.push_str(&why);
+        }
+        self.text.push('\n');
+    }
+    fn line(&mut self, name: &str, value: &str, key: &str) {
+        self.push(&format!("{name} = {value}"), key);
+    }
+    fn header(&mut self, header: &str, key: &str) {
+        self.text.push('\n');
+        self.push(header, key);
+    }
+    fn why_comment(&mut self, key: &str) {
+        if let Some(why) = self.why(key) {
+            let line = format!("\n# no {key}: {}\n", printable(why));
+            self.text.push_str(&line);
+        }
+    }
+
+    fn head(&mut self) {
+        let s = self.settings;
+        let files: Vec<_> = s.files.iter().map(|f| printable(&f.to_string_lossy())).collect();
+        self.text.push_str(&format!("# The settings of {}, from {}\n", s.app, files.join(", ")));
+        self.text.push_str("# What has a reason beside it was not written but found or defaulted.\n\n");
+        self.line("root", &quoted(&s.root.to_string_lossy()), "root");
+        self.line("user", &quoted(&s.user), "user");
+        self.line("run_as", &quoted(&s.run_as), "run_as");
+        for (name, list) in [("writable", &s.writable), ("build_writable", &s.build_writable), ("drop", &s.drop)] {
+            if !list.is_empty() {
+                self.line(name, &quoted_list(list), name);
+            }
+        }
+    }
+
+    fn shared(&mut self) {
+        // Before the first table, or TOML would take it for a key of that.
+        for shared in &self.settings.shared {
+            let kind = if shared.directory { "directory" } else { "file" };
+            let path = quoted(&shared.path);
+            let required = if shared.required { ", required = true" } else { "" };
+            let key = format!("shared.{}", shared.path);
+            let kind_key = format!("{key}.kind");
+            let key = if self.why(&key).is_some() { key } else { kind_key };
+            self.header("[[shared]]", &key);
+            let line = format!("path = {path}\nkind = \"{kind}\"{}\n", required.replace(", ", "\n"));
+            self.text.push_str(&line);
+        }
+    }
+
+    fn source(&mut self) {
+        self.header("[source]", "source");
+        match &self.settings.source {
+            Source::Git { url, reference, ssh_key, known_hosts } => {
+                self.line("git", &quoted(url), "source.git");
+                self.line("ref", &quoted(reference), "source.ref");
+                for (name, file) in [("ssh_key", ssh_key), ("known_hosts", known_hosts)] {
+                    if let Some(file) = file {
+                        self.line(name, &quoted(&file.to_string_lossy()), name);
+                    }
+                }
+            }
+            Source::Directory { path } => self.line("directory", &quoted(&path.to_string_lossy()), "source.directory"),
+        }
+        if let Some(user) = &self.settings.web_user {
+            self.header("[web]", "web");
+            self.line("user", &quoted(user), "web.user");
+        }
+    }
+
+    fn environment(&mut self) {
+        if self.settings.environment.is_empty() {
+            return;
+        }
+        self.header("[environment]", "environment");
+        for (name, value) in &self.settings.environment {
+            let key = format!("environment.{name}");
+            let shown = if self.why(&key).is_some() { quoted(value) } else { quoted("(set, not shown)") };
+            self.line(name, &shown, &key);
+        }
+    }
+
+    fn service(&mut self, service: &Service) {
+        self.header("[[service]]", &format!("service.{}", service.name));
+        match &service.kind {
+            ServiceKind::Unit { unit, strategy } => {
+                self.line("unit", &quoted(unit.as_str()), "");
+                let word = if *strategy == Strategy::Reload { "reload" } else { "restart" };
+                self.line("strategy", &quoted(word), "");
+                self.line("drain", &quoted(&duration::format(service.drain)), "");
+            }
+            ServiceKind::PhpFpm(fpm) => {
+                self.line("kind", "\"php-fpm\"", "");
+                if !fpm.version.is_empty() {
+                    self.line("php", &quoted(&fpm.version), "service.php-fpm.php");
+                }
+                self.line("probe", &quoted(&fpm.probe), "service.php-fpm.probe");
+                self.line("public", &quoted(&fpm.public), "service.php-fpm.public");
+                self.line("sandbox", if fpm.strict { "\"strict\"" } else { "\"default\"" }, "");
+                self.line("drain", &quoted(&duration::format(service.drain)), "");
+                self.pool(&fpm.pool);
+            }
+        }
+    }
+
+    fn pool(&mut self, pool: &Pool) {
+        match pool {
+            Pool::File(path) => self.line("pool", &quoted(&path.to_string_lossy()), ""),
+            Pool::Directives(directives) => {
+                self.push("[service.pool]", "service.php-fpm.pool");
+                for (name, value) in directives {
+                    self.line(&quoted(name), &quoted(value), "");
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, step: &Step) {
+        self.header("[[step]]", &format!("step.{}", step.name));
+        self.line("name", &quoted(&step.name), "");
+        self.line("run", &quoted_list(&step.run), "");
+        self.line("as", if step.as_run_as { "\"run_as\"" } else { "\"user\"" }, "");
+        if !step.needs.is_empty() {
+            self.line("needs", &quoted_list(&step.needs), "");
+        }
+        if step.shared_rw {
+            self.line("shared", "\"rw\"", "");
+        }
+        self.line(if step.after_activate { "after" } else { "before" }, "\"activate\"", "");
+        self.line("network", if step.network { "true" } else { "false" }, "");
+        self.line("timeout", &quoted(&duration::format(step.timeout)), "");
+        if !step.environment.is_empty() {
+            let names: Vec<_> = step.environment.keys().map(|n| format!("{n} = \"(set, not shown)\"")).collect();
+            self.line("environment", &format!("{{ {} }}", names.join(", ")), "");
+        }
+    }
+
+    fn health(&mut self, health: &Health) {
+        self.header("[[health]]", &format!("health.{}", health.name));
+        self.line("name", &quoted(&health.name), "");
+        match &health.check {
+            Check::Run { run } => self.line("run", &quoted_list(run), ""),
+            Check::Http { url, host, status, body, json } => {
+                self.line("http", &quoted(url), "");
+                if let Some(host) = host {
+                    self.line("host", &quoted(host), "");
+                }
+                if let Some(status) = status {
+                    self.line("status", &status.to_string(), "");
+                }
+                if let Some(body) = body {
+                    self.line("body", &quoted(body), "");
+                }
+                if let Some((pointer, value)) = json {
+                    let text = format!("{{ pointer = {}, value = {} }}", quoted(pointer), quoted(value));
+                    self.line("json", &text, "");
+                }
+            }
+        }
+        self.line("timeout", &quoted(&duration::format(health.timeout)), "");
+    }
+
+    fn watch(&mut self) {
+        let s = self.settings;
+        self.header("[[health]]", "");
+        self.line("successes", &s.successes.to_string(), "health.successes");
+        self.line("interval", &quoted(&duration::format(s.interval)), "health.interval");
+        self.line("bake", &quoted(&duration::format(s.bake)), "health.bake");
+        self.header("[releases]", "");
+        self.line("keep", &s.keep.to_string(), "releases.keep");
+    }
+}

@@ -1,0 +1,177 @@
+//! `[[step]]`: what builds a release. The preset's first, then the written; one that names a preset's step changes it,
+//! and with `run = []` takes it out. Pure.
+
+use std::time::Duration;
+
+use super::{
+    Step, check,
+    context::{Context, quoted_list},
+    errors::{Place, Problem},
+    preset::Preset,
+    resolve::STEP_TIMEOUT,
+    tree::{Node, Table, Value},
+    written::{At, Reader},
+};
+
+/// The longest name, in bytes: it is part of a unit's name.
+const MAX_NAME: usize = 48;
+
+/// All steps, in order.
+pub(super) fn steps(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset) -> Vec<Step> {
+    let mut out: Vec<(Step, bool)> = preset.steps.iter().cloned().map(|step| (step, true)).collect();
+    for (table, place) in top.tables("step", &mut cx.problems).unwrap_or_default() {
+        one(cx, table, place, &mut out);
+    }
+    for (step, _) in out.iter().filter(|(_, preset)| *preset) {
+        let why = format!("preset {}; when {} are in the release", preset.name, step.needs.join(" and "));
+        let why = if step.needs.len() == 1 { why.replace(" are in", " is in") } else { why };
+        cx.infer(format!("step.{}", step.name), quoted_list(&step.run), why);
+    }
+    out.into_iter().map(|(step, _)| step).collect()
+}
+
+fn one(cx: &mut Context<'_>, table: &Table, place: &Place, out: &mut Vec<(Step, bool)>) {
+    let mut reader = Reader::new(table, "[[step]]");
+    let name = reader.text("name", "warm-cache", &mut cx.problems);
+    let run = run(cx, &mut reader);
+    let base = name.as_ref().and_then(|name| out.iter().position(|(step, preset)| *preset && step.name == name.value));
+    if let (Some(at), Some(run)) = (base, &run)
+        && run.is_empty()
+    {
+        out.remove(at);
+        reader_rest(&mut reader);
+        reader.finish(&mut cx.problems);
+        return;
+    }
+    let start = match (base.and_then(|at| out.get(at)), &run) {
+        (Some((step, _)), _) => step.clone(),
+        (None, Some(run)) => plain(run),
+        (None, None) => {
+            if !table.contains_key("run") {
+                let problem = Problem::new("a step has nothing to run").at(place);
+                cx.problems.push(problem.help("write run = [\"php\", \"artisan\", \"...\"]"));
+            }
+            return;
+        }
+    };
+    let step = filled(cx, &mut reader, start, run.as_ref());
+    let step = match &name {
+        Some(at) => named(cx, step, at),
+        None => step,
+    };
+    reader.finish(&mut cx.problems);
+    match base.and_then(|at| out.get_mut(at)) {
+        Some(slot) => *slot = (step, false),
+        None => add(cx, out, step, name.as_ref().map(|at| &at.place)),
+    }
+}
+
+/// A written name is unique; a derived one is made so.
+fn add(cx: &mut Context<'_>, out: &mut Vec<(Step, bool)>, mut step: Step, named_at: Option<&Place>) {
+    let taken = |name: &str, out: &[(Step, bool)]| out.iter().any(|(other, _)| other.name == name);
+    if taken(&step.name, out) {
+        if let Some(place) = named_at {
+            let problem = Problem::new(format!("there are two steps {:?}", step.name)).at(place);
+            cx.problems.push(problem.help("give each its own name"));
+            return;
+        }
+        let base: String = step.name.chars().take(MAX_NAME - 5).collect();
+        step.name = (2..).map(|n| format!("{base}-{n}")).find(|name| !taken(name, out)).unwrap_or(base);
+    }
+    out.push((step, false));
+}
+
+fn plain(run: &[String]) -> Step {
+    Step {
+        name: derived_name(run),
+        run: run.to_vec(),
+        as_run_as: false,
+        needs: Vec::new(),
+        shared_rw: false,
+        after_activate: false,
+        network: false,
+        timeout: STEP_TIMEOUT,
+        environment: Default::default(),
+    }
+}
+
+/// A command; a text in its place is shown as the list it should be.
+pub(super) fn run(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Option<Vec<String>> {
+    if let Some(Node { value: Value::Text(text), place }) = reader.node("run") {
+        let words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+        let problem = Problem::new("a command is a list, not a text: no shell reads it").at(place);
+        cx.problems.push(problem.help(format!("write run = {}", quoted_list(&words))));
+        return None;
+    }
+    let items = reader.texts("run", "[\"php\", \"artisan\", \"...\"]", &mut cx.problems)?;
+    let run: Vec<String> = items.iter().map(|at| at.value.clone()).collect();
+    if let (false, Some(at)) = (run.is_empty(), items.first()) {
+        cx.take(check::command(&run), &at.place)?;
+    }
+    Some(run)
+}
+
+fn reader_rest(reader: &mut Reader<'_>) {
+    for key in ["as", "before", "after", "needs", "shared", "network", "timeout", "environment"] {
+        let _ = reader.node(key);
+    }
+}
+
+/// What is written, over what was there.
+fn filled(cx: &mut Context<'_>, reader: &mut Reader<'_>, mut step: Step, run: Option<&Vec<String>>) -> Step {
+    if let Some(run) = run {
+        step.run.clone_from(run);
+        if run.is_empty()
+            && let Some(place) = reader.key_place("run")
+        {
+            cx.take(check::command(run), place);
+        }
+    }
+    if let Some(who) = cx.word(reader, "as", &["user", "run_as"]) {
+        step.as_run_as = who == "run_as";
+    }
+    let before = cx.word(reader, "before", &["activate"]);
+    let after = cx.word(reader, "after", &["activate"]);
+    if let (Some(_), Some(_), Some(place)) = (before, after, reader.key_place("after")) {
+        cx.problems.push(Problem::new("a step runs before or after activate, not both").at(place).help("remove one"));
+    }
+    step.after_activate = after.is_some() || (step.after_activate && before.is_none());
+    if let Some(needs) = cx.relatives(reader, "needs") {
+        step.needs = needs;
+    }
+    if let Some(shared) = cx.word(reader, "shared", &["rw", "ro"]) {
+        step.shared_rw = shared == "rw";
+    }
+    if let Some(network) = reader.flag("network", &mut cx.problems) {
+        step.network = network.value;
+    }
+    if let Some(timeout) = cx.span(reader, "timeout", Duration::from_secs(1), Duration::from_secs(6 * 3600)) {
+        step.timeout = timeout;
+    }
+    step.environment.extend(cx.environment(reader).into_iter().map(|(name, at)| (name, at.value)));
+    step
+}
+
+fn named(cx: &mut Context<'_>, mut step: Step, at: &At<String>) -> Step {
+    let ok = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
+    let good =
+        at.value.len() <= MAX_NAME && at.value.bytes().all(ok) && !at.value.starts_with('-') && !at.value.is_empty();
+    if good {
+        step.name.clone_from(&at.value);
+    } else {
+        let problem = Problem::new(format!("{:?} is not a step's name", at.value)).at(&at.place);
+        cx.problems.push(problem.help("use letters, digits and -, at most 48, like \"warm-cache\""));
+    }
+    step
+}
+
+/// `php artisan app:warm` is `artisan-app-warm`.
+fn derived_name(run: &[String]) -> String {
+    let words = run.iter().skip(usize::from(run.len() > 1 && run.first().is_some_and(|p| p == "php")));
+    let text: Vec<String> = words.map(|w| w.rsplit('/').next().unwrap_or_default().to_ascii_lowercase()).collect();
+    let dashed: String = text.join("-").chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    let name = dashed.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-");
+    let cut: String = name.chars().take(32).collect();
+    let cut = cut.trim_end_matches('-');
+    if cut.is_empty() { "step".into() } else { cut.to_owned() }
+}

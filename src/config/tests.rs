@@ -1,0 +1,563 @@
+//! Configuration from trees of files to settings, and what is told of those that are refused.
+
+use std::{
+    os::unix::fs::{PermissionsExt, symlink},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use proptest::prelude::*;
+
+use super::*;
+
+/// A host's tree with configuration in it.
+pub(crate) struct Host {
+    dir: tempfile::TempDir,
+}
+
+impl Host {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        Self { dir }
+    }
+    pub(crate) fn with(text: &str) -> Self {
+        let host = Self::new();
+        host.write("etc/deployd/apps/shop.toml", text);
+        host
+    }
+    pub(crate) fn paths(&self) -> Paths {
+        Paths::below(self.dir.path())
+    }
+    fn path(&self, path: &str) -> PathBuf {
+        self.dir.path().join(path)
+    }
+    pub(crate) fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut dir = path.parent().unwrap();
+        while dir.starts_with(self.dir.path()) && dir != self.dir.path() {
+            std::fs::set_permissions(dir, PermissionsExt::from_mode(0o755)).unwrap();
+            dir = dir.parent().unwrap();
+        }
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    }
+    fn load(&self) -> Result<Settings, ConfigError> {
+        load(&self.paths(), &"shop".parse().unwrap(), &facts())
+    }
+    /// What is told, with the tree's own place taken out of it.
+    fn told(&self) -> String {
+        let error = self.load().expect_err("it loaded");
+        error.rendered.replace(&self.dir.path().display().to_string(), "")
+    }
+}
+
+pub(crate) fn facts() -> HostFacts {
+    HostFacts {
+        fpm: vec![("8.3".into(), "/usr/sbin/php-fpm8.3".into()), ("8.2".into(), "/usr/sbin/php-fpm8.2".into())],
+        web_user: Some("www-data".into()),
+        users: [("shop".into(), (1000, 1000)), ("www-data".into(), (33, 33)), ("root".into(), (0, 0))].into(),
+    }
+}
+
+const FOUR: &str = "preset = \"laravel\"\nroot = \"/srv/shop\"\nuser = \"shop\"\nsource.git = \"/srv/git/shop.git\"\n";
+const BARE: &str = "root = \"/srv/shop\"\nuser = \"shop\"\nsource.git = \"git@h:shop.git\"\n";
+
+fn inferred<'a>(settings: &'a Settings, key: &str) -> &'a str {
+    settings.inferred.iter().find(|i| i.key == key).map(|i| i.value.as_str()).unwrap_or_default()
+}
+
+#[test]
+fn four_lines_are_a_laravel_app() {
+    let s = Host::with(FOUR).load().unwrap();
+    assert_eq!(s.run_as, "shop");
+    assert_eq!(
+        s.source,
+        Source::Git { url: "/srv/git/shop.git".into(), reference: "HEAD".into(), ssh_key: None, known_hosts: None }
+    );
+    let names: Vec<_> = s.steps.iter().map(|step| step.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "composer-install",
+            "npm-ci",
+            "npm-build",
+            "storage-link",
+            "config-cache",
+            "route-cache",
+            "view-cache",
+            "event-cache",
+            "migrate"
+        ]
+    );
+    assert!(s.steps.iter().all(|step| step.shared_rw == (step.name == "migrate")));
+    assert!(s.steps.iter().all(|step| step.as_run_as == (step.name.ends_with("-cache") || step.name == "migrate")));
+    assert_eq!(s.services.len(), 1);
+    let ServiceKind::PhpFpm(fpm) = &s.services[0].kind else { panic!() };
+    assert_eq!((fpm.version.as_str(), fpm.memory_mib), ("8.3", 480));
+    assert_eq!(s.environment["VIEW_COMPILED_PATH"], "{release}/bootstrap/cache/views");
+    assert_eq!(in_release(&s.environment["VIEW_COMPILED_PATH"], Path::new("/srv/x")), "/srv/x/bootstrap/cache/views");
+    assert_eq!(s.bake, Duration::from_secs(20));
+    assert_eq!((s.successes, s.interval, s.keep), (3, Duration::from_millis(200), 5));
+    for (key, value) in [
+        ("run_as", "\"shop\""),
+        ("web.user", "\"www-data\""),
+        ("source.ref", "\"HEAD\""),
+        ("service.php-fpm.php", "\"8.3\""),
+        ("shared..env", "{ path = \".env\", kind = \"file\", required = true }"),
+        ("releases.keep", "5"),
+        ("health.bake", "\"20s\""),
+    ] {
+        assert_eq!(inferred(&s, key), value, "{key}");
+    }
+    assert!(inferred(&s, "step.migrate").contains("--force"));
+}
+
+#[test]
+fn without_a_preset_nothing_is_added() {
+    let s = Host::with(BARE).load().unwrap();
+    assert!(s.services.is_empty() && s.steps.is_empty() && s.health.is_empty() && s.shared.is_empty());
+    assert!(s.environment.is_empty() && s.drop.is_empty() && s.writable.is_empty());
+    assert_eq!(s.bake, Duration::ZERO);
+}
+
+#[test]
+fn all_that_can_be_written_is_read() {
+    let host = Host::with(
+        r#"
+preset = "laravel"
+root = "/home/deploy/shop/"
+user = "shop"
+run_as = "www-data"
+writable = ["tmp"]
+shared = ["uploads/", "database/database.sqlite", { path = ".env", required = false }, { path = "x", kind = "file" }]
+[environment]
+APP_ENV = "production"
+PORT = 8080
+APP_DEBUG = false
+[source]
+git = "ssh://git@h:22/shop.git"
+ref = "v1"
+ssh_key = "/etc/deployd/keys/shop"
+known_hosts = "/etc/deployd/keys/known_hosts"
+[web]
+user = "www-data"
+[[service]]
+kind = "php-fpm"
+php = "8.2"
+probe = "/up"
+public = "web"
+sandbox = "strict"
+drain = "1min 30s"
+[service.pool]
+pm.max_children = 20
+php_admin_value.memory_limit = "256M"
+"php_flag[display_errors]" = false
+[[service]]
+unit = "worker@1.service"
+strategy = "restart"
+[[step]]
+run = ["php", "artisan", "app:warm"]
+as = "run_as"
+after = "activate"
+needs = ["artisan"]
+shared = "rw"
+network = true
+timeout = "5min"
+environment = { A = "b" }
+[[step]]
+name = "npm-ci"
+timeout = "20min"
+[[step]]
+name = "event-cache"
+run = []
+[health]
+http = "https://127.0.0.1/up"
+host = "shop.example.org"
+status = 200
+body = "ok"
+json = { pointer = "/status", value = "ok" }
+timeout = "2s"
+successes = 5
+interval = "100ms"
+bake = "1min"
+[releases]
+keep = 3
+"#,
+    );
+    let s = host.load().unwrap();
+    assert_eq!(s.root, Path::new("/home/deploy/shop"));
+    let shared: Vec<_> = s.shared.iter().map(|x| (x.path.as_str(), x.directory, x.required)).collect();
+    assert_eq!(
+        shared,
+        [
+            ("storage", true, false),
+            (".env", false, false),
+            ("uploads", true, false),
+            ("database/database.sqlite", false, false),
+            ("x", false, false)
+        ]
+    );
+    assert_eq!((s.environment["PORT"].as_str(), s.environment["APP_DEBUG"].as_str()), ("8080", "false"));
+    let ServiceKind::PhpFpm(fpm) = &s.services[0].kind else { panic!() };
+    assert_eq!(
+        (fpm.binary.to_str(), fpm.probe.as_str(), fpm.public.as_str()),
+        (Some("/usr/sbin/php-fpm8.2"), "/up", "web")
+    );
+    assert!(fpm.strict);
+    let Pool::Directives(pool) = &fpm.pool else { panic!() };
+    assert_eq!(pool["pm.max_children"], "20");
+    assert_eq!(pool["php_admin_value[memory_limit]"], "256M");
+    assert_eq!(pool["php_flag[display_errors]"], "no");
+    assert_eq!(pool["pm"], "dynamic");
+    assert_eq!(s.services[0].drain, Duration::from_secs(90));
+    assert_eq!(s.services[1].name, "worker@1.service");
+    let step = s.steps.last().unwrap();
+    assert_eq!(step.name, "artisan-app-warm");
+    assert!(step.as_run_as && step.after_activate && step.shared_rw && step.network);
+    assert_eq!(step.timeout, Duration::from_secs(300));
+    let npm = s.steps.iter().find(|x| x.name == "npm-ci").unwrap();
+    assert_eq!((npm.timeout, npm.run[0].as_str()), (Duration::from_secs(1200), "npm"));
+    assert!(!s.steps.iter().any(|x| x.name == "event-cache"));
+    assert_eq!(s.health.len(), 2);
+    assert!(
+        matches!(&s.health[1].check, Check::Http { status: Some(200), json: Some((p, v)), .. } if p == "/status" && v == "ok")
+    );
+    assert_eq!((s.successes, s.interval, s.bake, s.keep), (5, Duration::from_millis(100), Duration::from_secs(60), 3));
+    assert_eq!(s.writable, ["bootstrap/cache/views", "tmp"]);
+    assert_eq!(s.origins["service[1].unit"].line, 31);
+    assert!(s.place("service[1].unit").ends_with("/etc/deployd/apps/shop.toml:31: "));
+}
+
+#[test]
+fn files_have_systemds_precedence() {
+    let host = Host::with(BARE);
+    host.write("usr/lib/deployd/apps/shop.toml", "nonsense here");
+    host.write("usr/lib/deployd/apps/shop.d/10-a.toml", "releases.keep = 10\n");
+    host.write("run/deployd/apps.d/shop.d/20-b.toml", "releases.keep = 20\n");
+    host.write("etc/deployd/apps/shop.d/15-c.toml", "releases.keep = 15\n");
+    host.write("etc/deployd/apps/shop.d/README", "not read");
+    let s = host.load().unwrap();
+    assert_eq!(s.keep, 20);
+    let names: Vec<_> = s.files.iter().map(|f| f.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["shop.toml", "10-a.toml", "15-c.toml", "20-b.toml"]);
+
+    host.write("etc/deployd/apps/shop.d/20-b.toml", "");
+    assert_eq!(host.load().unwrap().keep, 15, "a file of the same name in /etc hides that of /run");
+    symlink("/dev/null", host.path("etc/deployd/apps/shop.d/10-a.toml")).unwrap();
+    assert_eq!(host.load().unwrap().files.len(), 3);
+}
+
+#[test]
+fn apps_are_listed_and_masked() {
+    let host = Host::with(BARE);
+    host.write("usr/lib/deployd/apps/blog.toml", "");
+    host.write("usr/lib/deployd/apps/gone.toml", "");
+    host.write("run/deployd/apps.d/my-shop.toml", "");
+    host.write("etc/deployd/apps/Bad Name.toml", "");
+    host.write("etc/deployd/apps/x.toml.bak", "");
+    symlink("/dev/null", host.path("etc/deployd/apps/gone.toml")).unwrap();
+    let names: Vec<_> = list(&host.paths()).unwrap().iter().map(ToString::to_string).collect();
+    assert_eq!(names, ["blog", "my-shop", "shop"]);
+    assert!(list(&Host::new().paths()).unwrap().is_empty());
+    assert!(Host::new().told().contains("there is no app \"shop\""));
+}
+
+#[test]
+fn users_are_mentioned_before_they_are_looked_up() {
+    let host = Host::with("root = \"/srv/x\"\nuser = \"a\"\nrun_as = \"b\"\nweb.user = \"c\"\n");
+    assert_eq!(mentioned_users(&host.paths(), &"shop".parse().unwrap()), ["a", "b", "c"]);
+    assert!(mentioned_users(&host.paths(), &"none".parse().unwrap()).is_empty());
+}
+
+#[test]
+fn what_others_may_write_is_not_read() {
+    let host = Host::with(BARE);
+    let file = host.path("etc/deployd/apps/shop.toml");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o664)).unwrap();
+    let told = host.told();
+    assert!(told.contains("can be written by its group"), "{told}");
+    assert!(told.contains("chmod go-w /"), "{told}");
+    std::fs::set_permissions(&file, PermissionsExt::from_mode(0o644)).unwrap();
+
+    for dir in ["etc", "etc/deployd", "etc/deployd/apps"] {
+        std::fs::set_permissions(host.path(dir), PermissionsExt::from_mode(0o777)).unwrap();
+        assert!(
+            host.told().contains(&format!("chmod go-w /{dir}\n")) || host.told().ends_with(&format!("/{dir}`")),
+            "{}",
+            host.told()
+        );
+        std::fs::set_permissions(host.path(dir), PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    std::fs::create_dir(host.path("etc/deployd/apps/shop.d")).unwrap();
+    std::fs::set_permissions(host.path("etc/deployd/apps/shop.d"), PermissionsExt::from_mode(0o777)).unwrap();
+    assert!(host.told().contains("shop.d"), "an empty directory that anyone may fill");
+    std::fs::remove_dir(host.path("etc/deployd/apps/shop.d")).unwrap();
+    assert!(host.load().is_ok());
+
+    std::fs::rename(&file, host.path("etc/elsewhere.toml")).unwrap();
+    symlink(host.path("etc/elsewhere.toml"), &file).unwrap();
+    assert!(host.told().contains("is a symbolic link"));
+    std::fs::remove_file(&file).unwrap();
+    std::fs::create_dir(&file).unwrap();
+    assert!(host.told().contains("is not a regular file"));
+    std::fs::remove_dir(&file).unwrap();
+    host.write("etc/deployd/apps/shop.toml", &"#".repeat(256 * 1024 + 1));
+    assert!(host.told().contains("larger than 256 KiB"));
+    std::fs::write(&file, [b'#', 0xff]).unwrap();
+    assert!(host.told().contains("not UTF-8"));
+
+    std::fs::rename(host.path("etc/deployd"), host.path("etc/real")).unwrap();
+    symlink(host.path("etc/real"), host.path("etc/deployd")).unwrap();
+    assert!(host.told().contains("is a symbolic link"));
+}
+
+#[test]
+fn another_owner_is_refused_with_the_remedy() {
+    if !rustix::process::geteuid().is_root() {
+        return; // Only root can give a file away.
+    }
+    let host = Host::with(BARE);
+    std::os::unix::fs::chown(host.path("etc/deployd/apps/shop.toml"), Some(1234), None).unwrap();
+    let told = host.told();
+    assert!(told.contains("not owned by root but by uid 1234"), "{told}");
+    assert!(told.contains("chown root:root /"), "{told}");
+}
+
+#[test]
+fn an_error_names_file_line_caret_and_remedy() {
+    let told = Host::with("root = \"/srv/shop\"\nuser = \"shop\"\nusr = \"x\"\nsource.git = \"git@h:x\"\n").told();
+    let expected = "\
+error: unknown key \"usr\", did you mean \"user\"?
+ --> /etc/deployd/apps/shop.toml:3:1
+  |
+3 | usr = \"x\"
+  | ^^^
+  |
+  = help: write `user`";
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn all_errors_are_told_at_once_and_in_order() {
+    let host =
+        Host::with("root = \"srv\"\nuser = \"nobody2\"\nkep = 1\n[source]\ngit = \"-x\"\nref = \"--upload-pack=x\"\n");
+    host.write("etc/deployd/apps/shop.d/50.toml", "[releases]\nkeep = 1\n");
+    let error = host.load().unwrap_err();
+    let lines: Vec<_> = error.rendered.lines().filter(|l| l.starts_with("error: ")).collect();
+    assert_eq!(lines.len(), 6, "{}", error.rendered);
+    assert!(lines[0].contains("\"srv\" is not an absolute path"));
+    assert!(lines[1].contains("user \"nobody2\" does not exist"));
+    assert!(lines[5].contains("keep = 1 is out of range"));
+    assert!(error.rendered.contains("shop.d/50.toml:2"), "{}", error.rendered);
+    assert!(error.rendered.contains("useradd"), "{}", error.rendered);
+    assert!(error.summary.contains("shop.toml:1: \"srv\" is not an absolute path (and 5 more)"), "{}", error.summary);
+    assert!(!error.summary.contains('\n'));
+}
+
+/// What is written, and two pieces of what must be told of it: what is wrong, and the way out.
+const REFUSED: &[(&str, &str, &str)] = &[
+    ("root = \"/etc\"\n", "root = \"/etc\" is the system's", "/srv/shop"),
+    ("user = \"root\"\n", "user may not be root", "useradd"),
+    ("user = 5\n", "a number cannot stand here", "write a text: user = \"shop\""),
+    ("run_as = \"nginx\"\n", "user \"nginx\" does not exist", "useradd"),
+    ("run_as = \"www-dta\"\n", "did you mean \"www-data\"?", "useradd"),
+    ("preset = \"larvel\"\n", "did you mean \"laravel\"?", "preset = \"laravel\""),
+    ("shared = \"x\"\n", "a text cannot stand here", "write a list: shared ="),
+    ("shared = [\"../x\"]\n", "leads out of the release", "without `..`"),
+    ("shared = [\"/x\"]\n", "is absolute", "write \"x\""),
+    ("shared = [\"a\", \"a/b\"]\n", "lies inside \"a\"", "share one"),
+    ("shared = [\"a\", \"a\"]\n", "shared twice", "remove one"),
+    ("shared = [{ path = \"a\", kind = \"dir\" }]\n", "kind = \"dir\" is not known", "\"file\" or \"directory\""),
+    ("[environment]\nLD_PRELOAD = \"/x\"\n", "LD_PRELOAD may not be set", "remove it"),
+    ("[environment]\nlower = \"x\"\n", "not a variable's name", "A-Z"),
+    ("[environment]\nA = \"x\\ny\"\n", "NUL or a line break", "one line"),
+    ("[environment]\nA = [1]\n", "the value of A is a list", "write A = "),
+    ("service = [{ kind = \"php-fpm\" }]\n[environment]\nA = \"\"\n", "A is empty", "the app's own .env"),
+    ("service = [{ kind = \"php-fpm\" }]\n[environment]\nA = \"$x\"\n", "A begins with `$`", "the app's own .env"),
+    ("[[service]]\nkind = \"php-fpm\"\n[service.pool]\npm = \"\"\n", "pm is empty", "remove it"),
+    ("[access]\ndeploy = []\n", "\"access\" comes in a later version", "remove it"),
+    ("[[service]]\nkind = \"octane\"\n", "kind = \"octane\" comes in a later version", "strategy = \"restart\""),
+    ("[[service]]\nkind = \"php_fpm\"\n", "did you mean \"php-fpm\"?", "kind = \"php-fpm\""),
+    ("[[service]]\nkind = \"php-fpm\"\nphp = \"8.1\"\n", "php-fpm \"8.1\" is not on this host", "\"8.3\" or \"8.2\""),
+    ("[[service]]\nkind = \"php-fpm\"\nphp = 8.2\n", "a number with a point cannot stand here", "in quotes: \"8.2\""),
+    (
+        "[[service]]\nkind = \"php-fpm\"\nport = 1\n",
+        "unknown key \"port\" in [[service]]",
+        "the keys here are kind, unit",
+    ),
+    ("[[service]]\nkind = \"php-fpm\"\nprobe = \"up\"\n", "not the path of a page", "\"/up\""),
+    (
+        "[[service]]\nkind = \"php-fpm\"\npool = \"/etc/none.conf\"\n",
+        "there is no pool file /etc/none.conf",
+        "shop.toml:6",
+    ),
+    ("[[service]]\nkind = \"php-fpm\"\n[service.pool]\nlisten = \"/x\"\n", "listen may not be set here", "remove it"),
+    ("[[service]]\nkind = \"php-fpm\"\n[service.pool]\nchroot = \"/x\"\n", "chroot may not be set here", "remove it"),
+    (
+        "[[service]]\nkind = \"php-fpm\"\n[service.pool]\npm.max_childen = 1\n",
+        "did you mean \"pm.max_children\"?",
+        "write",
+    ),
+    ("[[service]]\nkind = \"php-fpm\"\n[service.pool]\npm = \"a\\nb\"\n", "a line break", "one line"),
+    ("[[service]]\nkind = \"php-fpm\"\n[[service]]\nkind = \"php-fpm\"\n", "two services \"php-fpm\"", "remove one"),
+    ("[[service]]\nunit = \"x.service\"\n", "how x.service moves", "strategy = \"reload\""),
+    ("[[service]]\nunit = \"x.service\"\nstrategy = \"rolling\"\n", "later version", "\"reload\" or \"restart\""),
+    ("[[service]]\nunit = \"deploy@shop.service\"\nstrategy = \"reload\"\n", "deployd's own", "php-fpm"),
+    ("[[service]]\nunit = \"x\"\nstrategy = \"reload\"\n", "unit name \"x\" is not valid", "systemctl list-units"),
+    ("[[service]]\nunit = \"x@.service\"\nstrategy = \"reload\"\n", "is a template", "instance"),
+    ("[[service]]\ndrain = \"1s\"\n", "neither kind nor unit", "kind = \"php-fpm\""),
+    ("[[service]]\nkind = \"php-fpm\"\ndrain = \"infinity\"\n", "must always end", "drain = \"30s\""),
+    ("[[step]]\nrun = \"php artisan x\"\n", "a command is a list", "run = [\"php\", \"artisan\", \"x\"]"),
+    ("[[step]]\nrun = [\"-x\"]\n", "\"-x\" is not a program", "each argument an item"),
+    ("[[step]]\nrun = []\n", "run is empty", "program and its arguments"),
+    ("[[step]]\nname = \"x\"\n", "nothing to run", "run = ["),
+    ("[[step]]\nrun = [\"a\"]\nname = \"a b\"\n", "not a step's name", "letters, digits and -"),
+    (
+        "[[step]]\nrun = [\"a\"]\nname = \"x\"\n[[step]]\nrun = [\"b\"]\nname = \"x\"\n",
+        "two steps \"x\"",
+        "its own name",
+    ),
+    ("[[step]]\nrun = [\"a\"]\nas = \"root\"\n", "as = \"root\" is not known", "\"user\" or \"run_as\""),
+    ("[[step]]\nrun = [\"a\"]\nbefore = \"activate\"\nafter = \"activate\"\n", "not both", "remove one"),
+    ("[[step]]\nrun = [\"a\"]\ntimeout = \"2 fortnights\"\n", "\"fortnights\" is not a unit of time", "from 1s to 6h"),
+    ("[step]\nrun = [\"a\"]\n", "a table cannot stand here", "[[step]]"),
+    ("[health]\nhttp = \"127.0.0.1\"\n", "not an http or https URL", "http://127.0.0.1/up"),
+    ("[health]\nhttp = \"http://u:p@h/\"\n", "credentials in it", "host = "),
+    ("[health]\nstatus = 200\n", "status goes with http", "add http"),
+    ("[health]\nhttp = \"http://h/\"\nrun = [\"x\"]\n", "http or run, not both", "two [[health]]"),
+    (
+        "[health]\nhttp = \"http://h/\"\njson = { pointer = \"status\", value = \"ok\" }\n",
+        "not a JSON pointer",
+        "\"/status\"",
+    ),
+    ("[health]\nhttp = \"http://h/\"\njson = { pointer = \"/status\" }\n", "a pointer and a value", "json = {"),
+    ("[health]\nhttp = \"http://h/\"\nstatus = 1000\n", "out of range", "from 100 to 599"),
+    ("[releases]\nkeep = 1\n", "keep = 1 is out of range", "from 2 to 1000"),
+    ("x = [\n", "not valid TOML", "deployd.toml(5)"),
+];
+
+/// `written` after the other keys of a good file.
+fn spoiled(written: &str) -> String {
+    let key = |line: &str| line.split(['=', '.']).next().unwrap_or_default().trim().to_owned();
+    let first = key(written);
+    let kept: String = BARE.lines().filter(|line| key(line) != first).map(|line| format!("{line}\n")).collect();
+    format!("{kept}{written}")
+}
+
+#[test]
+fn each_refusal_says_what_and_how_else() {
+    for (written, wrong, remedy) in REFUSED {
+        let told = Host::with(&spoiled(written)).told();
+        assert!(told.contains(wrong), "{written}\n{told}");
+        assert!(told.contains(remedy), "{written}\n{told}");
+        assert!(told.contains("/etc/deployd/apps/shop.toml:"), "{written}\n{told}");
+        assert_eq!(told.matches("error: ").count(), 1, "{written}\n{told}");
+    }
+}
+
+#[test]
+fn sources_are_checked() {
+    let base = "root = \"/srv/shop\"\nuser = \"shop\"\n";
+    for (written, wrong) in [
+        ("", "there is no source"),
+        ("[source]\n", "[source] names no source"),
+        ("[source]\narchive = \"https://x\"\n", "comes in a later version"),
+        ("[source]\ngit = \"a:b\"\ndirectory = \"/x\"\n", "not both"),
+        ("[source]\ngit = \"ext::sh -c x\"\n", "the git URL"),
+        ("[source]\ngit = \"http://h/x\"\n", "anyone on the way"),
+        ("[source]\ngit = \"a:b\"\nref = \"--upload-pack=x\"\n", "would take for an option"),
+        ("[source]\ngit = \"https://h/x\"\nssh_key = \"/k\"\n", "goes with an ssh URL only"),
+        ("[source]\ndirectory = \"/srv/shop/x\"\n", "one in the other"),
+        ("[source]\ndirectory = \"/srv/b\"\nref = \"x\"\n", "ref goes with git"),
+    ] {
+        let told = Host::with(&format!("{base}{written}")).told();
+        assert!(told.contains(wrong), "{written}\n{told}");
+        assert_eq!(told.matches("error: ").count(), 1, "{written}\n{told}");
+    }
+    let s = Host::with(&format!("{base}source.directory = \"/srv/build/shop/\"\n")).load().unwrap();
+    assert_eq!(s.source, Source::Directory { path: "/srv/build/shop".into() });
+}
+
+#[test]
+fn no_secret_is_told() {
+    for text in [
+        "source.git = \"https://u:hunter2@h/x\"\n",
+        "source.git = \"a:b\"\n[environment]\nlower = \"hunter2\"\n",
+        "source.git = \"a:b\"\n[environment]\nA = \"hunter2\\n\"\n",
+        "source.git = \"a:b\"\n[environment]\nA = [\"hunter2\"]\n",
+        "source.git = \"a:b\"\n[environment]\nA = hunter2\n",
+        "source.git = \"a:b\"\n[health]\nhttp = \"http://u:hunter2@h/\"\n",
+        "source.git = \"a:b\"\n[[step]]\nrun = [\"x\"]\nenvironment = { LD_PRELOAD = \"hunter2\" }\n",
+        "source.git = \"a:b\"\n[[service]]\nkind = \"php-fpm\"\n[environment]\nA = \"$hunter2\"\n",
+    ] {
+        let error = Host::with(&format!("root = \"/srv/shop\"\nuser = \"shop\"\n{text}")).load().unwrap_err();
+        assert!(!error.rendered.contains("hunter2"), "{text}\n{}", error.rendered);
+        assert!(!error.summary.contains("hunter2"), "{text}\n{}", error.summary);
+    }
+}
+
+#[test]
+fn facts_that_are_missing_are_told() {
+    let host = Host::with(&format!("{BARE}[[service]]\nkind = \"php-fpm\"\n"));
+    let bare = HostFacts { fpm: Vec::new(), ..facts() };
+    let error = load(&host.paths(), &"shop".parse().unwrap(), &bare).unwrap_err();
+    assert!(error.rendered.contains("there is no php-fpm on this host"), "{}", error.rendered);
+    let laravel = Host::with(FOUR);
+    let s = load(&laravel.paths(), &"shop".parse().unwrap(), &bare).unwrap();
+    assert!(s.services.is_empty());
+    assert!(show(&s).contains("there is no php-fpm on this host"), "{}", show(&s));
+}
+
+/// Shown settings, loaded again, are the same settings.
+fn round_trip(text: &str) {
+    let first = Host::with(text).load().unwrap();
+    let shown = show(&first);
+    let second = Host::with(&shown).load().unwrap_or_else(|e| panic!("{shown}\n{e}"));
+    let plain =
+        |s: &Settings| Settings { inferred: Vec::new(), files: Vec::new(), origins: Default::default(), ..s.clone() };
+    assert_eq!(plain(&first), plain(&second), "{shown}");
+}
+
+#[test]
+fn what_is_shown_loads_to_the_same() {
+    round_trip(FOUR);
+    round_trip(BARE);
+    round_trip(&format!(
+        "{FOUR}[[service]]\nunit = \"x.service\"\nstrategy = \"reload\"\n[[step]]\nrun = [\"a\", \"it's \\\"x\\\"\"]\n"
+    ));
+}
+
+#[test]
+fn show_gives_reasons_and_no_secret() {
+    let s = Host::with(&format!("{FOUR}[environment]\nDB_PASSWORD = \"hunter2\"\n")).load().unwrap();
+    let shown = show(&s);
+    assert!(!shown.contains("hunter2"));
+    for line in [
+        "run_as = \"shop\"  # the same as user",
+        "ref = \"HEAD\"  # the repository's own default branch",
+        "[[step]]  # preset laravel; when composer.json is in the release",
+        "php = \"8.3\"  # the newest of 8.3, 8.2, /usr/sbin/php-fpm8.3",
+        "keep = 5  # default",
+        "user = \"www-data\"  # nginx's workers run as it",
+        "DB_PASSWORD = \"(set, not shown)\"",
+    ] {
+        assert!(shown.lines().any(|l| l == line), "{line}\n{shown}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+    #[test]
+    fn no_file_makes_it_panic(
+        keys in proptest::collection::vec("(root|user|source|shared|service|step|health|environment|releases|web|preset|x)", 0..6),
+        values in proptest::collection::vec("(1|\"x\"|\\[\\]|\\[\"a\"\\]|\\{\\}|\\{a=1\\}|true|1.5|\\[\\{\\}\\]|\\[1\\]|\"/srv/x\")", 6),
+    ) {
+        let text: String = keys.iter().zip(&values).map(|(k, v)| format!("{k} = {v}\n")).collect();
+        let host = Host::with(&text);
+        if let Err(error) = host.load() {
+            prop_assert!(error.rendered.contains("error: "));
+            prop_assert!(!error.summary.is_empty() && !error.summary.contains('\n'));
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Arguments, as typed and as needed. Parsed once; no I/O.
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::error::CtlError;
+use crate::model::{AppName, DeploymentId, Kind, ReleaseId};
+
+/// Releases PHP applications without losing a request.
+#[derive(Debug, Parser)]
+#[command(name = "deployctl", version, about, disable_help_subcommand = true)]
+pub struct Typed {
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub json: bool,
+    #[command(subcommand)]
+    command: TypedCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum TypedCommand {
+    /// Stage a release, make it live, prove it; go back by itself when it is not healthy
+    Deploy {
+        #[command(flatten)]
+        what: Staging,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Make a release and leave what is live alone
+    Stage {
+        #[command(flatten)]
+        what: Staging,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Make a staged release live
+    Activate {
+        #[command(flatten)]
+        what: Choosing,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Go back to a confirmed release
+    Rollback {
+        #[command(flatten)]
+        what: Choosing,
+        #[command(flatten)]
+        how: How,
+    },
+    /// Cancel a running deployment
+    Cancel {
+        /// The app
+        name: String,
+        /// The deployment; without it the running one
+        id: Option<String>,
+    },
+    /// Say what a deployment would do, and why, without doing it
+    Plan {
+        /// The app
+        name: String,
+        /// deploy, stage, activate or rollback
+        #[arg(long, default_value = "deploy")]
+        kind: String,
+        /// Branch, tag or commit instead of the configured one
+        #[arg(long = "ref", value_name = "REF")]
+        reference: Option<String>,
+        /// The release to activate or to roll back to
+        #[arg(long)]
+        release: Option<String>,
+    },
+    /// Say what is live, what is running, and what one can go back to
+    Status {
+        /// The app; without it all of them
+        name: Option<String>,
+    },
+    /// List an app's releases
+    Releases {
+        /// The app
+        name: String,
+    },
+    /// List an app's ended deployments
+    ListDeployments {
+        /// The app
+        name: String,
+        /// How many
+        #[arg(short = 'n', long, default_value_t = 20)]
+        lines: u32,
+    },
+    /// Show the log of an app's deployments
+    Logs {
+        /// The app
+        name: String,
+        /// Only of this deployment
+        #[arg(long, value_name = "ID")]
+        deployment: Option<String>,
+        /// Go on with what comes
+        #[arg(short, long)]
+        follow: bool,
+        /// How many lines of the past
+        #[arg(short = 'n', long, default_value_t = 100)]
+        lines: u32,
+    },
+    /// Show an app's settings, each with where it comes from
+    Show {
+        /// The app
+        name: String,
+    },
+    /// List the apps
+    List,
+    /// Print a completion script
+    #[command(hide = true)]
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// What a deployment that stages takes.
+#[derive(Debug, Args)]
+struct Staging {
+    /// The app
+    name: String,
+    /// Branch, tag or commit instead of the configured one
+    #[arg(long = "ref", value_name = "REF")]
+    reference: Option<String>,
+    /// Make a new release although nothing is new
+    #[arg(long)]
+    force: bool,
+}
+
+/// What a deployment that goes to a release takes.
+#[derive(Debug, Args)]
+struct Choosing {
+    /// The app
+    name: String,
+    /// The release; without it the default one
+    release: Option<String>,
+}
+
+/// How it is waited for.
+#[derive(Debug, Args)]
+struct How {
+    /// Return as soon as it was accepted
+    #[arg(long)]
+    no_block: bool,
+}
+
+/// What is to be done, every value parsed.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Command {
+    Start(Start),
+    Cancel { app: AppName, id: Option<DeploymentId> },
+    Plan(Start),
+    Status(Option<AppName>),
+    Releases(AppName),
+    Deployments { app: AppName, limit: u32 },
+    Logs(Logs),
+    Show(AppName),
+    List,
+    Completions(Shell),
+}
+
+/// A deployment to start.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Start {
+    pub app: AppName,
+    pub kind: Kind,
+    pub options: StartOptions,
+    pub wait: bool,
+}
+
+/// Its options. Which of them a kind takes is the bus's to say.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct StartOptions {
+    pub reference: Option<String>,
+    pub release: Option<ReleaseId>,
+    pub force: bool,
+}
+
+/// A log to show.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Logs {
+    pub app: AppName,
+    pub deployment: Option<DeploymentId>,
+    pub follow: bool,
+    pub lines: u32,
+}
+
+impl TryFrom<Typed> for Command {
+    type Error = CtlError;
+
+    fn try_from(typed: Typed) -> Result<Self, CtlError> {
+        let start = |kind, name: &str, options, how: How| {
+            Ok(Command::Start(Start { app: app(name)?, kind, options, wait: !how.no_block }))
+        };
+        match typed.command {
+            TypedCommand::Deploy { what, how } => start(Kind::Deploy, &what.name.clone(), what.options(), how),
+            TypedCommand::Stage { what, how } => start(Kind::Stage, &what.name.clone(), what.options(), how),
+            TypedCommand::Activate { what, how } => start(Kind::Activate, &what.name.clone(), what.options()?, how),
+            TypedCommand::Rollback { what, how } => start(Kind::Rollback, &what.name.clone(), what.options()?, how),
+            TypedCommand::Cancel { name, id } => {
+                Ok(Command::Cancel { app: app(&name)?, id: id.as_deref().map(deployment).transpose()? })
+            }
+            TypedCommand::Plan { name, kind, reference, release } => Ok(Command::Plan(Start {
+                app: app(&name)?,
+                kind: kind.parse().map_err(CtlError::Usage)?,
+                options: StartOptions {
+                    reference,
+                    release: release.as_deref().map(release_id).transpose()?,
+                    force: false,
+                },
+                wait: true,
+            })),
+            TypedCommand::Status { name } => Ok(Command::Status(name.as_deref().map(app).transpose()?)),
+            TypedCommand::Releases { name } => Ok(Command::Releases(app(&name)?)),
+            TypedCommand::ListDeployments { name, lines } => {
+                Ok(Command::Deployments { app: app(&name)?, limit: lines })
+            }
+            TypedCommand::Logs { name, deployment: id, follow, lines } => {
+                let deployment = id.as_deref().map(deployment).transpose()?;
+                Ok(Command::Logs(Logs { app: app(&name)?, deployment, follow, lines }))
+            }
+            TypedCommand::Show { name } => Ok(Command::Show(app(&name)?)),
+            TypedCommand::List => Ok(Command::List),
+            TypedCommand::Completions { shell } => Ok(Command::Completions(shell)),
+        }
+    }
+}
+
+impl Staging {
+    fn options(self) -> StartOptions {
+        StartOptions { reference: self.reference, release: None, force: self.force }
+    }
+}
+
+impl Choosing {
+    fn options(self) -> Result<StartOptions, CtlError> {
+        let release = self.release.as_deref().map(release_id).transpose()?;
+        Ok(StartOptions { release, ..StartOptions::default() })
+    }
+}
+
+fn app(name: &str) -> Result<AppName, CtlError> {
+    name.parse().map_err(|e: crate::model::BadName| CtlError::Usage(e.to_string()))
+}
+fn release_id(id: &str) -> Result<ReleaseId, CtlError> {
+    id.parse().map_err(|e: crate::model::BadReleaseId| CtlError::Usage(e.to_string()))
+}
+fn deployment(id: &str) -> Result<DeploymentId, CtlError> {
+    id.parse().map_err(|rule| CtlError::Usage(format!("the deployment id {id:?} is not valid: {rule}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    fn parse(words: &[&str]) -> Result<Command, CtlError> {
+        let words = ["deployctl"].iter().chain(words);
+        Command::try_from(Typed::try_parse_from(words).map_err(|e| CtlError::Usage(e.to_string()))?)
+    }
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Typed::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_typed_becomes_what_is_needed() {
+        let Command::Start(start) = parse(&["deploy", "my-shop", "--ref", "v1", "--no-block", "--json"]).unwrap()
+        else {
+            panic!("not a start")
+        };
+        assert_eq!((start.app.as_str(), start.kind, start.wait), ("my-shop", Kind::Deploy, false));
+        assert_eq!(start.options.reference.as_deref(), Some("v1"));
+        let rollback = parse(&["rollback", "shop", "20260131T120000Z-1a2b3c4d"]).unwrap();
+        assert!(matches!(rollback, Command::Start(Start { options: StartOptions { release: Some(_), .. }, .. })));
+        for bad in [["deploy", "../x"], ["rollback", "-x"], ["show", "Shop"], ["cancel", ""]] {
+            assert!(matches!(parse(&bad), Err(CtlError::Usage(_))), "{bad:?}");
+        }
+        assert!(parse(&["logs", "shop", "--deployment", "x"]).is_err());
+    }
+}

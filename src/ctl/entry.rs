@@ -1,0 +1,117 @@
+//! A journal entry, as `journalctl -o json` writes it, and the line that people see of it. Pure.
+
+use serde_json::Value;
+
+use crate::model::{events, printable};
+
+/// What is used of an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub message: String,
+    pub event: Option<String>,
+    pub phase: String,
+    pub step: String,
+    pub pid: String,
+    /// Microseconds since 1970.
+    pub time: i64,
+}
+
+/// How deployments end, as events.
+const ENDS: [&str; 7] = [
+    events::DEPLOYMENT_SUCCEEDED,
+    events::DEPLOYMENT_UNCHANGED,
+    events::DEPLOYMENT_REJECTED,
+    events::DEPLOYMENT_FAILED,
+    events::DEPLOYMENT_ROLLED_BACK,
+    events::DEPLOYMENT_CANCELLED,
+    events::DEPLOYMENT_STUCK,
+];
+
+impl Entry {
+    /// From one line; `None`: it is no entry.
+    pub fn parse(line: &str) -> Option<Self> {
+        let value: Value = serde_json::from_str(line).ok()?;
+        let field = |name: &str| text(value.get(name));
+        let event = Some(field("MESSAGE_ID")).filter(|id| !id.is_empty());
+        let time = field("__REALTIME_TIMESTAMP").parse().unwrap_or_default();
+        Some(Self {
+            message: field("MESSAGE"),
+            event,
+            phase: field("DEPLOYD_PHASE"),
+            step: field("DEPLOYD_STEP"),
+            pid: field("_PID"),
+            time,
+        })
+    }
+
+    /// It tells that the deployment has ended.
+    pub fn is_end(&self) -> bool {
+        self.event.as_deref().is_some_and(|id| ENDS.contains(&id))
+    }
+
+    /// The line for somebody who waits for the deployment: phases as headings, the output of steps below them.
+    /// `None`: it tells him nothing new (PID 1's own messages, the end, which is told in full, the start).
+    pub fn live(&self) -> Option<String> {
+        if self.pid == "1" || self.message.is_empty() {
+            return None;
+        }
+        match self.event.as_deref() {
+            Some(events::PHASE) if self.step.is_empty() => Some(format!("==> {}", heading(&self.phase))),
+            Some(events::PHASE) => Some(format!("==> {}: {}", heading(&self.phase), self.step)),
+            Some(events::ACCESS_ALLOWED | events::DEPLOYMENT_STARTED) => None,
+            Some(_) if self.is_end() => None,
+            _ if self.step.is_empty() => Some(format!("  {}", self.message)),
+            _ => Some(format!("  {}: {}", self.step, self.message)),
+        }
+    }
+
+    /// The line of a log: time, step if any, message.
+    pub fn logged(&self) -> String {
+        let step = if self.step.is_empty() { String::new() } else { format!("{}: ", self.step) };
+        format!("{}  {step}{}", super::out::time(self.time / 1_000_000), self.message)
+    }
+}
+
+/// `cutting-over` as a heading: `Cutting over`.
+fn heading(phase: &str) -> String {
+    let words = phase.replace('-', " ");
+    let mut letters = words.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// A field: a text, or an array of bytes when it is not one, or of texts when there are several. Made printable.
+fn text(value: Option<&Value>) -> String {
+    match value {
+        Some(Value::String(text)) => printable(text),
+        Some(Value::Array(parts)) if parts.iter().all(Value::is_u64) => {
+            let bytes: Vec<u8> = parts.iter().filter_map(Value::as_u64).filter_map(|b| u8::try_from(b).ok()).collect();
+            printable(&String::from_utf8_lossy(&bytes))
+        }
+        Some(Value::Array(parts)) => text(parts.first()),
+        _ => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn live(json: &str) -> Option<String> {
+        Entry::parse(json).unwrap().live()
+    }
+
+    #[test]
+    fn phases_head_and_steps_follow() {
+        let phase =
+            format!(r#"{{"MESSAGE":"cutting over","MESSAGE_ID":"{}","DEPLOYD_PHASE":"cutting-over"}}"#, events::PHASE);
+        assert_eq!(live(&phase).as_deref(), Some("==> Cutting over"));
+        let output = r#"{"MESSAGE":"Loading \u001b[2J composer","DEPLOYD_STEP":"composer-install","_PID":"77"}"#;
+        assert_eq!(live(output).as_deref(), Some("  composer-install: Loading \\u{1b}[2J composer"));
+        assert_eq!(live(r#"{"MESSAGE":"Started x","DEPLOYD_STEP":"x","_PID":"1"}"#), None);
+        let bytes = r#"{"MESSAGE":[255,104,105]}"#;
+        assert_eq!(live(bytes).as_deref(), Some("  \u{fffd}hi"));
+        assert_eq!(Entry::parse("not json"), None);
+        let end = format!(r#"{{"MESSAGE":"x","MESSAGE_ID":"{}"}}"#, events::DEPLOYMENT_FAILED);
+        assert!(Entry::parse(&end).unwrap().is_end() && live(&end).is_none());
+    }
+}

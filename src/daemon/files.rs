@@ -1,0 +1,206 @@
+//! The files between `deployd` and the engine: requests out; state, records, progress and plans in. What is read is
+//! bounded and strictly typed; nothing here is in an app's tree.
+
+use std::{
+    fs::{DirBuilder, File, OpenOptions},
+    io::{ErrorKind, Read, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+};
+
+use serde::{Deserialize, de::DeserializeOwned};
+
+use crate::{
+    dbus::Error,
+    model::{AppName, AppState, DeploymentId, DeploymentRecord, Kind, Paths, Phase, Request},
+};
+
+/// The largest file that is read, in bytes.
+const MAX: u64 = 4 * 1024 * 1024;
+
+/// `/run/deployd/NAME/progress.json`, as the engine writes it.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// Whose.
+    pub deployment: DeploymentId,
+    /// Its kind.
+    pub kind: Kind,
+    /// How far it is.
+    pub phase: Phase,
+    /// The step that runs.
+    #[serde(default)]
+    pub step: Option<String>,
+    /// 0 to 1.
+    #[serde(default)]
+    pub fraction: Option<f64>,
+    /// One line.
+    #[serde(default)]
+    pub status: String,
+}
+
+/// An app's state; without a file the empty one.
+pub fn state(paths: &Paths, app: &AppName) -> Result<AppState, Error> {
+    Ok(read(&paths.state_file(app))?.unwrap_or_default())
+}
+
+/// A deployment's record, when it has ended.
+pub fn record(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<Option<DeploymentRecord>, Error> {
+    read(&paths.records_dir(app).join(format!("{id}.json")))
+}
+
+/// All records of an app, newest first. One that cannot be read is left out, with a warning.
+pub fn records(paths: &Paths, app: &AppName) -> Result<Vec<DeploymentRecord>, Error> {
+    let dir = paths.records_dir(app);
+    let entries = match std::fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(failed("read", &dir, &e)),
+    };
+    let id = |name: &str| name.strip_suffix(".json").and_then(|id| id.parse::<DeploymentId>().ok());
+    let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut records: Vec<DeploymentRecord> = names
+        .filter_map(|name| id(&name))
+        .filter_map(|id| {
+            record(paths, app, &id).unwrap_or_else(|error| {
+                tracing::warn!("leaving out a record: {error}");
+                None
+            })
+        })
+        .collect();
+    records.sort_by_key(|r| std::cmp::Reverse(r.started_at.saturating_mul(1000).saturating_add_unsigned(r.wall_ms)));
+    Ok(records)
+}
+
+/// What an app's running deployment is doing; `None`: none is running.
+pub fn progress(paths: &Paths, app: &AppName) -> Result<Option<Progress>, Error> {
+    read(&paths.progress_file(app))
+}
+
+/// The plan that the engine left for a request, as JSON.
+pub fn plan(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<Option<serde_json::Value>, Error> {
+    read(&paths.app_run_dir(app).join(format!("plan-{id}.json")))
+}
+
+/// Writes a request; an error when there is one of that id.
+pub fn write_request(paths: &Paths, request: &Request) -> Result<(), Error> {
+    let file = paths.request_file(&request.app, &request.id);
+    if let Some(dir) = file.parent() {
+        match DirBuilder::new().mode(0o750).create(dir) {
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(failed("make", dir, &e)),
+            _ => {}
+        }
+    }
+    let text = serde_json::to_vec(request).map_err(|e| failed("write", &file, &e.into()))?;
+    let mut out = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o640)
+        .open(&file)
+        .map_err(|e| failed("make", &file, &e))?;
+    out.write_all(&text).map_err(|e| failed("write", &file, &e))
+}
+
+/// Removes a request that has been served; one that is not there is no error.
+pub fn remove_request(paths: &Paths, app: &AppName, id: &DeploymentId) {
+    let file = paths.request_file(app, id);
+    match std::fs::remove_file(&file) {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
+            tracing::warn!("{}, ignoring", failed("remove", &file, &e));
+        }
+        _ => {}
+    }
+}
+
+/// Requests that are there: left by a service that ended before their deployments did.
+pub fn requests(paths: &Paths, app: &AppName) -> Vec<Request> {
+    let Some(dir) = requests_dir(paths, app) else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let paths = entries.flatten().map(|entry| entry.path());
+    paths.filter_map(|path| read::<Request>(&path).ok().flatten()).filter(|request| request.app == *app).collect()
+}
+
+/// A request by its id.
+pub fn request(paths: &Paths, app: &AppName, id: &DeploymentId) -> Option<Request> {
+    read(&paths.request_file(app, id)).ok().flatten()
+}
+
+/// 64 random bits from the kernel, as a new id.
+pub fn random_id() -> Result<DeploymentId, Error> {
+    let source = Path::new("/dev/urandom");
+    let mut bytes = [0; 8];
+    File::open(source).and_then(|mut f| f.read_exact(&mut bytes)).map_err(|e| failed("read", source, &e))?;
+    Ok(DeploymentId::from_bits(u64::from_ne_bytes(bytes)))
+}
+
+fn requests_dir(paths: &Paths, app: &AppName) -> Option<PathBuf> {
+    paths.request_file(app, &DeploymentId::from_bits(0)).parent().map(Path::to_owned)
+}
+
+/// Reads and parses a file; `None`: it is not there.
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>, Error> {
+    let file = match OpenOptions::new().read(true).custom_flags(nix::libc::O_NOFOLLOW).open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(failed("read", path, &e)),
+    };
+    let mut text = Vec::new();
+    file.take(MAX + 1).read_to_end(&mut text).map_err(|e| failed("read", path, &e))?;
+    if text.len() as u64 > MAX {
+        return Err(Error::Failed(format!("{} is larger than {MAX} bytes", path.display())));
+    }
+    serde_json::from_slice(&text)
+        .map(Some)
+        .map_err(|e| Error::Failed(format!("{} is damaged or of another version: {e}", path.display())))
+}
+
+fn failed(verb: &str, path: &Path, error: &std::io::Error) -> Error {
+    Error::Failed(format!("cannot {verb} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Actor;
+
+    fn request(id: u64) -> Request {
+        Request {
+            app: "my-shop".parse().unwrap(),
+            id: DeploymentId::from_bits(id),
+            kind: Kind::Deploy,
+            reference: Some("main".into()),
+            release: None,
+            force: false,
+            actor: Actor::Bus { uid: 0, user: Some("root".into()) },
+        }
+    }
+
+    #[test]
+    fn a_request_is_written_once_and_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        std::fs::create_dir_all(paths.run_dir().join("requests")).unwrap();
+        let sent = request(1);
+        write_request(&paths, &sent).unwrap();
+        assert!(write_request(&paths, &sent).is_err(), "an id is used once");
+        assert_eq!(requests(&paths, &sent.app), [sent.clone()]);
+        remove_request(&paths, &sent.app, &sent.id);
+        assert!(requests(&paths, &sent.app).is_empty());
+    }
+
+    #[test]
+    fn progress_is_read_as_the_engine_writes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        let app: AppName = "shop".parse().unwrap();
+        assert_eq!(progress(&paths, &app).unwrap(), None);
+        std::fs::create_dir_all(paths.app_run_dir(&app)).unwrap();
+        let text = r#"{"deployment":"00000000000000ff","kind":"deploy","phase":"cutting-over","step":null,
+                      "fraction":0.5,"status":"php-fpm"}"#;
+        std::fs::write(paths.progress_file(&app), text).unwrap();
+        let read = progress(&paths, &app).unwrap().unwrap();
+        assert_eq!((read.phase, read.fraction, read.step), (Phase::CuttingOver, Some(0.5), None));
+        std::fs::write(paths.progress_file(&app), "{").unwrap();
+        assert!(progress(&paths, &app).is_err());
+    }
+}

@@ -1,0 +1,200 @@
+//! One deployment, from its request to its outcome. The unit does the work and outlives this service; here it is only
+//! started, watched and told of.
+
+use std::sync::Arc;
+
+use zbus::{OwnedObjectPath, object_server::SignalEmitter};
+
+use super::{
+    files::{self, Progress},
+    host::{Entry, Host, unit, unit_of_kind},
+    lists,
+};
+use crate::{
+    dbus::{App, DeploymentView, Error, Manager, PATH, SharedView, Ticket, deployment_path, publish},
+    model::{AppName, DeploymentId, Request, UnitName, printable},
+    system::units::{UnitError, UnitStatus},
+};
+
+/// Writes the request, starts its unit, and follows it; returns the object's path at once.
+pub async fn start(host: &Arc<Host>, request: Request, ticket: Ticket) -> Result<OwnedObjectPath, Error> {
+    let unit = unit("deploy-run", &request.app, &request.id)?;
+    files::write_request(&host.paths, &request)?;
+    follow(host, &request, unit, Begin::Start, Some(ticket)).await
+}
+
+/// Follows a request that an earlier service left, if its unit still runs; else the request is done with.
+pub async fn adopt_request(host: &Arc<Host>, request: Request) -> Result<(), Error> {
+    let run = unit("deploy-run", &request.app, &request.id)?;
+    let status = host.units.status(&run).await.map_err(|e| Error::Failed(e.to_string()))?;
+    if is_running(&status) {
+        follow(host, &request, run, Begin::Adopt, None).await?;
+    } else {
+        files::remove_request(&host.paths, &request.app, &request.id);
+    }
+    Ok(())
+}
+
+/// Makes a plan in its own unit, and waits for it.
+pub async fn plan(host: &Arc<Host>, request: &Request) -> Result<String, Error> {
+    let _held = host.busy.hold();
+    let unit = unit("deploy-plan", &request.app, &request.id)?;
+    files::write_request(&host.paths, request)?;
+    // A refusal is a plan too: the unit's failure counts only when it left none.
+    let started = host.units.start(&unit).await;
+    let plan = files::plan(&host.paths, &request.app, &request.id);
+    files::remove_request(&host.paths, &request.app, &request.id);
+    match (plan?, started) {
+        (Some(plan), _) => Ok(plan.to_string()),
+        (None, Err(error)) => Err(Error::Failed(format!("no plan was made: {}", printable(&error.to_string())))),
+        (None, Ok(())) => Err(Error::Failed(format!("{unit} left no plan (see `systemctl status {unit}`)"))),
+    }
+}
+
+/// Relays what an app's progress file says; a deployment not seen before (started by systemd) gets its object.
+pub async fn progress(host: &Arc<Host>, app: &AppName) {
+    let progress = match files::progress(&host.paths, app) {
+        Ok(Some(progress)) => progress,
+        Ok(None) => return,
+        Err(error) => return tracing::warn!("{error}, ignoring"),
+    };
+    if let Err(error) = relay(host, app, progress).await {
+        tracing::warn!("progress of app {app} is not relayed: {error}");
+    }
+}
+
+async fn relay(host: &Arc<Host>, app: &AppName, progress: Progress) -> Result<(), Error> {
+    if host.entry(&progress.deployment).is_none() {
+        adopt_progress(host, app, &progress).await?;
+    }
+    let Some(entry) = host.entry(&progress.deployment) else { return Ok(()) };
+    if entry.unit.is_none() || entry.view.get().app != *app {
+        return Ok(());
+    }
+    publish(&host.connection, &entry.view, |view| {
+        view.phase = progress.phase.to_string();
+        view.step = printable(&progress.step.unwrap_or_default());
+        view.status = printable(&progress.status);
+        view.fraction = progress.fraction.filter(|f| (0.0..=1.0).contains(f)).unwrap_or(-1.0);
+    })
+    .await
+}
+
+/// A deployment that this service did not start: by its request's unit, or by systemd's own.
+async fn adopt_progress(host: &Arc<Host>, app: &AppName, progress: &Progress) -> Result<(), Error> {
+    if let Some(request) = files::request(&host.paths, app, &progress.deployment) {
+        return adopt_request(host, request).await;
+    }
+    let unit = unit_of_kind(progress.kind, app)?;
+    let status = host.units.status(&unit).await.map_err(|e| Error::Failed(e.to_string()))?;
+    if !is_running(&status) {
+        return Ok(());
+    }
+    let id = progress.deployment.clone();
+    let request = Request {
+        app: app.clone(),
+        id,
+        kind: progress.kind,
+        reference: None,
+        release: None,
+        force: false,
+        actor: crate::model::Actor::Systemd,
+    };
+    follow(host, &request, unit, Begin::Adopt, None).await.map(drop)
+}
+
+fn is_running(status: &UnitStatus) -> bool {
+    matches!(status.active.as_str(), "active" | "activating" | "deactivating" | "reloading")
+}
+
+/// Whether the unit is still to be started.
+#[derive(Clone, Copy, PartialEq)]
+enum Begin {
+    Start,
+    Adopt,
+}
+
+async fn follow(
+    host: &Arc<Host>,
+    request: &Request,
+    unit: UnitName,
+    begin: Begin,
+    ticket: Option<Ticket>,
+) -> Result<OwnedObjectPath, Error> {
+    let (app, id) = (request.app.clone(), request.id.clone());
+    let path = deployment_path(&id)?;
+    let view = DeploymentView::new(app.clone(), id.clone(), request.kind.as_str(), &request.actor.to_string());
+    let entry = Entry { view: SharedView::new(view), unit: Some(unit.clone()) };
+    if !host.serve_deployment(entry).await? {
+        return Ok(path);
+    }
+    let emitter = SignalEmitter::new(&host.connection, PATH)?;
+    Manager::deployment_new(&emitter, app.as_str(), id.as_str(), path.as_ref()).await?;
+    let task = {
+        let host = Arc::clone(host);
+        async move {
+            let _held = (ticket, host.busy.hold());
+            announce(&host, &app).await;
+            let started = if begin == Begin::Start { host.units.start(&unit).await } else { Ok(()) };
+            let ended = host.units.wait_ended(&unit).await;
+            files::remove_request(&host.paths, &app, &id);
+            if let Err(error) = finish(&host, &app, &id, &unit, started, ended).await {
+                tracing::warn!("the end of deployment {id} of app {app} was not told: {error}");
+            }
+            host.retire(id).await;
+            announce(&host, &app).await;
+        }
+    };
+    tokio::spawn(task);
+    Ok(path)
+}
+
+/// Tells how a deployment ended: by its record, or without one by what its unit says.
+async fn finish(
+    host: &Arc<Host>,
+    app: &AppName,
+    id: &DeploymentId,
+    unit: &UnitName,
+    started: Result<(), UnitError>,
+    ended: Result<UnitStatus, UnitError>,
+) -> Result<(), Error> {
+    let Some(entry) = host.entry(id) else { return Ok(()) };
+    let last = match files::record(&host.paths, app, id) {
+        Ok(Some(record)) => lists::ended(app, &record),
+        Ok(None) => unrecorded(entry.view.get(), &without_record(unit, started, ended)),
+        Err(error) => unrecorded(entry.view.get(), &error.to_string()),
+    };
+    publish(&host.connection, &entry.view, |view| *view = last.clone()).await?;
+    let emitter = SignalEmitter::new(&host.connection, PATH)?;
+    let path = deployment_path(id)?;
+    Manager::deployment_removed(&emitter, app.as_str(), id.as_str(), path.as_ref(), &last.outcome, &last.message)
+        .await?;
+    Ok(())
+}
+
+fn unrecorded(mut view: DeploymentView, why: &str) -> DeploymentView {
+    view.phase = "done".into();
+    view.step = String::new();
+    view.outcome = "failed".into();
+    view.message = printable(why);
+    view
+}
+
+fn without_record(unit: &UnitName, started: Result<(), UnitError>, ended: Result<UnitStatus, UnitError>) -> String {
+    let said = match (started, ended) {
+        (Err(error), _) | (Ok(()), Err(error)) => error.to_string(),
+        (Ok(()), Ok(status)) => format!("the unit's result is {}", status.result),
+    };
+    let hint = format!("see `systemctl status {unit}`");
+    if said.contains(&hint) {
+        format!("no record was left: {said}")
+    } else {
+        format!("no record was left: {said} ({hint})")
+    }
+}
+
+async fn announce(host: &Host, app: &AppName) {
+    if let Err(error) = App::announce(&host.connection, app).await {
+        tracing::debug!("the state of app {app} was not announced, ignoring: {error}");
+    }
+}

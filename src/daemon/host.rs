@@ -1,0 +1,298 @@
+//! The service's state and what the interface asks of it. Holds cheap handles only; no lock is held over an await.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use zbus::{Connection, OwnedObjectPath};
+
+use super::{busy::Busy, files, follow, lists, logs, show};
+use crate::{
+    config::{self, HostFacts},
+    dbus::{
+        Access, Answer, App, AppView, Backend, Deployment, Dict, Error, LogFilter, NAME, SharedView, Showing, Ticket,
+        app_path, deployment_path, no_such_app,
+    },
+    model::{AppName, DeploymentId, Kind, Paths, Request, UnitName, events, printable},
+    system::{
+        journal::{self, Priority},
+        units::Units,
+    },
+};
+
+/// Objects of ended deployments that are kept; the oldest goes first.
+const KEPT: usize = 256;
+
+/// The service.
+pub struct Host {
+    pub(super) paths: Paths,
+    facts: fn(&Paths) -> HostFacts,
+    pub(super) connection: Connection,
+    pub(super) units: Units,
+    pub(super) busy: Busy,
+    known: Mutex<Known>,
+}
+
+/// What has an object.
+#[derive(Default)]
+struct Known {
+    apps: HashSet<AppName>,
+    deployments: HashMap<DeploymentId, Entry>,
+    ended: VecDeque<DeploymentId>,
+}
+
+/// A deployment that has an object.
+#[derive(Clone)]
+pub(super) struct Entry {
+    pub view: SharedView,
+    /// The unit it runs in; `None`: it has ended and was rebuilt from its record.
+    pub unit: Option<UnitName>,
+}
+
+impl Host {
+    /// A service with no object yet.
+    pub fn new(paths: Paths, facts: fn(&Paths) -> HostFacts, connection: Connection, units: Units, busy: Busy) -> Self {
+        Self { paths, facts, connection, units, busy, known: Mutex::default() }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn must_exist(&self, app: &AppName) -> Result<(), Error> {
+        if self.apps()?.contains(app) { Ok(()) } else { Err(no_such_app(app)) }
+    }
+
+    /// Serves the objects of all configured apps.
+    pub async fn serve_apps(self: &Arc<Self>) {
+        let apps = match self.apps() {
+            Ok(apps) => apps,
+            Err(error) => return tracing::warn!("no app is served: {error}"),
+        };
+        for app in apps {
+            if let Err(error) = self.serve_app(&app).await {
+                tracing::warn!("app {app} is not served: {error}");
+            }
+        }
+    }
+
+    async fn serve_app(self: &Arc<Self>, app: &AppName) -> Result<OwnedObjectPath, Error> {
+        let path = app_path(app)?;
+        if self.known().apps.insert(app.clone()) {
+            let object = App::new(self.clone(), app.clone());
+            self.connection.object_server().at(path.as_ref(), object).await?;
+        }
+        Ok(path)
+    }
+
+    /// Takes up what runs already: requests that an earlier service left, and what progress files tell of.
+    pub async fn adopt(self: &Arc<Self>) {
+        for app in self.apps().unwrap_or_default() {
+            for request in files::requests(&self.paths, &app) {
+                if let Err(error) = follow::adopt_request(self, request).await {
+                    tracing::warn!("a request of app {app} is not followed: {error}");
+                }
+            }
+            follow::progress(self, &app).await;
+        }
+    }
+
+    /// Gives a deployment its object. `false`: it has one already.
+    pub(super) async fn serve_deployment(self: &Arc<Self>, entry: Entry) -> Result<bool, Error> {
+        let id = entry.view.get().id;
+        let view = entry.view.clone();
+        if self.known().deployments.contains_key(&id) {
+            return Ok(false);
+        }
+        let ended = entry.unit.is_none();
+        self.known().deployments.insert(id.clone(), entry);
+        let object = Deployment::new(self.clone(), view);
+        self.connection.object_server().at(deployment_path(&id)?.as_ref(), object).await?;
+        if ended {
+            self.retire(id).await;
+        }
+        Ok(true)
+    }
+
+    /// Counts a deployment as ended; the oldest ended objects beyond [`KEPT`] go.
+    pub(super) async fn retire(&self, id: DeploymentId) {
+        let surplus = {
+            let mut known = self.known();
+            if let Some(entry) = known.deployments.get_mut(&id) {
+                entry.unit = None;
+            }
+            known.ended.push_back(id);
+            let surplus = (known.ended.len() > KEPT).then(|| known.ended.pop_front()).flatten();
+            if let Some(old) = &surplus {
+                known.deployments.remove(old);
+            }
+            surplus
+        };
+        let Some(old) = surplus else { return };
+        if let Ok(path) = deployment_path(&old)
+            && let Err(error) = self.connection.object_server().remove::<Deployment, _>(path.as_ref()).await
+        {
+            tracing::debug!("object of deployment {old} was not removed, ignoring: {error}");
+        }
+    }
+
+    /// A deployment that has an object.
+    pub(super) fn entry(&self, id: &DeploymentId) -> Option<Entry> {
+        self.known().deployments.get(id).cloned()
+    }
+
+    /// The newest deployment of an app that has not ended, by the objects.
+    fn running(&self, app: &AppName) -> Option<DeploymentId> {
+        let known = self.known();
+        let views = known.deployments.values().filter(|e| e.unit.is_some()).map(|e| e.view.get());
+        let mut of_app: Vec<_> = views.filter(|v| v.app == *app).collect();
+        of_app.sort_by_key(|v| v.phase == "waiting");
+        of_app.into_iter().next().map(|v| v.id)
+    }
+}
+
+/// The unit of a deployment that was asked for over the bus.
+pub(super) fn unit(template: &str, app: &AppName, id: &DeploymentId) -> Result<UnitName, Error> {
+    format!("{template}@{app}:{id}.service").parse().map_err(|e| Error::Failed(format!("{e}")))
+}
+
+impl Backend for Host {
+    fn apps(&self) -> Result<Vec<AppName>, Error> {
+        config::list(&self.paths).map_err(|e| Error::Failed(format!("cannot list the apps: {e}")))
+    }
+
+    fn app(&self, app: &AppName) -> Result<AppView, Error> {
+        let root = config::load(&self.paths, app, &(self.facts)(&self.paths)).map(|s| s.root.display().to_string());
+        let mut view = lists::app(&files::state(&self.paths, app)?);
+        view.root = root.unwrap_or_default();
+        if let Some(id) = self.running(app) {
+            view.running = id.to_string();
+        }
+        Ok(view)
+    }
+
+    fn app_object(self: Arc<Self>, app: AppName) -> Answer<'static, OwnedObjectPath> {
+        Box::pin(async move {
+            self.must_exist(&app)?;
+            self.serve_app(&app).await
+        })
+    }
+
+    fn deployment_object(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, OwnedObjectPath> {
+        Box::pin(async move {
+            let none = || Error::NoSuchDeployment(format!("app {app} has no deployment {id}"));
+            if let Some(entry) = self.entry(&id) {
+                return if entry.view.get().app == app { deployment_path(&id) } else { Err(none()) };
+            }
+            let record = files::record(&self.paths, &app, &id)?.ok_or_else(none)?;
+            let view = SharedView::new(lists::ended(&app, &record));
+            self.serve_deployment(Entry { view, unit: None }).await?;
+            deployment_path(&id)
+        })
+    }
+
+    fn new_id(&self) -> Result<DeploymentId, Error> {
+        files::random_id()
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Error> {
+        self.must_exist(&request.app)?;
+        if let Some(reference) = &request.reference {
+            config::check_reference(reference).map_err(|rule| {
+                Error::InvalidArgs(format!("the ref \"{}\" is not valid: {}", printable(reference), printable(&rule)))
+            })?;
+        }
+        let Some(release) = &request.release else { return Ok(()) };
+        let state = files::state(&self.paths, &request.app)?;
+        if state.releases.iter().any(|known| known.id == *release) {
+            return Ok(());
+        }
+        let app = &request.app;
+        Err(Error::NoSuchRelease(format!("app {app} has no release {release}; `deployctl releases {app}` lists them")))
+    }
+
+    fn hold(&self) -> Box<dyn Send + Sync> {
+        Box::new(self.busy.hold())
+    }
+
+    fn access(&self, access: &Access<'_>) {
+        let actor = access.actor.to_string();
+        let (id, priority, text) = match access.refusal {
+            None => (events::ACCESS_ALLOWED, Priority::Info, format!("{actor} may {} {}", access.action, access.app)),
+            Some(why) => (
+                events::ACCESS_DENIED,
+                Priority::Warning,
+                format!("{actor} may not {} {}: {}", access.action, access.app, printable(why)),
+            ),
+        };
+        let fields = [
+            ("DEPLOYD_ACTION", access.action),
+            ("DEPLOYD_APP", access.app.as_str()),
+            ("DEPLOYD_ACTOR", actor.as_str()),
+        ];
+        journal::event(id, priority, &text, &fields);
+    }
+
+    fn start(self: Arc<Self>, request: Request, ticket: Ticket) -> Answer<'static, OwnedObjectPath> {
+        Box::pin(async move { follow::start(&self, request, ticket).await })
+    }
+
+    fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String> {
+        Box::pin(async move { follow::plan(&self, &request).await })
+    }
+
+    fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()> {
+        Box::pin(async move {
+            let _held = self.busy.hold();
+            let unit = self.entry(&id).and_then(|entry| entry.unit);
+            let Some(unit) = unit else {
+                return Err(Error::NotRunning(format!("deployment {id} of app {app} has ended already")));
+            };
+            if !unit.as_str().starts_with("deploy-run@") {
+                return Err(Error::Failed(format!(
+                    "deployment {id} of app {app} was started by systemd: `systemctl stop {unit}` cancels it"
+                )));
+            }
+            self.units.stop(&unit).await.map_err(|e| Error::Failed(format!("deployment {id} was not cancelled: {e}")))
+        })
+    }
+
+    fn show(&self, app: &AppName, uid: u32, how: Showing) -> Result<String, Error> {
+        self.must_exist(app)?;
+        // The rendered error quotes the file's lines, and those may hold secrets.
+        let load = config::load(&self.paths, app, &(self.facts)(&self.paths));
+        let settings = load.map_err(|e| Error::BadConfig(if uid == 0 { e.rendered } else { e.summary }))?;
+        match how {
+            Showing::Text => Ok(show::text(&settings)),
+            Showing::Json => show::json(settings).map_err(|e| Error::Failed(format!("{NAME}: {e}"))),
+        }
+    }
+
+    fn deployments(&self, app: &AppName, limit: u32) -> Result<Vec<Dict>, Error> {
+        self.must_exist(app)?;
+        let limit = if limit == 0 { usize::MAX } else { limit as usize };
+        Ok(files::records(&self.paths, app)?.iter().take(limit).map(lists::deployment).collect())
+    }
+
+    fn releases(&self, app: &AppName) -> Result<Vec<Dict>, Error> {
+        self.must_exist(app)?;
+        Ok(lists::releases(&files::state(&self.paths, app)?))
+    }
+
+    fn open_log(self: Arc<Self>, filter: LogFilter, ticket: Ticket) -> Result<OwnedFd, Error> {
+        logs::open(&filter, (ticket, self.busy.hold()))
+    }
+}
+
+/// The unit that systemd runs a deployment in, when it was not asked for over the bus.
+pub(super) fn unit_of_kind(kind: Kind, app: &AppName) -> Result<UnitName, Error> {
+    let template = match kind {
+        Kind::Deploy => "deploy",
+        Kind::Stage => "deploy-stage",
+        Kind::Activate => "deploy-activate",
+        Kind::Rollback => "deploy-rollback",
+    };
+    format!("{template}@{app}.service").parse().map_err(|e| Error::Failed(format!("{e}")))
+}

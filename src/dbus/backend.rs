@@ -1,0 +1,100 @@
+//! What the interface needs done: the daemon does it, tests fake it.
+
+use std::{os::fd::OwnedFd, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use zbus::OwnedObjectPath;
+
+use super::{Error, Ticket, options::Dict};
+use crate::model::{Actor, AppName, DeploymentId, Request};
+
+/// A pending answer.
+pub type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
+
+/// What `App` objects show. Nothing secret: everyone may read it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AppView {
+    /// `<root>`; empty when the configuration cannot be read.
+    pub root: String,
+    /// The live release; empty: none.
+    pub current: String,
+    /// When it became live, seconds since 1970; 0: not known.
+    pub live_since: i64,
+    /// It passed its bake time.
+    pub confirmed: bool,
+    /// The running deployment's id; empty: none.
+    pub running: String,
+    /// Why nothing more is done and how to go on; empty: all is well.
+    pub stuck: String,
+    /// Slotted services and their live slot.
+    pub live_slots: Vec<(String, String)>,
+}
+
+/// An authorisation that was asked for, for the journal.
+#[derive(Debug)]
+pub struct Access<'a> {
+    /// Polkit's action.
+    pub action: &'a str,
+    /// Which app.
+    pub app: &'a AppName,
+    /// Who asked.
+    pub actor: &'a Actor,
+    /// Why not; `None`: it was allowed.
+    pub refusal: Option<&'a str>,
+}
+
+/// Which log to open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogFilter {
+    /// Of which app.
+    pub app: AppName,
+    /// Only of this deployment.
+    pub deployment: Option<DeploymentId>,
+    /// Go on with what comes.
+    pub follow: bool,
+    /// How many lines of the past.
+    pub lines: u32,
+}
+
+/// In which form settings are shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Showing {
+    /// TOML with a comment on each value's origin.
+    Text,
+    /// JSON.
+    Json,
+}
+
+/// What the interface needs done. What arrives here was parsed and, where it must be, authorised.
+pub trait Backend: Send + Sync + 'static {
+    /// The configured apps, sorted.
+    fn apps(&self) -> Result<Vec<AppName>, Error>;
+    /// An app's state.
+    fn app(&self, app: &AppName) -> Result<AppView, Error>;
+    /// Makes an app's object if it is not there yet; an error when the app is not configured.
+    fn app_object(self: Arc<Self>, app: AppName) -> Answer<'static, OwnedObjectPath>;
+    /// A deployment's object, running or rebuilt from its record.
+    fn deployment_object(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, OwnedObjectPath>;
+    /// An id that nothing has yet.
+    fn new_id(&self) -> Result<DeploymentId, Error>;
+    /// Whether a request makes sense; before anyone is asked for permission, without effects.
+    fn check(&self, request: &Request) -> Result<(), Error>;
+    /// Keeps the service from ending for idleness until it is dropped.
+    fn hold(&self) -> Box<dyn Send + Sync>;
+    /// Tells the journal of an authorisation.
+    fn access(&self, access: &Access<'_>);
+    /// Starts a deployment and returns its object at once. The ticket is held until it has ended.
+    fn start(self: Arc<Self>, request: Request, ticket: Ticket) -> Answer<'static, OwnedObjectPath>;
+    /// Makes a plan, as JSON.
+    fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String>;
+    /// Stops a running deployment.
+    fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()>;
+    /// The settings of an app without its secrets; errors with their place, for root with the lines too.
+    fn show(&self, app: &AppName, uid: u32, how: Showing) -> Result<String, Error>;
+    /// The newest records first.
+    fn deployments(&self, app: &AppName, limit: u32) -> Result<Vec<Dict>, Error>;
+    /// The releases, newest first.
+    fn releases(&self, app: &AppName) -> Result<Vec<Dict>, Error>;
+    /// A log as the reading end of a pipe. The ticket is held until the writer has ended.
+    fn open_log(self: Arc<Self>, filter: LogFilter, ticket: Ticket) -> Result<OwnedFd, Error>;
+}

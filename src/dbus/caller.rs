@@ -1,0 +1,34 @@
+//! Who calls: the user behind a unique bus name, as the bus daemon vouches for it.
+
+use zbus::{Connection, fdo::DBusProxy, message::Header, names::BusName};
+
+use super::Error;
+use crate::model::Actor;
+
+/// A caller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Numeric user id.
+    pub uid: u32,
+    /// The user's name, when it has one.
+    pub user: Option<String>,
+}
+
+impl Caller {
+    /// Of a message, by its sender.
+    pub async fn of(connection: &Connection, header: &Header<'_>) -> Result<Self, Error> {
+        let sender = header.sender().ok_or_else(|| Error::AccessDenied("the message has no sender".into()))?;
+        let bus = DBusProxy::new(connection).await?;
+        let uid = bus
+            .get_connection_unix_user(BusName::from(sender.clone()))
+            .await
+            .map_err(|e| Error::AccessDenied(format!("the bus does not know the caller's user: {e}")))?;
+        let found = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
+        Ok(Self { uid, user: found.ok().flatten().map(|u| u.name) })
+    }
+
+    /// As records and the journal name it.
+    pub fn actor(&self) -> Actor {
+        Actor::Bus { uid: self.uid, user: self.user.clone() }
+    }
+}

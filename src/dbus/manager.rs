@@ -1,0 +1,285 @@
+//! The manager's object: arguments parsed, the request frozen, permission asked, then handed to the [`Backend`].
+
+use std::{collections::HashMap, sync::Arc};
+
+use zbus::{Connection, OwnedFd, OwnedObjectPath, interface, message::Header, object_server::SignalEmitter};
+
+use super::{
+    Backend, Caller, Error, LogFilter, Options, Quota, Showing, Ticket,
+    options::Dict,
+    polkit::{self, Action},
+};
+use crate::model::{AppName, DeploymentId, Kind, ReleaseId, Request};
+
+/// Requests that one user may have pending or running at once.
+const REQUESTS: usize = 32;
+/// Logs that one user may have open at once.
+const LOGS: usize = 16;
+/// Lines of a log's past, when none are asked for.
+const LINES: u32 = 100;
+/// The most lines, and the most records, that are given at once.
+const MOST: u32 = 10_000;
+
+/// `org.deployd1.Manager`.
+pub struct Manager {
+    backend: Arc<dyn Backend>,
+    requests: Quota,
+    logs: Quota,
+}
+
+impl Manager {
+    /// The manager over a backend.
+    pub fn new(backend: Arc<dyn Backend>) -> Self {
+        Self { backend, requests: Quota::new("requests pending", REQUESTS), logs: Quota::new("logs open", LOGS) }
+    }
+
+    fn backend(&self) -> Arc<dyn Backend> {
+        Arc::clone(&self.backend)
+    }
+
+    /// Parses, freezes, checks and asks. What is returned is what was authorised.
+    async fn admit(
+        &self,
+        call: &Call<'_>,
+        action: Action,
+        app: &str,
+        kind: Kind,
+        options: Dict,
+    ) -> Result<(Request, Ticket), Error> {
+        let app = app_name(app)?;
+        let (reference, release, force) = match kind {
+            Kind::Deploy | Kind::Stage => {
+                let mut options = Options::new(options, &["ref (s)", "force (b)"])?;
+                (options.text("ref")?, None, options.flag("force")?)
+            }
+            Kind::Activate | Kind::Rollback => {
+                let mut options = Options::new(options, &["release (s)"])?;
+                (None, options.text("release")?.map(|r| release_id(&r)).transpose()?, false)
+            }
+        };
+        let caller = call.caller().await?;
+        let ticket = self.requests.take(caller.uid)?;
+        let id = self.backend.new_id()?;
+        let request = Request { app, id, kind, reference, release, force, actor: caller.actor() };
+        self.backend.check(&request)?;
+        let details = HashMap::from([
+            ("app", request.app.as_str()),
+            ("kind", request.kind.as_str()),
+            ("ref", request.reference.as_deref().unwrap_or_default()),
+            ("release", request.release.as_ref().map(ReleaseId::as_str).unwrap_or_default()),
+            ("force", if request.force { "yes" } else { "no" }),
+        ]);
+        let Call { connection, header } = *call;
+        polkit::authorise(&self.backend, connection, header, &caller, action, &request.app, &details).await?;
+        Ok((request, ticket))
+    }
+
+    async fn start(
+        &self,
+        call: &Call<'_>,
+        action: Action,
+        app: &str,
+        kind: Kind,
+        options: Dict,
+    ) -> Result<OwnedObjectPath, Error> {
+        let (request, ticket) = self.admit(call, action, app, kind, options).await?;
+        self.backend().start(request, ticket).await
+    }
+}
+
+/// A method call.
+struct Call<'a> {
+    connection: &'a Connection,
+    header: &'a Header<'a>,
+}
+
+impl Call<'_> {
+    async fn caller(&self) -> Result<Caller, Error> {
+        Caller::of(self.connection, self.header).await
+    }
+}
+
+fn app_name(text: &str) -> Result<AppName, Error> {
+    text.parse().map_err(|e: crate::model::BadName| Error::InvalidArgs(e.to_string()))
+}
+fn release_id(text: &str) -> Result<ReleaseId, Error> {
+    text.parse().map_err(|e: crate::model::BadReleaseId| Error::InvalidArgs(e.to_string()))
+}
+fn deployment_id(text: &str) -> Result<DeploymentId, Error> {
+    let given: String = text.chars().take(64).collect();
+    text.parse().map_err(|rule| Error::InvalidArgs(format!("{given:?} is not valid: {rule}")))
+}
+
+#[interface(name = "org.deployd1.Manager", introspection_docs = false)]
+impl Manager {
+    #[zbus(out_args("apps"))]
+    async fn list_apps(&self) -> Result<Vec<(String, OwnedObjectPath)>, Error> {
+        let mut apps = Vec::new();
+        for app in self.backend.apps()? {
+            let name = app.to_string();
+            apps.push((name, self.backend().app_object(app).await?));
+        }
+        Ok(apps)
+    }
+
+    #[zbus(out_args("path"))]
+    async fn get_app(&self, app: &str) -> Result<OwnedObjectPath, Error> {
+        self.backend().app_object(app_name(app)?).await
+    }
+
+    #[zbus(out_args("path"))]
+    async fn get_deployment(&self, app: &str, id: &str) -> Result<OwnedObjectPath, Error> {
+        self.backend().deployment_object(app_name(app)?, deployment_id(id)?).await
+    }
+
+    #[zbus(out_args("path"))]
+    async fn deploy(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        options: Dict,
+    ) -> Result<OwnedObjectPath, Error> {
+        let call = Call { connection, header: &header };
+        self.start(&call, Action::Deploy, app, Kind::Deploy, options).await
+    }
+
+    #[zbus(out_args("path"))]
+    async fn stage(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        options: Dict,
+    ) -> Result<OwnedObjectPath, Error> {
+        let call = Call { connection, header: &header };
+        self.start(&call, Action::Stage, app, Kind::Stage, options).await
+    }
+
+    #[zbus(out_args("path"))]
+    async fn activate(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        options: Dict,
+    ) -> Result<OwnedObjectPath, Error> {
+        let call = Call { connection, header: &header };
+        self.start(&call, Action::Activate, app, Kind::Activate, options).await
+    }
+
+    #[zbus(out_args("path"))]
+    async fn rollback(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        options: Dict,
+    ) -> Result<OwnedObjectPath, Error> {
+        let call = Call { connection, header: &header };
+        self.start(&call, Action::Rollback, app, Kind::Rollback, options).await
+    }
+
+    #[zbus(out_args("plan"))]
+    async fn plan(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        kind: &str,
+        options: Dict,
+    ) -> Result<String, Error> {
+        let shown: String = kind.chars().take(64).collect();
+        let kind = kind.parse().map_err(|_| {
+            Error::InvalidArgs(format!("the kind {shown:?} is not valid: write deploy, stage, activate or rollback"))
+        })?;
+        let call = Call { connection, header: &header };
+        let (request, _ticket) = self.admit(&call, Action::Plan, app, kind, options).await?;
+        self.backend().plan(request).await
+    }
+
+    #[zbus(out_args("text"))]
+    async fn show(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+    ) -> Result<String, Error> {
+        let caller = Caller::of(connection, &header).await?;
+        self.backend.show(&app_name(app)?, caller.uid, Showing::Text)
+    }
+
+    #[zbus(out_args("json"))]
+    async fn show_json(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+    ) -> Result<String, Error> {
+        let caller = Caller::of(connection, &header).await?;
+        self.backend.show(&app_name(app)?, caller.uid, Showing::Json)
+    }
+
+    #[zbus(out_args("deployments"))]
+    async fn list_deployments(&self, app: &str, limit: u32) -> Result<Vec<Dict>, Error> {
+        self.backend.deployments(&app_name(app)?, limit.min(MOST))
+    }
+
+    #[zbus(out_args("releases"))]
+    async fn list_releases(&self, app: &str) -> Result<Vec<Dict>, Error> {
+        self.backend.releases(&app_name(app)?)
+    }
+
+    #[zbus(out_args("log"))]
+    async fn open_log(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        options: Dict,
+    ) -> Result<OwnedFd, Error> {
+        let app = app_name(app)?;
+        let mut options = Options::new(options, &["deployment (s)", "follow (b)", "lines (u)"])?;
+        let deployment = options.text("deployment")?.map(|id| deployment_id(&id)).transpose()?;
+        let follow = options.flag("follow")?;
+        let lines = options.number("lines")?.unwrap_or(LINES).min(MOST);
+        if !self.backend.apps()?.contains(&app) {
+            return Err(no_such_app(&app));
+        }
+        let caller = Caller::of(connection, &header).await?;
+        let ticket = self.logs.take(caller.uid)?;
+        let shown = deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
+        let details = HashMap::from([("app", app.as_str()), ("deployment", shown)]);
+        polkit::authorise(&self.backend, connection, &header, &caller, Action::ReadLogs, &app, &details).await?;
+        let filter = LogFilter { app, deployment, follow, lines };
+        Ok(self.backend().open_log(filter, ticket)?.into())
+    }
+
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+
+    #[zbus(signal)]
+    pub async fn deployment_new(
+        emitter: &SignalEmitter<'_>,
+        app: &str,
+        id: &str,
+        path: zbus::ObjectPath<'_>,
+    ) -> zbus::Result<()>;
+
+    #[zbus(signal)]
+    pub async fn deployment_removed(
+        emitter: &SignalEmitter<'_>,
+        app: &str,
+        id: &str,
+        path: zbus::ObjectPath<'_>,
+        outcome: &str,
+        message: &str,
+    ) -> zbus::Result<()>;
+}
+
+/// The error for an app that is not configured.
+pub fn no_such_app(app: &AppName) -> Error {
+    Error::NoSuchApp(format!("there is no app {app}: write /etc/deployd/apps/{app}.toml"))
+}

@@ -1,0 +1,138 @@
+//! Polkit: whether a caller may. Asked about the caller's unique bus name, never about a process. No answer means no.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use zbus::{
+    Connection,
+    message::{Flags, Header},
+    proxy::CacheProperties,
+};
+use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
+
+use super::{Access, Backend, Caller, Error};
+use crate::model::AppName;
+
+/// One action for each kind of risk, as `dbus/org.deployd1.policy` declares them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    Deploy,
+    Stage,
+    Activate,
+    Rollback,
+    Cancel,
+    ReadLogs,
+    Plan,
+}
+
+impl Action {
+    #[cfg(test)]
+    pub(super) const ALL: [Action; 7] = [
+        Action::Deploy,
+        Action::Stage,
+        Action::Activate,
+        Action::Rollback,
+        Action::Cancel,
+        Action::ReadLogs,
+        Action::Plan,
+    ];
+
+    /// The action's id.
+    pub fn id(self) -> &'static str {
+        match self {
+            Action::Deploy => "org.deployd1.deploy",
+            Action::Stage => "org.deployd1.stage",
+            Action::Activate => "org.deployd1.activate",
+            Action::Rollback => "org.deployd1.rollback",
+            Action::Cancel => "org.deployd1.cancel",
+            Action::ReadLogs => "org.deployd1.read-logs",
+            Action::Plan => "org.deployd1.plan",
+        }
+    }
+}
+
+/// The longest that polkit may take, when it asks nobody.
+const AT_ONCE: Duration = Duration::from_secs(20);
+/// The longest that a person may take to authenticate.
+const BY_A_PERSON: Duration = Duration::from_secs(300);
+
+/// Asks polkit on an app's behalf and tells the journal what it said. `Ok` only when it said yes.
+pub async fn authorise(
+    backend: &Arc<dyn Backend>,
+    connection: &Connection,
+    header: &Header<'_>,
+    caller: &Caller,
+    action: Action,
+    app: &AppName,
+    details: &HashMap<&str, &str>,
+) -> Result<(), Error> {
+    // A person may be thinking: the service is not idle meanwhile.
+    let _held = backend.hold();
+    let answer = ask(connection, header, action, details).await;
+    let actor = caller.actor();
+    let refusal = answer.as_ref().err().map(Error::text);
+    backend.access(&Access { action: action.id(), app, actor: &actor, refusal });
+    answer
+}
+
+async fn ask(
+    connection: &Connection,
+    header: &Header<'_>,
+    action: Action,
+    details: &HashMap<&str, &str>,
+) -> Result<(), Error> {
+    let interactive = header.primary().flags().contains(Flags::ALLOW_INTERACTIVE_AUTH);
+    let limit = if interactive { BY_A_PERSON } else { AT_ONCE };
+    match tokio::time::timeout(limit, check(connection, header, action, details, interactive)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Error::AccessDenied(format!("polkit did not answer on {} within {limit:?}", action.id()))),
+    }
+}
+
+async fn check(
+    connection: &Connection,
+    header: &Header<'_>,
+    action: Action,
+    details: &HashMap<&str, &str>,
+    interactive: bool,
+) -> Result<(), Error> {
+    let id = action.id();
+    let unknown = |what: String| Error::AccessDenied(format!("polkit could not be asked about {id}: {what}"));
+    let subject = Subject::new_for_message_header(header).map_err(|e| unknown(e.to_string()))?;
+    let authority = AuthorityProxy::builder(connection)
+        .cache_properties(CacheProperties::No)
+        .build()
+        .await
+        .map_err(|e| unknown(e.to_string()))?;
+    let flags =
+        if interactive { CheckAuthorizationFlags::ALLOW_USER_INTERACTION } else { CheckAuthorizationFlags::empty() };
+    let answer =
+        authority.check_authorization(&subject, id, details, flags, "").await.map_err(|e| unknown(e.to_string()))?;
+    if answer.is_authorized {
+        Ok(())
+    } else if answer.is_challenge && !interactive {
+        Err(Error::InteractiveAuthorizationRequired(format!("{id} needs authentication")))
+    } else {
+        Err(Error::AccessDenied(format!("{id} is not allowed; a polkit rule or an administrator can allow it")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// DB-12: each action is declared, with the owner that lets deployd pass details, and nobody is let in unasked.
+    #[test]
+    fn the_policy_declares_every_action_safely() {
+        let policy = include_str!("../../dbus/org.deployd1.policy");
+        for action in Action::ALL {
+            assert!(policy.contains(&format!("<action id=\"{}\">", action.id())), "{}", action.id());
+        }
+        let count = |text: &str| policy.matches(text).count();
+        assert_eq!(count("<action id="), Action::ALL.len());
+        assert_eq!(count("<allow_any>auth_admin</allow_any>"), Action::ALL.len());
+        assert_eq!(count("<allow_inactive>auth_admin</allow_inactive>"), Action::ALL.len());
+        assert_eq!(count("<allow_active>auth_admin_keep</allow_active>"), Action::ALL.len());
+        let owner = "<annotate key=\"org.freedesktop.policykit.owner\">unix-user:deployd</annotate>";
+        assert_eq!(count(owner), Action::ALL.len());
+    }
+}

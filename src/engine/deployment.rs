@@ -1,0 +1,109 @@
+//! One running deployment: what all its parts need, and its write-ahead journal.
+
+use std::time::Duration;
+
+use super::{cancel::Cancel, error::EngineError, layout::Layout, progress::Progress, store::Store};
+use crate::{
+    config::Settings,
+    model::{AppState, Paths, Phase, Request, Running},
+    observe::Host,
+    plan::{Move, Plan},
+    worker::{
+        client::Worker,
+        order::{Answer, Order},
+        sandbox::Reach,
+    },
+};
+
+/// Work in the tree may take this long in all before it is given up.
+pub const WORK_LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// One running deployment.
+#[derive(Debug)]
+pub struct Deployment<'a> {
+    /// The host it runs on.
+    pub host: &'a Host,
+    /// The app's settings, as they were at its start.
+    pub settings: &'a Settings,
+    /// What was asked.
+    pub request: &'a Request,
+    /// What was decided.
+    pub plan: &'a Plan,
+    /// The record.
+    pub store: &'a Store,
+    /// What it tells.
+    pub progress: &'a Progress,
+    /// Whether it shall stop.
+    pub cancel: &'a Cancel,
+    /// The app's directories.
+    pub layout: Layout,
+    /// The app's state; saved with [`Deployment::save`].
+    pub state: AppState,
+    /// The worker in the release's tree, once it is needed.
+    pub tree: Option<Worker>,
+    /// Seconds since 1970.
+    pub started_at: i64,
+}
+
+/// Seconds since 1970.
+pub fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
+impl Deployment<'_> {
+    /// `<root>/releases/ID` of the plan's release.
+    pub fn release_dir(&self) -> std::path::PathBuf {
+        Paths::release_dir(&self.settings.root, &self.plan.release)
+    }
+
+    /// Writes the state; durable when it returns.
+    pub fn save(&self) -> Result<(), EngineError> {
+        self.store.save(&self.state)
+    }
+
+    /// Notes how far it is, durably: before the effects of that phase.
+    pub fn journal(&mut self, phase: Phase) -> Result<(), EngineError> {
+        let slots = self.plan.live.iter().flat_map(|live| &live.moves).filter_map(|one| match one {
+            Move::Handover(handover) => Some((handover.service.clone(), handover.to)),
+            Move::Unit { .. } => None,
+        });
+        self.state.running = Some(Running {
+            id: self.plan.id.clone(),
+            kind: self.plan.kind,
+            actor: self.request.actor.to_string(),
+            phase,
+            from: self.plan.from.clone(),
+            to: self.plan.release.clone(),
+            fresh: self.plan.stage.is_some(),
+            slots: slots.collect(),
+            started_at: self.started_at,
+        });
+        self.save()
+    }
+
+    /// Gives an order to the worker in the release's tree, starting it at first.
+    pub async fn ask_tree(&mut self, order: &Order) -> Result<Answer, EngineError> {
+        if self.tree.is_none() {
+            let mut write = vec![self.settings.root.join("shared")];
+            if self.plan.stage.is_some() {
+                write.push(self.release_dir());
+            }
+            let cache = self.host.paths.cache_dir(&self.settings.app);
+            write.push(cache);
+            // Probes go to the site, which is in the host's network.
+            let reach = Reach { write, hidden: self.host.hidden_from(self.settings), network: true };
+            let worker = self.host.worker(self.settings, &self.plan.id, "tree", &self.settings.user, reach).await?;
+            self.tree = Some(worker);
+        }
+        match self.tree.as_mut() {
+            Some(worker) => Ok(worker.ask(order, WORK_LIMIT).await?),
+            None => Err(EngineError::Other("the worker is not there".into())),
+        }
+    }
+}
+
+/// An answer that belongs to another order.
+pub fn unexpected(answer: &Answer) -> EngineError {
+    let text: String = format!("{answer:?}").chars().take(60).collect();
+    EngineError::Other(format!("a worker gave the answer to another order: {text}"))
+}

@@ -1,0 +1,85 @@
+//! Drain: an old php-fpm slot finishes what it has, watched in the kernel, then stops. In a unit of its own, without
+//! the app's lock, beside other drains.
+//!
+//! php-fpm's graceful stop (SIGQUIT) lets requests that were accepted end, and closes the socket: what still waits in
+//! the accept queue then would be refused. So the queue must be seen empty first; unknown is not empty.
+
+use std::time::{Duration, Instant};
+
+use super::error::EngineError;
+use crate::{
+    model::{SlotInstance, events},
+    observe::Host,
+    system::{
+        journal::{self, Priority},
+        notify,
+        process::Seen,
+        sockets::accept_queue,
+        tree::Dir,
+    },
+};
+
+/// Between two looks at an accept queue: the kernel tells nobody when one becomes empty.
+const LOOK: Duration = Duration::from_millis(10);
+/// The longest that a queue is watched. A queue that does not empty has a pool that accepts nothing.
+const QUEUE_LIMIT: Duration = Duration::from_secs(300);
+
+/// Drains one slot and stops it. A slot that traffic is pointed at is refused.
+pub async fn drain(host: &Host, slot: &SlotInstance) -> Result<(), EngineError> {
+    let unit = format!("app-fpm@{slot}.service")
+        .parse()
+        .map_err(|e: crate::model::BadName| EngineError::Other(e.to_string()))?;
+    let status = host.units.status(&unit).await?;
+    if matches!(status.active.as_str(), "inactive" | "failed") {
+        return Ok(());
+    }
+    refuse_live(host, slot)?;
+    notify::status(&format!("{unit}: waiting for an empty accept queue"));
+    if let Err(why) = await_empty(host, slot).await {
+        let message = format!("{unit} is not drained and keeps running: {why}");
+        tell(events::DRAIN_INCOMPLETE, Priority::Error, &message, slot);
+        return Err(EngineError::Other(message));
+    }
+    // In between nothing can have come: the link that nginx connects through names another socket.
+    refuse_live(host, slot)?;
+    notify::status(&format!("{unit}: its last requests end"));
+    host.units.stop(&unit).await?;
+    tell(events::DRAINED, Priority::Info, &format!("{unit} is drained and stopped"), slot);
+    Ok(())
+}
+
+/// Waits until nothing waits in the slot's accept queue, seen twice: a connection of just before the link was renamed
+/// has arrived by the second look.
+async fn await_empty(host: &Host, slot: &SlotInstance) -> Result<(), String> {
+    let socket = host.paths.fpm_socket(slot);
+    let since = Instant::now();
+    let mut seen_empty = 0;
+    while seen_empty < 2 {
+        match accept_queue(&socket) {
+            Seen::Known(0) => seen_empty += 1,
+            Seen::Known(waiting) if since.elapsed() > QUEUE_LIMIT => {
+                return Err(format!("{waiting} connections still wait in its accept queue after {QUEUE_LIMIT:?}"));
+            }
+            Seen::Known(_) => seen_empty = 0,
+            Seen::Unknown(why) => {
+                return Err(format!("whether connections wait in its accept queue is unknown: {why}"));
+            }
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Ok(())
+}
+
+fn refuse_live(host: &Host, slot: &SlotInstance) -> Result<(), EngineError> {
+    let run = Dir::open(&host.paths.app_run_dir(&slot.app))?;
+    let own = host.paths.fpm_socket(slot).display().to_string();
+    if run.read_link("fpm.sock").is_ok_and(|target| target == own) {
+        return Err(EngineError::Other(format!("app-fpm@{slot}.service is live: it is not drained")));
+    }
+    Ok(())
+}
+
+fn tell(event: events::EventId, priority: Priority, message: &str, slot: &SlotInstance) {
+    let unit = format!("app-fpm@{slot}.service");
+    journal::event(event, priority, message, &[("DEPLOYD_APP", slot.app.as_str()), ("DEPLOYD_UNIT", &unit)]);
+}

@@ -1,0 +1,87 @@
+//! Why a deployment could not go on, and the way out.
+
+use std::time::Duration;
+
+use crate::{
+    model::UnitName,
+    observe::ObserveError,
+    system::{tree::TreeError, units::UnitError},
+    worker::client::WorkerError,
+};
+
+/// Why a deployment could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Observation failed.
+    #[error(transparent)]
+    Observe(#[from] ObserveError),
+    /// A unit did not do what it was asked.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+    /// A directory of root's could not be worked on.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// A worker did not do it.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// The record cannot be read or written.
+    #[error("{place}: {wrong}")]
+    Record {
+        /// The file.
+        place: String,
+        /// What is wrong.
+        wrong: String,
+    },
+    /// A step ended badly.
+    #[error("the step {name} {how}")]
+    Step {
+        /// Its name.
+        name: String,
+        /// `failed with exit status 3`, `did not end within 10min`.
+        how: String,
+        /// Its unit, for its output.
+        unit: String,
+    },
+    /// A probe or a health check said no.
+    #[error("{what}: {detail}")]
+    Unhealthy {
+        /// Which, of what.
+        what: String,
+        /// What was answered.
+        detail: String,
+    },
+    /// The site's own pool cannot be used.
+    #[error(transparent)]
+    PoolFile(#[from] crate::observe::PoolError),
+    /// The slot's configuration cannot be made.
+    #[error("{0}")]
+    Pool(String),
+    /// Old processes or slots were still there at the limit.
+    #[error("{unit} still has {left} old processes after {limit:?}")]
+    NotGone {
+        /// Which.
+        unit: UnitName,
+        /// How many.
+        left: usize,
+        /// The drain limit.
+        limit: Duration,
+    },
+    /// It was asked to stop before activate.
+    #[error("cancelled before activate; nothing live was changed")]
+    Cancelled,
+    /// Something else that this place can put in a sentence.
+    #[error("{0}")]
+    Other(String),
+}
+
+impl EngineError {
+    /// The way out, when there is one to name.
+    pub fn remedy(&self) -> Option<String> {
+        match self {
+            Self::Worker(WorkerError::Refused { remedy, .. })
+            | Self::Observe(ObserveError::Worker(WorkerError::Refused { remedy, .. })) => remedy.clone(),
+            Self::Step { unit, .. } => Some(format!("its output: `journalctl -u {unit}`")),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,78 @@
+//! The directories of an app that are root's: made at first, kept as they must be ever after.
+//!
+//! The root, `releases/` and `current` are root's, so that the app's user can neither re-point `current` nor replace
+//! a release. `shared/` and the cache are the app user's. No link is followed on the way to any of them.
+
+use super::error::EngineError;
+use crate::{
+    config::Settings,
+    model::Paths,
+    system::tree::{Dir, EntryKind, TreeError},
+};
+
+/// An app's root, opened.
+#[derive(Debug)]
+pub struct Layout {
+    /// `<root>`.
+    pub root: Dir,
+    /// `<root>/releases`.
+    pub releases: Dir,
+    /// The build user: uid and gid.
+    pub user: (u32, u32),
+    /// The user of services: uid and gid.
+    pub run_as: (u32, u32),
+}
+
+/// The uid and gid of a user of the settings.
+pub fn ids(name: &str) -> Result<(u32, u32), EngineError> {
+    crate::observe::find_user(name).ok_or_else(|| EngineError::Other(format!("the user {name} does not exist")))
+}
+
+/// Makes what is missing of the app's root and gives to root what must be root's.
+pub fn prepare(settings: &Settings) -> Result<Layout, EngineError> {
+    let user = ids(&settings.user)?;
+    let run_as = ids(&settings.run_as)?;
+    let root = Dir::open_or_make(&settings.root, 0o755)?;
+    root_owned(&root)?;
+    let releases = open_or_make(&root, "releases")?;
+    root_owned(&releases)?;
+    if !root.same_file_system(&releases)? {
+        return Err(EngineError::Other(format!(
+            "{} is on another file system than {}: a release cannot be activated by one rename; move it there",
+            releases.path, root.path
+        )));
+    }
+    let shared = open_or_make(&root, "shared")?;
+    if shared.owner()?.0 == 0 {
+        shared.set_owner(user.0, user.1, 0o755)?;
+    }
+    root.clean_links("current")?;
+    Ok(Layout { root, releases, user, run_as })
+}
+
+/// Makes the app's cache: its user's, for nobody else. What is in it is the worker's to make.
+pub fn prepare_cache(paths: &Paths, settings: &Settings) -> Result<(), EngineError> {
+    let (uid, gid) = ids(&settings.user)?;
+    let cache = Dir::open_or_make(&paths.cache_dir(&settings.app), 0o700)?;
+    if cache.owner()?.0 != uid {
+        cache.set_owner(uid, gid, 0o700)?;
+    }
+    Ok(())
+}
+
+fn open_or_make(parent: &Dir, name: &str) -> Result<Dir, TreeError> {
+    match parent.kind(name)? {
+        EntryKind::Missing => parent.make_dir(name, 0o755),
+        _ => parent.dir(name),
+    }
+}
+
+/// Root's, and writable for nobody else; readable and passable as it was.
+fn root_owned(dir: &Dir) -> Result<(), TreeError> {
+    let (uid, gid, mode) = dir.owner()?;
+    if uid != 0 || mode & 0o022 != 0 {
+        // The group keeps what access it had (a home of mode 0750), but does not write.
+        dir.set_owner(0, gid, mode & !0o022)?;
+    }
+    Ok(())
+}

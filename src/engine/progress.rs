@@ -1,0 +1,167 @@
+//! What a running deployment tells: the unit's status line, the journal, the progress file, and its timings.
+//! Nothing reads these back to decide.
+
+use std::{
+    cell::RefCell,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+use crate::{
+    model::{AppName, DeploymentId, Kind, Paths, Phase, ReleaseId, events, printable},
+    system::{
+        journal::{self, Priority},
+        notify,
+        tree::Dir,
+    },
+};
+
+/// What `/run/deployd/NAME/progress.json` holds.
+#[derive(Debug, Clone, Serialize)]
+struct Shown {
+    deployment: DeploymentId,
+    kind: Kind,
+    phase: Phase,
+    step: Option<String>,
+    fraction: Option<f64>,
+    status: String,
+}
+
+/// Tells how a deployment goes on.
+#[derive(Debug)]
+pub struct Progress {
+    app: AppName,
+    id: DeploymentId,
+    kind: Kind,
+    actor: String,
+    dir: Option<Dir>,
+    started: Instant,
+    inner: RefCell<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    release: Option<ReleaseId>,
+    open: Option<(String, Instant)>,
+    timings: Vec<(String, u64)>,
+    live: Option<Duration>,
+}
+
+impl Progress {
+    /// For one deployment. Without its directory (which `open` makes) the progress file is left out.
+    pub fn open(paths: &Paths, app: &AppName, id: &DeploymentId, kind: Kind, actor: String) -> Self {
+        let dir = Dir::open_or_make(&paths.app_run_dir(app), 0o755)
+            .inspect_err(|error| tracing::warn!("progress is not shown: {error}, ignoring"))
+            .ok();
+        let started = Instant::now();
+        Self { app: app.clone(), id: id.clone(), kind, actor, dir, started, inner: RefCell::default() }
+    }
+
+    /// From now on events carry this release.
+    pub fn about(&self, release: &ReleaseId) {
+        self.inner.borrow_mut().release = Some(release.clone());
+    }
+
+    /// A phase is entered.
+    pub fn phase(&self, phase: Phase, status: &str) {
+        self.enter(phase, None, status);
+    }
+
+    /// A step, or a part of a phase, is entered.
+    pub fn step(&self, phase: Phase, step: &str, status: &str) {
+        self.enter(phase, Some(step), status);
+    }
+
+    fn enter(&self, phase: Phase, step: Option<&str>, status: &str) {
+        let name = step.map_or_else(|| phase.to_string(), |step| format!("{phase}/{step}"));
+        self.close();
+        self.inner.borrow_mut().open = Some((name, Instant::now()));
+        self.say(phase, step, status);
+        let mut fields = vec![("DEPLOYD_PHASE", phase.as_str())];
+        fields.extend(step.map(|step| ("DEPLOYD_STEP", step)));
+        self.event(events::PHASE, Priority::Info, status, &fields);
+    }
+
+    /// Something that is waited for: the status line and the progress file only.
+    pub fn waiting(&self, phase: Phase, status: &str) {
+        self.say(phase, None, status);
+        self.event(events::PHASE, Priority::Info, status, &[("DEPLOYD_PHASE", phase.as_str())]);
+    }
+
+    fn say(&self, phase: Phase, step: Option<&str>, status: &str) {
+        let status = printable(status);
+        notify::status(&status);
+        let shown = Shown {
+            deployment: self.id.clone(),
+            kind: self.kind,
+            phase,
+            step: step.map(str::to_owned),
+            fraction: None,
+            status,
+        };
+        let written = serde_json::to_vec(&shown).map_err(|e| e.to_string()).and_then(|json| {
+            self.dir
+                .as_ref()
+                .map_or(Ok(()), |dir| dir.write_volatile("progress.json", &json, 0o644).map_err(|e| e.to_string()))
+        });
+        if let Err(error) = written {
+            tracing::debug!("the progress file could not be written: {error}, ignoring");
+        }
+    }
+
+    fn close(&self) {
+        let mut inner = self.inner.borrow_mut();
+        if let Some((name, since)) = inner.open.take() {
+            inner.timings.push((name, millis(since.elapsed())));
+        }
+    }
+
+    /// The new release is proved live, now.
+    pub fn live(&self) {
+        self.inner.borrow_mut().live = Some(self.started.elapsed());
+    }
+
+    /// Milliseconds from the start to [`Progress::live`], if it came to that.
+    pub fn live_ms(&self) -> Option<u64> {
+        self.inner.borrow().live.map(millis)
+    }
+
+    /// Milliseconds from the start.
+    pub fn wall_ms(&self) -> u64 {
+        millis(self.started.elapsed())
+    }
+
+    /// Each part with its milliseconds, in order.
+    pub fn timings(&self) -> Vec<(String, u64)> {
+        self.close();
+        self.inner.borrow().timings.clone()
+    }
+
+    /// The progress file goes: the deployment has ended and its record is there.
+    pub fn done(&self, status: &str) {
+        notify::status(&printable(status));
+        if let Some(dir) = &self.dir
+            && let Err(error) = dir.unlink("progress.json")
+        {
+            tracing::debug!(%error, "no progress file to remove, ignoring");
+        }
+    }
+
+    /// One catalogued event, with this deployment's fields.
+    pub fn event(&self, id: events::EventId, priority: Priority, message: &str, more: &[(&str, &str)]) {
+        let release = self.inner.borrow().release.as_ref().map(ToString::to_string);
+        let mut fields = vec![
+            ("DEPLOYD_APP", self.app.as_str()),
+            ("DEPLOYD_DEPLOYMENT", self.id.as_str()),
+            ("DEPLOYD_ACTOR", self.actor.as_str()),
+        ];
+        fields.extend(release.as_deref().map(|release| ("DEPLOYD_RELEASE", release)));
+        fields.extend_from_slice(more);
+        journal::event(id, priority, &printable(message), &fields);
+    }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}

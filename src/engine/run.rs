@@ -1,0 +1,334 @@
+//! The whole transaction, in its order: lock, recover, observe, plan, stage, seal, start, activate, cut over, verify,
+//! record.
+
+use std::time::Duration;
+
+use super::{
+    cancel::Cancel,
+    cutover::{Starter, handovers},
+    deployment::{Deployment, now},
+    error::EngineError,
+    generated, layout,
+    outcome::{About, End, finish, sentence},
+    progress::Progress,
+    recover,
+    slots::recorded,
+    stage::remove_tree,
+    store::Store,
+};
+use crate::{
+    config::Settings,
+    model::{AppState, LiveSlot, Outcome, Phase, ReleaseState, Request, events},
+    observe::{Host, Observed, observe},
+    plan::{Decision, GoLive, Plan, plan},
+    system::{journal::Priority, notify, tree::Lock, units::Verb},
+};
+
+/// Carries out one request to its end.
+pub async fn run(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
+    let started_at = now();
+    let settings = match host.settings(&request.app) {
+        Ok(settings) => settings,
+        Err(error) => {
+            tracing::error!("{error}");
+            let progress =
+                Progress::open(&host.paths, &request.app, &request.id, request.kind, request.actor.to_string());
+            let end = End::early(Outcome::Rejected, error.summary);
+            return finish(request, None, None, &progress, started_at, end);
+        }
+    };
+    let progress = Progress::open(&host.paths, &request.app, &request.id, request.kind, request.actor.to_string());
+    let store = match Store::open(&host.paths, &request.app) {
+        Ok(store) => store,
+        Err(error) => {
+            let end = End::early(Outcome::Failed, error.to_string());
+            return finish(request, None, None, &progress, started_at, end);
+        }
+    };
+    let attempt =
+        Attempt { host, request, settings: &settings, store: &store, progress: &progress, cancel, started_at };
+    let more_time = tokio::spawn(ask_for_time());
+    let (end, lock) = attempt.carry_out().await;
+    more_time.abort();
+    let outcome = finish(request, Some(&settings), Some(&store), &progress, started_at, end);
+    // Held until the record is written: who waits for it finds everything settled.
+    drop(lock);
+    outcome
+}
+
+/// Says once a minute that this process goes on: the unit's timeouts bound silence, not work.
+async fn ask_for_time() {
+    let mut minute = tokio::time::interval(Duration::from_secs(60));
+    loop {
+        minute.tick().await;
+        notify::extend_timeout(Duration::from_secs(10 * 60));
+    }
+}
+
+/// What a request would do, without effects beyond the app's cache.
+pub async fn preview(host: &Host, request: &Request) -> Result<Decision, crate::plan::Refusal> {
+    let refused = |reason: String, remedy: Option<String>| crate::plan::Refusal { reason, remedy };
+    let settings = host.settings(&request.app).map_err(|error| refused(error.summary, None))?;
+    let look = async {
+        let store = Store::open(&host.paths, &request.app)?;
+        layout::prepare_cache(&host.paths, &settings)?;
+        Ok::<_, EngineError>(observe(host, &settings, request, &store.load()?).await?)
+    };
+    let observed: Observed = look.await.map_err(|error| refused(error.to_string(), error.remedy()))?;
+    plan(&settings, &observed, request)
+}
+
+struct Attempt<'a> {
+    host: &'a Host,
+    request: &'a Request,
+    settings: &'a Settings,
+    store: &'a Store,
+    progress: &'a Progress,
+    cancel: &'a Cancel,
+    started_at: i64,
+}
+
+impl Attempt<'_> {
+    async fn carry_out(&self) -> (End, Option<Lock>) {
+        let lock = match self.lock().await {
+            Ok(lock) => lock,
+            Err(error) => return (self.ended_early(&error), None),
+        };
+        self.progress.phase(Phase::Planning, "looking at the source and the site");
+        let end = match self.decide().await {
+            Ok((Ok(Decision::Go(plan)), observed)) => self.execute(&plan, observed.state).await,
+            Ok((Ok(Decision::Unchanged { release, message }), observed)) => {
+                let about = About { from: observed.current, to: Some(release), ..About::default() };
+                End { outcome: Outcome::Unchanged, message, about }
+            }
+            Ok((Err(refusal), _)) => {
+                End::early(Outcome::Rejected, sentence(&refusal.reason, refusal.remedy.as_deref()))
+            }
+            Err(error) => self.ended_early(&error),
+        };
+        (end, Some(lock))
+    }
+
+    fn ended_early(&self, error: &EngineError) -> End {
+        let outcome = match error {
+            EngineError::Cancelled => Outcome::Cancelled,
+            // The source or the site said no before anything was touched.
+            EngineError::Observe(_) => Outcome::Rejected,
+            _ => Outcome::Failed,
+        };
+        End::early(outcome, sentence(&error.to_string(), error.remedy().as_deref()))
+    }
+
+    async fn lock(&self) -> Result<Lock, EngineError> {
+        let holder = format!("{} {} of {}", self.request.kind, self.request.id, self.request.actor);
+        match self.store.try_lock(&holder)? {
+            Ok(lock) => Ok(lock),
+            Err(other) => {
+                self.progress.waiting(Phase::Waiting, &format!("waiting for {other}, which has {}", self.request.app));
+                self.cancel.guard(self.store.lock(&holder)).await
+            }
+        }
+    }
+
+    async fn decide(&self) -> Result<(Result<Decision, crate::plan::Refusal>, Observed), EngineError> {
+        let state = recover::before_deployment(self.host, self.settings, self.store).await?;
+        layout::prepare_cache(&self.host.paths, self.settings)?;
+        let observed = self.cancel.guard(observe(self.host, self.settings, self.request, &state)).await?;
+        Ok((plan(self.settings, &observed, self.request), observed))
+    }
+
+    async fn execute(&self, plan: &Plan, state: AppState) -> End {
+        let about = About::plan(plan);
+        self.progress.about(&plan.release);
+        let message = format!("{} of {}: {}", plan.kind, plan.release, plan.reasons.join(", "));
+        self.progress.event(events::DEPLOYMENT_STARTED, Priority::Info, &message, &[]);
+        for warning in &plan.warnings {
+            tracing::warn!("{warning}");
+        }
+        let layout = match layout::prepare(self.settings) {
+            Ok(layout) => layout,
+            Err(error) => return End { about, ..self.ended_early(&error) },
+        };
+        let mut deployment = Deployment {
+            host: self.host,
+            settings: self.settings,
+            request: self.request,
+            plan,
+            store: self.store,
+            progress: self.progress,
+            cancel: self.cancel,
+            layout,
+            state,
+            tree: None,
+            started_at: self.started_at,
+        };
+        let end = deployment.transact().await;
+        if let Some(worker) = deployment.tree.take() {
+            // It leaves when its input is closed; nothing depends on when.
+            drop(worker);
+        }
+        End { about, ..end }
+    }
+}
+
+impl Deployment<'_> {
+    async fn transact(&mut self) -> End {
+        let plan = self.plan;
+        if let Err(error) = self.before_activate(plan).await {
+            return self.abandon(plan, &error).await;
+        }
+        let Some(live) = &plan.live else {
+            self.state.running = None;
+            return match self.save() {
+                Ok(()) => End::early(Outcome::Succeeded, format!("{} is staged", plan.release)),
+                Err(error) => End::early(Outcome::Failed, error.to_string()),
+            };
+        };
+        // The commit: from here on a request to stop is not heeded any more; it ends here or goes back.
+        let before = std::mem::take(&mut self.state.fallback);
+        self.state.fallback.clone_from(&before);
+        match self.commit(live).await {
+            Ok(()) => self.succeed(plan, &before).await,
+            Err(error) => self.roll_back(live, &error).await,
+        }
+    }
+
+    /// Everything that touches nothing live.
+    async fn before_activate(&mut self, plan: &Plan) -> Result<(), EngineError> {
+        if plan.live.iter().any(|live| handovers(live).next().is_some()) {
+            generated::refresh(self.host, self.settings).await?;
+        }
+        self.journal(Phase::Staging)?;
+        if let Some(stage) = &plan.stage {
+            self.stage(stage).await?;
+            self.progress.phase(Phase::Sealing, "taking the manifest, writing everything to disk");
+        }
+        let cancel = self.cancel.clone();
+        cancel.guard(self.seal_and_start(plan)).await?;
+        if let Some(live) = &plan.live {
+            let prove = async {
+                self.probe_slots(live).await?;
+                self.prove_commands(live).await
+            };
+            cancel.guard(prove).await?;
+        }
+        if cancel.asked() { Err(EngineError::Cancelled) } else { Ok(()) }
+    }
+
+    /// The seal and the start of the idle slots, side by side: a slot reads nothing of the release before its probe.
+    async fn seal_and_start(&mut self, plan: &Plan) -> Result<(), EngineError> {
+        let starting = Starter::of(self);
+        let start = async {
+            match &plan.live {
+                Some(live) => starting.start_slots(live).await,
+                None => Ok(()),
+            }
+        };
+        let seal = async {
+            match &plan.stage {
+                Some(stage) => {
+                    let manifest = self.seal(stage).await?;
+                    self.record_release(stage, manifest);
+                    Ok(())
+                }
+                None => Ok(()),
+            }
+        };
+        let (sealed, started): (Result<(), EngineError>, Result<(), EngineError>) = tokio::join!(seal, start);
+        sealed?;
+        started
+    }
+
+    async fn commit(&mut self, live: &GoLive) -> Result<(), EngineError> {
+        self.journal(Phase::Activating)?;
+        self.go_live(live).await?;
+        self.progress.live();
+        self.note_live(live);
+        self.save()
+    }
+
+    async fn succeed(&mut self, plan: &Plan, before: &std::collections::BTreeMap<String, LiveSlot>) -> End {
+        // A slot that was kept for the rollback of an earlier deployment is not needed any more.
+        for (slot, kept) in recorded(self.host, self.settings, before) {
+            let used =
+                self.state.live.values().chain(self.state.fallback.values()).any(|other| other.slot == kept.slot);
+            if !used && let Err(error) = slot.drain().await {
+                tracing::warn!("the slot {} is not drained yet: {error}, ignoring", kept.slot);
+            }
+        }
+        if let Err(error) = settle_later(self.host, self.settings).await {
+            tracing::warn!("{} is not confirmed by itself: {error}, ignoring", plan.release);
+        }
+        let was = plan.from.as_ref().map_or_else(String::new, |from| format!(" (was {from})"));
+        End::early(
+            Outcome::Succeeded,
+            format!("{} is live{was}, {} ms", plan.release, self.progress.live_ms().unwrap_or(0)),
+        )
+    }
+
+    /// A failure before activate: what was started is stopped, what was made is removed.
+    async fn abandon(&mut self, plan: &Plan, error: &EngineError) -> End {
+        let outcome = if matches!(error, EngineError::Cancelled) { Outcome::Cancelled } else { Outcome::Failed };
+        let message = sentence(&error.to_string(), error.remedy().as_deref());
+        self.tree = None;
+        if let Some(live) = &plan.live
+            && let Err(error) = self.stop_slots(live).await
+        {
+            tracing::warn!("a new slot was not stopped: {error}, ignoring");
+        }
+        if plan.stage.is_some() {
+            self.state.releases.retain(|release| release.id != plan.release);
+            let name = plan.release.to_string();
+            let removed = remove_tree(self.host, self.settings, &plan.id, &self.layout.releases, &name).await;
+            if let Err(error) = removed {
+                tracing::warn!("{name} was not removed: {error}; the next deployment tries again");
+                return End::early(outcome, message);
+            }
+        }
+        self.state.running = None;
+        if let Err(error) = self.save() {
+            tracing::error!("the end could not be recorded: {error}; the next deployment recovers");
+        }
+        End::early(outcome, message)
+    }
+
+    /// A failure after activate: everything goes back, or says that it is stuck.
+    async fn roll_back(&mut self, live: &GoLive, cause: &EngineError) -> End {
+        let reason = sentence(&cause.to_string(), cause.remedy().as_deref());
+        self.progress.phase(Phase::RollingBack, &format!("going back: {reason}"));
+        let back = self.go_back(live).await;
+        for release in &mut self.state.releases {
+            if release.id == self.plan.release {
+                release.state = ReleaseState::Failed;
+            }
+        }
+        self.state.running = None;
+        let was = match &self.plan.from {
+            Some(from) => format!("{from} is live as before"),
+            None => "nothing is live, as before".to_owned(),
+        };
+        let end = match back {
+            Ok(()) => End::early(Outcome::RolledBack, format!("{reason}; {was}")),
+            Err(error) => {
+                let stuck = format!("{reason}; going back failed too: {error}");
+                self.state.stuck = Some(stuck.clone());
+                End::early(
+                    Outcome::Stuck,
+                    format!("{stuck}; put it right, then `deploy-engine recover {}`", self.plan.app),
+                )
+            }
+        };
+        if let Err(error) = self.save() {
+            tracing::error!("the end could not be recorded: {error}; the next deployment recovers");
+        }
+        end
+    }
+}
+
+/// Has the app settled: baked, the old slots drained, confirmed. Under the app's lock, so that no running settling is
+/// ended in the middle of a decision, for which it too needs the lock.
+pub async fn settle_later(host: &Host, settings: &Settings) -> Result<(), EngineError> {
+    let name = format!("deploy-settle@{}.service", settings.app);
+    let unit = name.parse().map_err(|e: crate::model::BadName| EngineError::Other(e.to_string()))?;
+    Ok(host.units.enqueue(Verb::Restart, &unit).await?)
+}

@@ -1,0 +1,134 @@
+//! Stage and seal: make a release beside the live one. Touches nothing that is live.
+
+use super::{
+    deployment::{Deployment, now, unexpected},
+    error::EngineError,
+    layout::ids,
+};
+use crate::{
+    model::{Phase, ReleaseRecord, ReleaseState},
+    plan::Stage,
+    system::tree::{Dir, EntryKind},
+    worker::order::{Answer, Order},
+};
+
+/// What the seal recorded of a tree.
+#[derive(Debug)]
+pub struct Manifest {
+    /// Its digest.
+    pub digest: String,
+    /// Number of entries.
+    pub files: u64,
+    /// Content, in bytes.
+    pub bytes: u64,
+}
+
+impl Deployment<'_> {
+    /// Exports the source into a new release, links shared paths, runs the steps.
+    pub async fn stage(&mut self, stage: &Stage) -> Result<(), EngineError> {
+        let (user, run_as) = (self.layout.user, self.layout.run_as);
+        let name = self.plan.release.to_string();
+        // At its final path: caches bake absolute paths. Root's directory gives it its name, the app's user its content.
+        self.layout.releases.make_dir(&name, 0o755)?.set_owner(user.0, user.1, 0o755)?;
+        let other = (user.0 != run_as.0).then_some(run_as.0);
+        self.progress.phase(Phase::Staging, &format!("exporting {}", self.plan.revision));
+        let cancel = self.cancel.clone();
+        let export = Order::Export {
+            source: stage.source.clone(),
+            cache: self.host.paths.cache_dir(&self.settings.app),
+            revision: self.plan.revision.clone(),
+            release: self.release_dir(),
+            run_as: other,
+            writable: stage.build_writable.iter().chain(&stage.writable).cloned().collect(),
+        };
+        let exported = cancel.guard(self.ask_tree(&export)).await?;
+        if !matches!(exported, Answer::Exported { .. }) {
+            return Err(unexpected(&exported));
+        }
+        if !stage.shared.is_empty() {
+            let link = Order::Link {
+                release: self.release_dir(),
+                shared_root: self.settings.root.join("shared"),
+                shared: stage.shared.clone(),
+                run_as: other,
+            };
+            cancel.guard(self.ask_tree(&link)).await?;
+        }
+        for (name, why) in &stage.skipped {
+            tracing::info!("the step {name} is left out: {why}");
+        }
+        for step in &stage.steps {
+            cancel.guard(self.step(step)).await?;
+        }
+        if !stage.drop.is_empty() {
+            let drop = Order::Drop { release: self.release_dir(), paths: stage.drop.clone() };
+            cancel.guard(self.ask_tree(&drop)).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes the manifest and brings everything to disk. After an error from the sync the release is not retried.
+    pub async fn seal(&mut self, stage: &Stage) -> Result<Manifest, EngineError> {
+        let order = Order::Seal { release: self.release_dir(), except: stage.writable.clone() };
+        let (digest, files, bytes) = match self.ask_tree(&order).await? {
+            Answer::Sealed { manifest, files, bytes } => (manifest, files, bytes),
+            other => return Err(unexpected(&other)),
+        };
+        if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(EngineError::Other("the manifest's digest is none".into()));
+        }
+        let releases = self.layout.root.dir("releases")?;
+        sync_file_system(releases).await?;
+        Ok(Manifest { digest, files, bytes })
+    }
+
+    /// Records a sealed release; from now on it is one.
+    pub fn record_release(&mut self, stage: &Stage, manifest: Manifest) {
+        self.state.seq = stage.seq;
+        self.state.releases.push(ReleaseRecord {
+            id: self.plan.release.clone(),
+            seq: stage.seq,
+            revision: self.plan.revision.clone(),
+            reference: stage.reference.clone(),
+            state: ReleaseState::Sealed,
+            manifest: manifest.digest,
+            files: manifest.files,
+            bytes: manifest.bytes,
+            made_from: stage.made_from.clone(),
+            deployment: self.plan.id.clone(),
+            sealed_at: now(),
+            live_at: None,
+        });
+    }
+}
+
+/// syncfs, in a thread: on a busy disk it takes its time, and the engine tells that it lives meanwhile.
+async fn sync_file_system(dir: Dir) -> Result<(), EngineError> {
+    let synced = tokio::task::spawn_blocking(move || dir.sync_file_system()).await;
+    synced.map_err(|e| EngineError::Other(format!("the sync ended early: {e}")))??;
+    Ok(())
+}
+
+/// Removes a directory of `releases/` that is no release any more: emptied by the app's user, the name by root.
+pub async fn remove_tree(
+    host: &crate::observe::Host,
+    settings: &crate::config::Settings,
+    deployment: &crate::model::DeploymentId,
+    releases: &Dir,
+    name: &str,
+) -> Result<(), EngineError> {
+    if releases.kind(name)? != EntryKind::Directory {
+        return Ok(());
+    }
+    let owner = releases.dir(name)?.owner()?.0;
+    if owner == ids(&settings.user)?.0 {
+        let dir = settings.root.join("releases").join(name);
+        let reach = crate::worker::sandbox::Reach { write: vec![dir.clone()], hidden: Vec::new(), network: false };
+        let mut worker = host.worker(settings, deployment, "remove", &settings.user, reach).await?;
+        let emptied = worker.ask(&Order::Empty { dir }, super::deployment::WORK_LIMIT).await;
+        worker.finish().await?;
+        emptied?;
+    }
+    releases.remove_dir(name)?;
+    Ok(())
+}

@@ -1,0 +1,259 @@
+//! Reads the world once, before a deployment's first effect.
+
+use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
+
+use sha2::{Digest, Sha256};
+
+use super::{
+    Host, Observed, Resolved, ServiceObserved,
+    pools::{PoolError, fpm_services, pool_text, pools},
+    shared_paths, source_order,
+};
+use crate::{
+    config::{ServiceKind, Settings},
+    model::{AppState, Kind, ReleaseId, Request, Slot, SlotInstance, UnitName},
+    system::{
+        process,
+        tree::{Dir, EntryKind, TreeError},
+        units::UnitError,
+    },
+    worker::{
+        client::{Worker, WorkerError},
+        order::{Answer, Order, SharedFound, SourceOrder},
+        sandbox::Reach,
+    },
+};
+
+/// Why the world could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// A worker did not do it.
+    #[error(transparent)]
+    Worker(#[from] WorkerError),
+    /// PID 1 did not tell.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+    /// The app's root could not be read.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
+    /// The site's own pool cannot be used.
+    #[error(transparent)]
+    Pool(#[from] PoolError),
+    /// `current` is something else than deployd makes it.
+    #[error("{place} {wrong}")]
+    Current {
+        /// Where.
+        place: String,
+        /// What is wrong, and the remedy.
+        wrong: String,
+    },
+}
+
+/// Fetching may take this long before the deployment gives up.
+const FETCH_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Looking may take this long.
+const LOOK_LIMIT: Duration = Duration::from_secs(60);
+
+/// Reads everything a plan needs. Its only effects are in the app's cache: a source brought up to date.
+pub async fn observe(
+    host: &Host,
+    settings: &Settings,
+    request: &Request,
+    state: &AppState,
+) -> Result<Observed, ObserveError> {
+    let (current, on_disk) = releases(settings)?;
+    let slot_memory_mib = pools(host, settings)?;
+    let (seen, services, web_blocked) =
+        tokio::join!(look(host, settings, request), services(host, settings), web_blocked(host, settings, request));
+    let (source, shared, maintenance) = seen?;
+    Ok(Observed {
+        stamp: stamp(),
+        state: state.clone(),
+        current,
+        on_disk,
+        source,
+        shared,
+        maintenance,
+        settings_digest: settings_digest(host, settings),
+        php: php_identity(host, settings),
+        services: services?,
+        web_blocked: web_blocked?,
+        slot_memory_mib,
+        memory_available_mib: process::memory_available_mib().unwrap_or(u64::MAX),
+    })
+}
+
+/// UTC now, as a release id has it.
+fn stamp() -> String {
+    jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string()
+}
+
+/// What `current` names and which releases have a directory. Only the root and `releases/` are opened, both root's.
+fn releases(settings: &Settings) -> Result<(Option<ReleaseId>, Vec<ReleaseId>), ObserveError> {
+    if !settings.root.exists() {
+        return Ok((None, Vec::new()));
+    }
+    let root = Dir::open(&settings.root)?;
+    let on_disk = match root.kind("releases")? {
+        EntryKind::Directory => root.dir("releases")?.names()?.iter().filter_map(|name| name.parse().ok()).collect(),
+        _ => Vec::new(),
+    };
+    Ok((read_current(&root)?, on_disk))
+}
+
+/// What `current` names. Anything that deployd would not have made is refused with the way out.
+pub fn read_current(root: &Dir) -> Result<Option<ReleaseId>, ObserveError> {
+    let wrong = |wrong: &str| ObserveError::Current { place: format!("{}/current", root.path), wrong: wrong.into() };
+    match root.kind("current")? {
+        EntryKind::Missing => Ok(None),
+        EntryKind::Link => {
+            let target = root.read_link("current")?;
+            let id = target.strip_prefix("releases/").and_then(|name| name.trim_end_matches('/').parse().ok());
+            id.map(Some).ok_or_else(|| {
+                wrong(&format!(
+                    "points to {}, which is no release of deployd's: point it to releases/ID, or move it away",
+                    crate::model::printable(&target)
+                ))
+            })
+        }
+        _ => Err(wrong("is not a symbolic link: move it away, and deployd makes it")),
+    }
+}
+
+type Seen = (Option<Resolved>, Vec<SharedFound>, bool);
+
+/// What the app's user sees: the source and the shared paths. A rollback needs neither.
+async fn look(host: &Host, settings: &Settings, request: &Request) -> Result<Seen, ObserveError> {
+    if request.kind == Kind::Rollback {
+        return Ok((None, Vec::new(), false));
+    }
+    let source = source_order(settings, request);
+    let cache = host.paths.cache_dir(&settings.app);
+    let reach = Reach {
+        write: vec![cache.clone()],
+        hidden: host.hidden_from(settings),
+        network: matches!(&source, SourceOrder::Git { url, .. } if !url.starts_with('/')),
+    };
+    let mut worker = host.worker(settings, &request.id, "fetch", &settings.user, reach).await?;
+    let markers: Vec<String> = settings.steps.iter().flat_map(|step| step.needs.iter().cloned()).collect();
+    let resolved = if request.kind == Kind::Activate {
+        None
+    } else {
+        match worker.ask(&Order::Resolve { source, cache, markers }, FETCH_LIMIT).await? {
+            Answer::Resolved { revision, markers } => Some(Resolved { revision: checked_revision(revision)?, markers }),
+            other => return Err(unexpected(&other)),
+        }
+    };
+    let (shared, maintenance) = survey(&mut worker, settings).await?;
+    Ok((resolved, shared, maintenance))
+}
+
+/// A revision goes into names and messages: only hexadecimal digits are taken from a worker.
+fn checked_revision(revision: String) -> Result<String, ObserveError> {
+    let good = matches!(revision.len(), 40 | 64) && revision.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+    if good {
+        return Ok(revision);
+    }
+    Err(WorkerError::Refused {
+        reason: format!("the revision {:?} is not an object id", crate::model::printable(&revision)),
+        remedy: None,
+    }
+    .into())
+}
+
+async fn survey(worker: &mut Worker, settings: &Settings) -> Result<(Vec<SharedFound>, bool), ObserveError> {
+    let wanted = shared_paths(settings);
+    let count = wanted.len();
+    let order = Order::Survey { shared_root: settings.root.join("shared"), shared: wanted };
+    match worker.ask(&order, LOOK_LIMIT).await? {
+        Answer::Surveyed { shared, maintenance } if shared.len() == count => Ok((shared, maintenance)),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn unexpected(answer: &Answer) -> ObserveError {
+    let kind = format!("{answer:?}").chars().take(60).collect::<String>();
+    WorkerError::Refused { reason: format!("a worker gave the answer to another order: {kind}"), remedy: None }.into()
+}
+
+/// What systemd says of each service's slots or unit.
+async fn services(host: &Host, settings: &Settings) -> Result<BTreeMap<String, ServiceObserved>, UnitError> {
+    let mut found = BTreeMap::new();
+    for service in &settings.services {
+        let observed = match &service.kind {
+            ServiceKind::PhpFpm(_) => {
+                let mut slots = BTreeMap::new();
+                for slot in Slot::ALL {
+                    slots.insert(slot, host.units.status(&fpm_unit(settings, slot)?).await?.active);
+                }
+                ServiceObserved::Slots(slots)
+            }
+            ServiceKind::Unit { unit, .. } => {
+                let status = host.units.status(unit).await?;
+                ServiceObserved::Unit { load: status.load, active: status.active }
+            }
+        };
+        found.insert(service.name.clone(), observed);
+    }
+    Ok(found)
+}
+
+/// `app-fpm@APP:SLOT.service`.
+pub fn fpm_unit(settings: &Settings, slot: Slot) -> Result<UnitName, UnitError> {
+    let instance = SlotInstance { app: settings.app.clone(), slot };
+    let name = format!("app-fpm@{instance}.service");
+    name.parse()
+        .map_err(|e: crate::model::BadName| UnitError::Call { what: format!("name {name}"), detail: e.to_string() })
+}
+
+/// The first directory on the way to the root that nginx may not pass. Everyone may pass most; then nobody is asked.
+async fn web_blocked(host: &Host, settings: &Settings, request: &Request) -> Result<Option<PathBuf>, ObserveError> {
+    let Some(web) = settings.web_user.as_deref().filter(|_| !settings.services.is_empty()) else { return Ok(None) };
+    let passable = |dir: &std::path::Path| std::fs::metadata(dir).is_ok_and(|meta| meta.mode() & 0o001 != 0);
+    let existing: PathBuf = settings.root.ancestors().find(|dir| dir.exists()).map(PathBuf::from).unwrap_or_default();
+    if existing.ancestors().all(passable) || web == settings.user {
+        return Ok(None);
+    }
+    let mut worker = host.worker(settings, &request.id, "web", web, Reach::default()).await?;
+    match worker.ask(&Order::Traverse { path: existing.clone() }, LOOK_LIMIT).await? {
+        // Only a directory that we asked about: the answer is an app user's word.
+        Answer::Traversed { blocked } => Ok(blocked.filter(|dir| existing.starts_with(dir))),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// A digest of what a release and its services are made by: a change of it makes a new release.
+fn settings_digest(host: &Host, settings: &Settings) -> String {
+    let pools: Vec<_> =
+        fpm_services(settings).filter_map(|(_, fpm)| pool_text(&host.paths, fpm).ok().flatten()).collect();
+    let source = source_place(settings);
+    let made_by = (
+        (&settings.user, &settings.run_as, &settings.web_user, source, &settings.shared),
+        (&settings.writable, &settings.services, &settings.steps, &settings.drop, &settings.environment, pools),
+    );
+    let json = serde_json::to_vec(&made_by).unwrap_or_default();
+    Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Where the source is, without the reference: another branch alone makes no new release of the same commit.
+fn source_place(settings: &Settings) -> String {
+    match &settings.source {
+        crate::config::Source::Git { url, .. } => url.clone(),
+        crate::config::Source::Directory { path } => path.display().to_string(),
+    }
+}
+
+/// Which PHP serves: version, and the binary's size and time, since an update within a version is another PHP.
+fn php_identity(host: &Host, settings: &Settings) -> String {
+    let identities: Vec<_> = fpm_services(settings)
+        .map(|(_, fpm)| match std::fs::metadata(host.paths.host(&fpm.binary)) {
+            Ok(meta) => format!("{} of {}, {} bytes", fpm.version, when(meta.mtime()), meta.size()),
+            Err(_) => format!("{} (not there)", fpm.version),
+        })
+        .collect();
+    identities.join("; ")
+}
+
+fn when(seconds: i64) -> String {
+    jiff::Timestamp::from_second(seconds).map_or_else(|_| seconds.to_string(), |at| at.strftime("%Y-%m-%d").to_string())
+}

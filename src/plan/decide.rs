@@ -1,0 +1,382 @@
+//! From settings, observation and request to a decision.
+
+use std::collections::BTreeMap;
+
+use super::{
+    moves::moves,
+    value::{Decision, GoLive, Plan, Refusal, Stage},
+};
+use crate::{
+    config::{Settings, Step},
+    model::{Kind, MadeFrom, ReleaseId, ReleaseRecord, ReleaseState, Request},
+    observe::{Observed, Resolved, ServiceObserved, shared_paths, source_order},
+    worker::order::{SharedKind, SourceOrder},
+};
+
+/// What will be done, that there is nothing to do, or why it is refused.
+pub fn plan(settings: &Settings, observed: &Observed, request: &Request) -> Result<Decision, Refusal> {
+    refuse_what_cannot_work(settings, observed, request)?;
+    match request.kind {
+        Kind::Deploy | Kind::Stage => make(settings, observed, request),
+        Kind::Activate => activate(settings, observed, request),
+        Kind::Rollback => roll_back(settings, observed, request),
+    }
+}
+
+pub(super) fn refusal(reason: impl Into<String>, remedy: impl Into<String>) -> Refusal {
+    Refusal { reason: reason.into(), remedy: Some(remedy.into()) }
+}
+
+/// What no kind of deployment can do anything about.
+fn refuse_what_cannot_work(settings: &Settings, observed: &Observed, request: &Request) -> Result<(), Refusal> {
+    if let Some(stuck) = &observed.state.stuck {
+        return Err(refusal(
+            format!("{} is stuck: {stuck}", settings.app),
+            format!("put it right, then run `deploy-engine recover {}` as root", settings.app),
+        ));
+    }
+    for (index, service) in settings.services.iter().enumerate() {
+        if let Some(ServiceObserved::Unit { load, .. }) = observed.services.get(&service.name)
+            && load != "loaded"
+        {
+            return Err(refusal(
+                format!("{}the unit {} is {load}", settings.place(&format!("service[{index}].unit")), service.name),
+                "name a unit that `systemctl status` knows",
+            ));
+        }
+    }
+    if let Some(blocked) = &observed.web_blocked {
+        let web = settings.web_user.as_deref().unwrap_or("nginx's user");
+        return Err(refusal(
+            format!("{}nginx ({web}) may not pass {}", settings.place("root"), blocked.display()),
+            format!("let it: `setfacl -m u:{web}:x {}`", blocked.display()),
+        ));
+    }
+    if observed.maintenance && request.kind != Kind::Rollback && request.kind != Kind::Stage {
+        return Err(refusal(
+            format!("{} is in maintenance mode: no health check could tell whether the release works", settings.app),
+            "end it with `php artisan up`, or stage only: `deployctl stage`",
+        ));
+    }
+    if matches!(request.kind, Kind::Deploy | Kind::Stage) {
+        refuse_missing_shared(settings, observed)?;
+    }
+    Ok(())
+}
+
+fn refuse_missing_shared(settings: &Settings, observed: &Observed) -> Result<(), Refusal> {
+    for (wanted, found) in settings.shared.iter().zip(&observed.shared) {
+        let at = settings.root.join("shared").join(&wanted.path);
+        let remedy = format!(
+            "put it there: `install -D -o {} -g {} -m 0640 {} {}`",
+            settings.user,
+            settings.user,
+            wanted.path,
+            at.display()
+        );
+        match found.kind {
+            None if wanted.required => {
+                return Err(refusal(format!("{} is missing", at.display()), remedy));
+            }
+            Some(SharedKind::File) if wanted.directory => {
+                return Err(refusal(format!("{} is a file and should be a directory", at.display()), "move it away"));
+            }
+            Some(SharedKind::Directory) if !wanted.directory => {
+                return Err(refusal(format!("{} is a directory and should be a file", at.display()), "move it away"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Deploy and stage: a new release, a staged one, the live one once more, or nothing.
+fn make(settings: &Settings, observed: &Observed, request: &Request) -> Result<Decision, Refusal> {
+    let resolved = observed.source.as_ref().ok_or_else(|| refusal("the source was not looked at", "run it again"))?;
+    let made_from = made_from(settings, observed);
+    let live = record(observed, observed.current.as_ref());
+    let mut reasons = differences(live, observed.current.as_ref(), resolved, &made_from);
+    if request.force {
+        reasons.push("asked for (--force)".into());
+    }
+    if reasons.is_empty()
+        && let Some(live) = live
+    {
+        return converge(settings, observed, request, live);
+    }
+    let staged = observed.state.releases.iter().rev().find(|release| {
+        release.state == ReleaseState::Sealed
+            && release.revision == resolved.revision
+            && release.made_from == made_from
+            && observed.on_disk.contains(&release.id)
+    });
+    if let (Some(staged), false) = (staged, request.force) {
+        if request.kind == Kind::Stage {
+            let message = format!("{} is staged already", staged.id);
+            return Ok(Decision::Unchanged { release: staged.id.clone(), message });
+        }
+        reasons.push(format!("{} was staged", staged.id));
+        return go(settings, observed, request, Target::of(staged), reasons, None);
+    }
+    let release = new_id(observed, &resolved.revision)?;
+    let stage = stage(settings, observed, request, resolved, made_from);
+    go(settings, observed, request, Target { release, revision: resolved.revision.clone() }, reasons, Some(stage))
+}
+
+/// The live release is what would be made. Either every service runs it, or it is cut over once more.
+fn converge(
+    settings: &Settings,
+    observed: &Observed,
+    request: &Request,
+    live: &ReleaseRecord,
+) -> Result<Decision, Refusal> {
+    let idle = settings.services.iter().find(|service| !runs(observed, &service.name, &live.id));
+    match idle {
+        Some(service) if request.kind == Kind::Deploy => {
+            let reasons = vec![format!("{} does not run the live release", service.name)];
+            go(settings, observed, request, Target::of(live), reasons, None)
+        }
+        _ => Ok(Decision::Unchanged {
+            release: live.id.clone(),
+            message: format!("nothing is new: {} ({}) stays live", live.id, short(&live.revision)),
+        }),
+    }
+}
+
+/// Whether a service is known to run a release. Of a unit of someone else's only its activity is known.
+fn runs(observed: &Observed, service: &str, release: &ReleaseId) -> bool {
+    match observed.services.get(service) {
+        Some(ServiceObserved::Slots(slots)) => observed.state.live.get(service).is_some_and(|live| {
+            live.release == *release && slots.get(&live.slot).is_some_and(|active| active == "active")
+        }),
+        _ => true,
+    }
+}
+
+fn activate(settings: &Settings, observed: &Observed, request: &Request) -> Result<Decision, Refusal> {
+    let chosen = match &request.release {
+        Some(id) => known(observed, id)?,
+        None => observed
+            .state
+            .releases
+            .iter()
+            .rev()
+            .find(|release| release.state == ReleaseState::Sealed)
+            .ok_or_else(|| refusal("no release is staged", "make one: `deployctl stage`"))?,
+    };
+    if observed.current.as_ref() == Some(&chosen.id)
+        && settings.services.iter().all(|s| runs(observed, &s.name, &chosen.id))
+    {
+        return Ok(Decision::Unchanged {
+            release: chosen.id.clone(),
+            message: format!("{} is live already", chosen.id),
+        });
+    }
+    go(settings, observed, request, Target::of(chosen), vec!["asked for".into()], None)
+}
+
+fn roll_back(settings: &Settings, observed: &Observed, request: &Request) -> Result<Decision, Refusal> {
+    let confirmed = |release: &&ReleaseRecord| {
+        release.state == ReleaseState::Confirmed && Some(&release.id) != observed.current.as_ref()
+    };
+    let candidates = || observed.state.releases.iter().filter(confirmed);
+    let list = || {
+        let ids: Vec<_> = candidates().map(|release| release.id.to_string()).collect();
+        if ids.is_empty() { "there is none yet".to_owned() } else { format!("there are: {}", ids.join(", ")) }
+    };
+    let chosen = match &request.release {
+        Some(id) if observed.current.as_ref() == Some(id) => {
+            return Ok(Decision::Unchanged { release: id.clone(), message: format!("{id} is live already") });
+        }
+        Some(id) => {
+            let release = known(observed, id)?;
+            if release.state != ReleaseState::Confirmed {
+                return Err(refusal(
+                    format!("{id} is {}, and a rollback goes to confirmed releases only", release.state),
+                    list(),
+                ));
+            }
+            release
+        }
+        None => {
+            // Back is older, also after a rollback: a second one does not return to what the first one left.
+            let live = record(observed, observed.current.as_ref()).map_or(u64::MAX, |live| live.seq);
+            candidates()
+                .filter(|release| release.seq < live)
+                .max_by_key(|release| release.seq)
+                .ok_or_else(|| refusal("no confirmed release to roll back to", "see `deployctl releases`"))?
+        }
+    };
+    go(settings, observed, request, Target::of(chosen), vec!["asked for".into()], None)
+}
+
+fn known<'a>(observed: &'a Observed, id: &ReleaseId) -> Result<&'a ReleaseRecord, Refusal> {
+    match record(observed, Some(id)) {
+        Some(release) if observed.on_disk.contains(id) => Ok(release),
+        Some(_) => {
+            Err(refusal(format!("the release {id} is recorded, but its directory is gone"), "see `deployctl releases`"))
+        }
+        None => Err(refusal(format!("there is no release {id}"), "see `deployctl releases`")),
+    }
+}
+
+fn record<'a>(observed: &'a Observed, id: Option<&ReleaseId>) -> Option<&'a ReleaseRecord> {
+    let id = id?;
+    observed.state.releases.iter().find(|release| release.id == *id)
+}
+
+/// The release a plan is about.
+struct Target {
+    release: ReleaseId,
+    revision: String,
+}
+
+impl Target {
+    fn of(release: &ReleaseRecord) -> Self {
+        Self { release: release.id.clone(), revision: release.revision.clone() }
+    }
+}
+
+fn go(
+    settings: &Settings,
+    observed: &Observed,
+    request: &Request,
+    target: Target,
+    reasons: Vec<String>,
+    stage: Option<Stage>,
+) -> Result<Decision, Refusal> {
+    let mut warnings = Vec::new();
+    let live = if request.kind == Kind::Stage {
+        None
+    } else {
+        Some(GoLive {
+            moves: moves(settings, observed, &target.release, &mut warnings)?,
+            steps: if request.kind == Kind::Rollback { Vec::new() } else { steps(settings, observed, true).0 },
+            health: settings.health.clone(),
+            successes: settings.successes,
+            interval: settings.interval,
+            bake: settings.bake,
+        })
+    };
+    Ok(Decision::Go(Box::new(Plan {
+        app: settings.app.clone(),
+        id: request.id.clone(),
+        kind: request.kind,
+        reasons,
+        warnings,
+        from: observed.current.clone(),
+        release: target.release,
+        revision: target.revision,
+        stage,
+        live,
+    })))
+}
+
+/// The steps that apply, and the others with the reason.
+fn steps(settings: &Settings, observed: &Observed, after_activate: bool) -> (Vec<Step>, BTreeMap<String, String>) {
+    let markers = observed.source.as_ref().map(|source| source.markers.as_slice()).unwrap_or_default();
+    let mut apply = Vec::new();
+    let mut skipped = BTreeMap::new();
+    for step in settings.steps.iter().filter(|step| step.after_activate == after_activate) {
+        match step.needs.iter().find(|need| !markers.contains(need)) {
+            None => apply.push(step.clone()),
+            Some(missing) => {
+                skipped.insert(step.name.clone(), format!("the source has no {missing}"));
+            }
+        }
+    }
+    (apply, skipped)
+}
+
+fn stage(
+    settings: &Settings,
+    observed: &Observed,
+    request: &Request,
+    resolved: &Resolved,
+    made_from: MadeFrom,
+) -> Stage {
+    let (steps, skipped) = steps(settings, observed, false);
+    let source = source_order(settings, request);
+    let reference = match &source {
+        SourceOrder::Git { reference, .. } => reference.clone(),
+        SourceOrder::Directory { .. } => short(&resolved.revision).to_owned(),
+    };
+    Stage {
+        seq: observed.state.seq + 1,
+        source,
+        reference,
+        shared: shared_paths(settings),
+        writable: settings.writable.clone(),
+        build_writable: settings.build_writable.clone(),
+        steps,
+        skipped,
+        drop: settings.drop.clone(),
+        made_from,
+    }
+}
+
+fn made_from(settings: &Settings, observed: &Observed) -> MadeFrom {
+    let digests = settings.shared.iter().zip(&observed.shared);
+    MadeFrom {
+        settings: observed.settings_digest.clone(),
+        php: observed.php.clone(),
+        shared: digests
+            .filter(|(path, _)| !is_data(&path.path))
+            .filter_map(|(path, found)| Some((path.path.clone(), found.digest.clone()?)))
+            .collect(),
+    }
+}
+
+/// Whether a shared file is the app's data, which changes with every request, and not what a release is made from.
+fn is_data(path: &str) -> bool {
+    [".sqlite", ".sqlite3", ".db"].iter().any(|ending| path.ends_with(ending))
+}
+
+/// Why a new release would differ from the live one; empty: it would not.
+fn differences(
+    live: Option<&ReleaseRecord>,
+    current: Option<&ReleaseId>,
+    resolved: &Resolved,
+    made_from: &MadeFrom,
+) -> Vec<String> {
+    let live = match (live, current) {
+        (Some(live), _) => live,
+        (None, Some(current)) => return vec![format!("the live release {current} is not of deployd's making")],
+        (None, None) => return vec!["the first release".into()],
+    };
+    let mut reasons = Vec::new();
+    if live.revision != resolved.revision {
+        reasons.push(format!("the revision is {} (was {})", short(&resolved.revision), short(&live.revision)));
+    }
+    if live.made_from.settings != made_from.settings {
+        reasons.push("the settings changed".into());
+    }
+    if live.made_from.php != made_from.php {
+        reasons.push(format!("PHP is {} (was {})", made_from.php, live.made_from.php));
+    }
+    let paths: std::collections::BTreeSet<_> = live.made_from.shared.keys().chain(made_from.shared.keys()).collect();
+    for path in paths {
+        // A file that the app itself made after the release (a database) was not what the release was made from.
+        if let Some(before) = live.made_from.shared.get(path)
+            && made_from.shared.get(path) != Some(before)
+        {
+            reasons.push(format!("shared/{path} changed"));
+        }
+    }
+    reasons
+}
+
+/// The first eight digits of a revision, for people and for ids.
+pub fn short(revision: &str) -> &str {
+    revision.get(..8).unwrap_or(revision)
+}
+
+fn new_id(observed: &Observed, revision: &str) -> Result<ReleaseId, Refusal> {
+    let taken = |id: &ReleaseId| {
+        observed.on_disk.contains(id) || observed.state.releases.iter().any(|release| release.id == *id)
+    };
+    (1..10_000)
+        .map_while(|nth| ReleaseId::new(&observed.stamp, short(revision), nth).ok())
+        .find(|id| !taken(id))
+        .ok_or_else(|| refusal("no release id is free for this second", "run it again"))
+}

@@ -1,0 +1,297 @@
+//! The plan's decisions, as values in and values out.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use super::*;
+use crate::{
+    config::{PhpFpm, Pool, Service, ServiceKind, Settings, Shared, Source, Step, Strategy},
+    model::{Actor, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseRecord, ReleaseState, Request, Slot},
+    observe::{Observed, Resolved, ServiceObserved},
+    worker::order::{SharedFound, SharedKind},
+};
+
+const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+
+fn settings() -> Settings {
+    let fpm = PhpFpm {
+        version: "8.2".into(),
+        binary: "/usr/sbin/php-fpm8.2".into(),
+        pool: Pool::Directives(BTreeMap::new()),
+        probe: "/".into(),
+        public: "public".into(),
+        strict: false,
+        memory_mib: 480,
+    };
+    let step = |name: &str, need: &str| Step {
+        name: name.into(),
+        run: vec![name.into()],
+        as_run_as: false,
+        needs: vec![need.into()],
+        shared_rw: false,
+        after_activate: false,
+        network: false,
+        timeout: Duration::from_secs(60),
+        environment: BTreeMap::new(),
+    };
+    Settings {
+        app: "shop".parse().unwrap(),
+        root: "/srv/shop".into(),
+        user: "shop".into(),
+        run_as: "shop".into(),
+        web_user: Some("www-data".into()),
+        source: Source::Git { url: "/srv/git/shop".into(), reference: "main".into(), ssh_key: None, known_hosts: None },
+        shared: vec![Shared { path: ".env".into(), directory: false, required: true }],
+        writable: Vec::new(),
+        build_writable: Vec::new(),
+        services: vec![Service {
+            name: "php-fpm".into(),
+            kind: ServiceKind::PhpFpm(fpm),
+            drain: Duration::from_secs(30),
+        }],
+        steps: vec![step("composer-install", "composer.json"), step("npm-ci", "package.json")],
+        drop: Vec::new(),
+        environment: BTreeMap::new(),
+        health: Vec::new(),
+        successes: 1,
+        interval: Duration::ZERO,
+        bake: Duration::ZERO,
+        keep: 5,
+        inferred: Vec::new(),
+        files: vec!["/etc/deployd/apps/shop.toml".into()],
+        origins: BTreeMap::new(),
+    }
+}
+
+fn record(seq: u64, revision: &str, state: ReleaseState, live_at: Option<i64>) -> ReleaseRecord {
+    ReleaseRecord {
+        id: format!("2026010{seq}T000000Z-{}", &revision[..8]).parse().unwrap(),
+        seq,
+        revision: revision.into(),
+        reference: "main".into(),
+        state,
+        manifest: String::new(),
+        files: 1,
+        bytes: 1,
+        made_from: made_from("1"),
+        deployment: DeploymentId::from_bits(seq),
+        sealed_at: 0,
+        live_at,
+    }
+}
+
+fn made_from(env: &str) -> MadeFrom {
+    MadeFrom { settings: "s".into(), php: "8.2".into(), shared: BTreeMap::from([(".env".into(), env.into())]) }
+}
+
+/// An app whose release of revision A is live in slot a, with the one before it confirmed.
+fn observed() -> Observed {
+    let releases =
+        vec![record(1, B, ReleaseState::Confirmed, Some(10)), record(2, A, ReleaseState::Confirmed, Some(20))];
+    let live = releases[1].id.clone();
+    let slots = Slot::ALL.map(|slot| (slot, if slot == Slot::A { "active" } else { "inactive" }.to_owned()));
+    Observed {
+        stamp: "20260201T000000Z".into(),
+        on_disk: releases.iter().map(|release| release.id.clone()).collect(),
+        state: AppState {
+            seq: 2,
+            releases,
+            live: BTreeMap::from([("php-fpm".into(), LiveSlot { slot: Slot::A, release: live.clone() })]),
+            ..AppState::default()
+        },
+        current: Some(live),
+        source: Some(Resolved { revision: A.into(), markers: vec!["composer.json".into()] }),
+        shared: vec![SharedFound { kind: Some(SharedKind::File), digest: Some("1".into()), modified: Some(0) }],
+        maintenance: false,
+        settings_digest: "s".into(),
+        php: "8.2".into(),
+        services: BTreeMap::from([("php-fpm".into(), ServiceObserved::Slots(slots.into()))]),
+        web_blocked: None,
+        slot_memory_mib: BTreeMap::from([("php-fpm".into(), 480)]),
+        memory_available_mib: 4096,
+    }
+}
+
+fn request(kind: Kind) -> Request {
+    Request {
+        app: "shop".parse().unwrap(),
+        id: DeploymentId::from_bits(9),
+        kind,
+        reference: None,
+        release: None,
+        force: false,
+        actor: Actor::Systemd,
+    }
+}
+
+fn go(observed: &Observed, request: &Request) -> Plan {
+    match plan(&settings(), observed, request).unwrap() {
+        Decision::Go(plan) => *plan,
+        Decision::Unchanged { message, .. } => panic!("unchanged: {message}"),
+    }
+}
+
+fn only_handover(plan: &Plan) -> &Handover {
+    match plan.live.as_ref().unwrap().moves.as_slice() {
+        [Move::Handover(handover)] => handover,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn nothing_new_changes_nothing() {
+    let Decision::Unchanged { release, message } = plan(&settings(), &observed(), &request(Kind::Deploy)).unwrap()
+    else {
+        panic!("a plan")
+    };
+    assert_eq!(Some(release), observed().current);
+    assert!(message.starts_with("nothing is new: 20260102T000000Z-aaaaaaaa"), "{message}");
+}
+
+#[test]
+fn each_difference_makes_a_release_and_is_named() {
+    let cases: [(fn(&mut Observed), &str); 4] = [
+        (|o| o.source.as_mut().unwrap().revision = B.into(), "the revision is bbbbbbbb (was aaaaaaaa)"),
+        (|o| o.settings_digest = "t".into(), "the settings changed"),
+        (|o| o.php = "8.4".into(), "PHP is 8.4 (was 8.2)"),
+        (|o| o.shared[0].digest = Some("2".into()), "shared/.env changed"),
+    ];
+    for (change, reason) in cases {
+        let mut world = observed();
+        change(&mut world);
+        let plan = go(&world, &request(Kind::Deploy));
+        assert_eq!(plan.reasons, [reason]);
+        assert!(plan.stage.is_some() && plan.live.is_some());
+        assert!(!world.on_disk.contains(&plan.release));
+    }
+}
+
+#[test]
+fn steps_apply_by_what_the_source_has() {
+    let plan = go(&observed(), &Request { force: true, ..request(Kind::Deploy) });
+    let stage = plan.stage.unwrap();
+    assert_eq!(stage.steps.iter().map(|step| step.name.as_str()).collect::<Vec<_>>(), ["composer-install"]);
+    assert_eq!(stage.skipped["npm-ci"], "the source has no package.json");
+}
+
+#[test]
+fn a_handover_takes_an_idle_slot_and_keeps_the_live_one() {
+    let plan = go(&observed(), &Request { force: true, ..request(Kind::Deploy) });
+    let handover = only_handover(&plan);
+    assert_eq!((handover.to, handover.start), (Slot::B, Start::Idle { smaller: false }));
+    assert_eq!(handover.from.as_ref().unwrap().slot, Slot::A);
+}
+
+#[test]
+fn a_handover_waits_when_every_other_slot_is_busy() {
+    let mut world = observed();
+    let busy = Slot::ALL.map(|slot| (slot, "active".to_owned()));
+    world.services.insert("php-fpm".into(), ServiceObserved::Slots(busy.into()));
+    let plan = go(&world, &Request { force: true, ..request(Kind::Deploy) });
+    assert_eq!((only_handover(&plan).to, only_handover(&plan).start), (Slot::B, Start::Draining));
+}
+
+#[test]
+fn short_memory_is_said_and_starts_the_slot_smaller() {
+    let mut world = observed();
+    world.memory_available_mib = 100;
+    let plan = go(&world, &Request { force: true, ..request(Kind::Deploy) });
+    assert_eq!(only_handover(&plan).start, Start::Idle { smaller: true });
+    assert!(plan.warnings[0].contains("480 MiB and 100 MiB are available"), "{:?}", plan.warnings);
+}
+
+#[test]
+fn a_rollback_re_points_to_a_slot_that_still_runs_the_release() {
+    let mut world = observed();
+    let before = world.state.releases[0].id.clone();
+    world.state.fallback.insert("php-fpm".into(), LiveSlot { slot: Slot::B, release: before.clone() });
+    let Some(ServiceObserved::Slots(slots)) = world.services.get_mut("php-fpm") else { panic!("slots") };
+    slots.insert(Slot::B, "active".into());
+    let plan = go(&world, &request(Kind::Rollback));
+    assert_eq!((plan.release.clone(), plan.stage.is_none()), (before, true));
+    assert_eq!((only_handover(&plan).to, only_handover(&plan).start), (Slot::B, Start::Running));
+}
+
+#[test]
+fn a_rollback_goes_to_confirmed_releases_only() {
+    let mut world = observed();
+    world.state.releases[0].state = ReleaseState::Failed;
+    let refusal = plan(&settings(), &world, &request(Kind::Rollback)).unwrap_err();
+    assert_eq!(refusal.reason, "no confirmed release to roll back to");
+    let named = Request { release: Some(world.state.releases[0].id.clone()), ..request(Kind::Rollback) };
+    let refusal = plan(&settings(), &world, &named).unwrap_err();
+    assert!(refusal.reason.contains("is failed, and a rollback goes to confirmed releases only"), "{refusal}");
+}
+
+#[test]
+fn a_second_rollback_does_not_return_to_what_the_first_one_left() {
+    let mut world = observed();
+    world.current = Some(world.state.releases[0].id.clone());
+    let refusal = plan(&settings(), &world, &request(Kind::Rollback)).unwrap_err();
+    assert_eq!(refusal.reason, "no confirmed release to roll back to");
+}
+
+#[test]
+fn a_missing_env_is_refused_with_the_way_out() {
+    let mut world = observed();
+    world.shared[0] = SharedFound { kind: None, digest: None, modified: None };
+    let refusal = plan(&settings(), &world, &request(Kind::Deploy)).unwrap_err();
+    assert_eq!(refusal.reason, "/srv/shop/shared/.env is missing");
+    assert_eq!(
+        refusal.remedy.unwrap(),
+        "put it there: `install -D -o shop -g shop -m 0640 .env /srv/shop/shared/.env`"
+    );
+}
+
+#[test]
+fn what_cannot_work_is_refused_with_its_place() {
+    let mut config = settings();
+    config.services.push(Service {
+        name: "x.service".into(),
+        kind: ServiceKind::Unit { unit: "x.service".parse().unwrap(), strategy: Strategy::Reload },
+        drain: Duration::ZERO,
+    });
+    let mut world = observed();
+    world
+        .services
+        .insert("x.service".into(), ServiceObserved::Unit { load: "not-found".into(), active: "inactive".into() });
+    let refusal = plan(&config, &world, &request(Kind::Deploy)).unwrap_err();
+    assert_eq!(refusal.reason, "/etc/deployd/apps/shop.toml: the unit x.service is not-found");
+
+    let mut world = observed();
+    world.web_blocked = Some(PathBuf::from("/home/deploy"));
+    let refusal = plan(&settings(), &world, &request(Kind::Deploy)).unwrap_err();
+    assert_eq!(refusal.remedy.unwrap(), "let it: `setfacl -m u:www-data:x /home/deploy`");
+
+    let mut world = observed();
+    world.maintenance = true;
+    assert!(plan(&settings(), &world, &request(Kind::Deploy)).unwrap_err().reason.contains("maintenance mode"));
+    assert!(plan(&settings(), &world, &request(Kind::Rollback)).is_ok());
+}
+
+#[test]
+fn the_same_values_give_the_same_plan() {
+    let wanted = Request { force: true, ..request(Kind::Deploy) };
+    assert_eq!(plan(&settings(), &observed(), &wanted), plan(&settings(), &observed(), &wanted));
+}
+
+#[test]
+fn a_service_that_does_not_run_the_live_release_is_brought_to_it_without_a_build() {
+    let mut world = observed();
+    let slots = Slot::ALL.map(|slot| (slot, "inactive".to_owned()));
+    world.services.insert("php-fpm".into(), ServiceObserved::Slots(slots.into()));
+    let plan = go(&world, &request(Kind::Deploy));
+    assert_eq!(plan.reasons, ["php-fpm does not run the live release"]);
+    assert!(plan.stage.is_none());
+}
+
+#[test]
+fn a_staged_release_is_used_and_not_built_again() {
+    let mut world = observed();
+    let staged = record(3, B, ReleaseState::Sealed, None);
+    world.on_disk.push(staged.id.clone());
+    world.state.releases.push(staged.clone());
+    world.source.as_mut().unwrap().revision = B.into();
+    let plan = go(&world, &request(Kind::Deploy));
+    assert_eq!((plan.release, plan.stage), (staged.id, None));
+}

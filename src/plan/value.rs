@@ -1,0 +1,164 @@
+//! The plan: the very value that a deployment executes and that `deployctl plan` prints.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    config::{Health, PhpFpm, Step, Strategy},
+    model::{AppName, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseId, Slot, UnitName},
+    worker::order::{SharedPath, SourceOrder},
+};
+
+/// What was decided.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "decision", rename_all = "kebab-case")]
+pub enum Decision {
+    /// There is something to do.
+    Go(Box<Plan>),
+    /// Nothing is new.
+    Unchanged {
+        /// The release that stays.
+        release: ReleaseId,
+        /// In one line.
+        message: String,
+    },
+}
+
+/// Why a request was refused, before anything was touched.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, thiserror::Error)]
+#[error("{reason}")]
+pub struct Refusal {
+    /// The thing and the place, in one line.
+    pub reason: String,
+    /// The way out, in one line.
+    pub remedy: Option<String>,
+}
+
+/// What a deployment will do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// Whose.
+    pub app: AppName,
+    /// The deployment.
+    pub id: DeploymentId,
+    /// Its kind.
+    pub kind: Kind,
+    /// Why there is something to do, each in one clause.
+    pub reasons: Vec<String>,
+    /// What should be known beforehand, each in one line.
+    pub warnings: Vec<String>,
+    /// What `current` names now.
+    pub from: Option<ReleaseId>,
+    /// The release it is about.
+    pub release: ReleaseId,
+    /// Its revision.
+    pub revision: String,
+    /// How the release is made; none when it is there already.
+    pub stage: Option<Stage>,
+    /// How it becomes live; none when it is only staged.
+    pub live: Option<GoLive>,
+}
+
+/// How a release is made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Stage {
+    /// Its place in the order of releases.
+    pub seq: u64,
+    /// Where from, with the reference that was asked for.
+    pub source: SourceOrder,
+    /// The reference, for the record.
+    pub reference: String,
+    /// What is linked.
+    pub shared: Vec<SharedPath>,
+    /// Directories that services may write; not part of the manifest.
+    pub writable: Vec<String>,
+    /// Directories that steps of the services' user may write.
+    pub build_writable: Vec<String>,
+    /// The commands that apply, in order.
+    pub steps: Vec<Step>,
+    /// The commands that do not, and why.
+    pub skipped: BTreeMap<String, String>,
+    /// Removed before the seal.
+    pub drop: Vec<String>,
+    /// What the release depends on, for the record.
+    pub made_from: MadeFrom,
+}
+
+/// How a release becomes live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GoLive {
+    /// The services, in order.
+    pub moves: Vec<Move>,
+    /// Commands after activate, in order.
+    pub steps: Vec<Step>,
+    /// What proves the site.
+    pub health: Vec<Health>,
+    /// Successes in a row that are waited for.
+    pub successes: u32,
+    /// Between them.
+    pub interval: Duration,
+    /// Watched after the deployment has returned.
+    pub bake: Duration,
+}
+
+/// How one service moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Move {
+    /// php-fpm from slot to slot.
+    Handover(Box<Handover>),
+    /// An existing unit.
+    Unit {
+        /// The service, as the record names it.
+        service: String,
+        /// Which.
+        unit: UnitName,
+        /// How.
+        strategy: Strategy,
+        /// The longest that its old processes are watched.
+        drain: Duration,
+    },
+}
+
+impl Move {
+    /// The service, as configuration and record name it.
+    pub fn service(&self) -> &str {
+        match self {
+            Move::Handover(handover) => &handover.service,
+            Move::Unit { service, .. } => service,
+        }
+    }
+}
+
+/// php-fpm from slot to slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Handover {
+    /// The service, as the record names it.
+    pub service: String,
+    /// Its settings.
+    pub fpm: PhpFpm,
+    /// The slot that is live now.
+    pub from: Option<LiveSlot>,
+    /// The slot that will be.
+    pub to: Slot,
+    /// How the new slot comes to run the release.
+    pub start: Start,
+    /// The longest that draining may take.
+    pub drain: Duration,
+}
+
+/// How a slot comes to run a release.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Start {
+    /// It runs it already: it was live before.
+    Running,
+    /// It is idle and is started.
+    Idle {
+        /// Smaller than configured, since memory is short.
+        smaller: bool,
+    },
+    /// All are busy: it drains, and is waited for, then started.
+    Draining,
+}

@@ -1,0 +1,280 @@
+//! One connection to PID 1 and what it signals: jobs that ended, reloads, units that changed. Decides nothing.
+//!
+//! Every waiter gets every event through a queue of its own that a task fills, because zbus stops reading the socket
+//! when a stream's queue is full, and the answer a waiter is waiting for may be behind it.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::StreamExt;
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinHandle,
+};
+use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, message, proxy::CacheProperties};
+
+use super::{
+    UnitError, UnitStatus,
+    proxy::{JobProxy, ManagerProxy, ServiceProxy, UnitProxy},
+};
+use crate::model::printable;
+
+/// How long PID 1 has for an answer, like libdbus gives.
+pub(super) const ANSWER: Duration = Duration::from_secs(25);
+const SYSTEMD: &str = "org.freedesktop.systemd1";
+
+/// What PID 1 told.
+#[derive(Debug, Clone)]
+pub(super) enum Event {
+    /// A job has ended.
+    Removed { job: OwnedObjectPath, unit: String, result: String },
+    /// PID 1 has read its units again or was executed again: signals may have been lost.
+    Reloaded,
+    /// The connection is gone.
+    Lost,
+}
+
+type Listeners = Arc<Mutex<Vec<mpsc::UnboundedSender<Event>>>>;
+
+/// A task that ends with its owner.
+#[derive(Debug)]
+struct Task(JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Tells that something about one unit has changed; changes that nobody awaited yet are one.
+#[derive(Debug)]
+pub(super) struct Changes {
+    bell: Arc<Notify>,
+    _task: Task,
+}
+
+impl Changes {
+    pub(super) async fn next(&self) {
+        self.bell.notified().await;
+    }
+}
+
+/// A connection that is subscribed to PID 1's signals.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) manager: ManagerProxy<'static>,
+    connection: Connection,
+    listeners: Listeners,
+    lost: Arc<AtomicBool>,
+    _pump: Task,
+}
+
+impl Link {
+    /// Connects and subscribes. After a restart of the bus PID 1 comes back to it a little later: that is awaited.
+    pub(super) async fn open() -> Result<Self, UnitError> {
+        let what = "answer on the system bus";
+        let connection = answer(what, Connection::system()).await?;
+        let manager =
+            answer(what, ManagerProxy::builder(&connection).cache_properties(CacheProperties::No).build()).await?;
+        let streams = async {
+            tokio::try_join!(
+                manager.receive_job_removed(),
+                manager.receive_reloading(),
+                manager.inner().receive_owner_changed()
+            )
+        };
+        let (mut removed, mut reloading, mut owner) = answer(what, streams).await?;
+        let subscribed = async {
+            while let Err(error) = subscribe(&manager).await {
+                if !is_absent(&error) || owner.next().await.is_none() {
+                    return Err(error);
+                }
+            }
+            Ok(())
+        };
+        answer(what, subscribed).await?;
+
+        let listeners = Listeners::default();
+        let lost = Arc::new(AtomicBool::new(false));
+        let (to, gone, closing) = (listeners.clone(), lost.clone(), connection.clone());
+        let pump = tokio::spawn(async move {
+            loop {
+                let event = tokio::select! {
+                    () = closing.closed() => break,
+                    signal = removed.next() => match signal {
+                        Some(signal) => signal.args().ok().map(|args| Event::Removed {
+                            job: args.job.clone(), unit: args.unit.clone(), result: args.result.clone()
+                        }),
+                        None => break,
+                    },
+                    signal = reloading.next() => match signal {
+                        Some(signal) => signal.args().ok().filter(|args| !args.active).map(|_| Event::Reloaded),
+                        None => break,
+                    },
+                    change = owner.next() => match change {
+                        Some(new) => new.is_some().then_some(Event::Reloaded),
+                        None => break,
+                    },
+                };
+                if let Some(event) = event {
+                    lock(&to).retain(|listener| listener.send(event.clone()).is_ok());
+                }
+            }
+            gone.store(true, Ordering::Release);
+            lock(&to).drain(..).for_each(|listener| drop(listener.send(Event::Lost)));
+        });
+        Ok(Self { manager, connection, listeners, lost, _pump: Task(pump) })
+    }
+
+    /// Whether the connection is gone.
+    pub(super) fn is_lost(&self) -> bool {
+        self.lost.load(Ordering::Acquire) || self.connection.is_closed()
+    }
+
+    /// Every event from now on. When the connection is gone already, the queue ends at once.
+    pub(super) fn listen(&self) -> mpsc::UnboundedReceiver<Event> {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let mut listeners = lock(&self.listeners);
+        if !self.is_lost() {
+            listeners.push(sender);
+        }
+        receiver
+    }
+
+    /// Subscribes again: PID 1 may have forgotten it. That the connection is gone by now is for [`Event::Lost`] to tell.
+    pub(super) async fn renew(&self) -> Result<(), UnitError> {
+        match answer("take a subscription", subscribe(&self.manager)).await {
+            Err(_) if self.is_lost() => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Tells of every change of the unit at `path` from now on.
+    pub(super) async fn changes(&self, path: &OwnedObjectPath) -> Result<Changes, UnitError> {
+        let stream = async {
+            // Anybody can send such a signal to us: it only says that it is time to read.
+            let rule = MatchRule::builder()
+                .msg_type(message::Type::Signal)
+                .sender(SYSTEMD)
+                .interface("org.freedesktop.DBus.Properties")
+                .member("PropertiesChanged")
+                .path(path.clone())
+                .build()?;
+            MessageStream::for_match_rule(rule, &self.connection, None).await
+        };
+        let mut stream = answer("tell of a unit's changes", stream).await?;
+        let bell = Arc::new(Notify::new());
+        let ring = bell.clone();
+        let task = tokio::spawn(async move {
+            while stream.next().await.is_some() {
+                ring.notify_one();
+            }
+        });
+        Ok(Changes { bell, _task: Task(task) })
+    }
+
+    /// Whether a job is still queued or running.
+    pub(super) async fn job_exists(&self, job: &OwnedObjectPath) -> Result<bool, UnitError> {
+        let state = async {
+            let job = JobProxy::builder(&self.connection).path(job).cache_properties(CacheProperties::No).build();
+            match job.await?.state().await {
+                Ok(_) => Ok(true),
+                Err(error) if is_named(&error, "org.freedesktop.DBus.Error.UnknownObject") => Ok(false),
+                Err(error) => Err(error),
+            }
+        };
+        answer("tell of a job", state).await
+    }
+
+    /// The state of the unit at `path`.
+    pub(super) async fn status(&self, path: &OwnedObjectPath) -> Result<UnitStatus, UnitError> {
+        let read = async {
+            let unit = UnitProxy::builder(&self.connection).path(path).cache_properties(CacheProperties::No).build();
+            let unit = unit.await?;
+            let (load, active, sub) = tokio::try_join!(unit.load_state(), unit.active_state(), unit.sub_state())?;
+            let none = UnitStatus { load, active, sub, result: String::new(), main_pid: 0, kind: String::new() };
+            if !path.as_str().ends_with("_2eservice") {
+                return Ok(none);
+            }
+            let service = self.service(path).await?;
+            let (result, main_pid, kind) = tokio::try_join!(service.result(), service.main_pid(), service.type_())?;
+            Ok(UnitStatus { result, main_pid, kind, ..none })
+        };
+        answer("tell a unit's state", read).await
+    }
+
+    /// `ExecMainCode` and `ExecMainStatus` of the service at `path`.
+    pub(super) async fn main_exit(&self, path: &OwnedObjectPath) -> Result<(i32, i32), UnitError> {
+        let read = async {
+            let service = self.service(path).await?;
+            tokio::try_join!(service.exec_main_code(), service.exec_main_status())
+        };
+        answer("tell a service's exit", read).await
+    }
+
+    async fn service(&self, path: &OwnedObjectPath) -> zbus::Result<ServiceProxy<'static>> {
+        let builder = ServiceProxy::builder(&self.connection).path(path.clone());
+        builder.cache_properties(CacheProperties::No).build().await
+    }
+}
+
+fn lock(listeners: &Listeners) -> MutexGuard<'_, Vec<mpsc::UnboundedSender<Event>>> {
+    listeners.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn subscribe(manager: &ManagerProxy<'_>) -> zbus::Result<()> {
+    match manager.subscribe().await {
+        Err(error) if is_named(&error, "org.freedesktop.systemd1.AlreadySubscribed") => Ok(()),
+        other => other,
+    }
+}
+
+/// Whether nobody owns PID 1's name at the moment. `systemd1.service` has `Exec=/bin/false`, hence the first.
+fn is_absent(error: &zbus::Error) -> bool {
+    let name = error_name(error).unwrap_or_default();
+    name.starts_with("org.freedesktop.DBus.Error.Spawn.")
+        || name == "org.freedesktop.DBus.Error.ServiceUnknown"
+        || name == "org.freedesktop.DBus.Error.NameHasNoOwner"
+}
+
+fn error_name(error: &zbus::Error) -> Option<String> {
+    match error {
+        zbus::Error::MethodError(name, ..) => Some(name.to_string()),
+        zbus::Error::FDO(error) => Some(zbus::DBusError::name(&**error).to_string()),
+        _ => None,
+    }
+}
+
+/// Whether the peer answered with the error `name`.
+pub(super) fn is_named(error: &zbus::Error, name: &str) -> bool {
+    error_name(error).as_deref() == Some(name)
+}
+
+/// An error in the peer's words.
+pub(super) fn call_error(what: &str, error: &zbus::Error) -> UnitError {
+    let detail = match error {
+        zbus::Error::MethodError(_, Some(text), _) => printable(text),
+        other => printable(&other.to_string()),
+    };
+    UnitError::Call { what: what.into(), detail }
+}
+
+/// Awaits an answer of PID 1, at most [`ANSWER`].
+pub(super) async fn answer<T>(what: &str, call: impl Future<Output = zbus::Result<T>>) -> Result<T, UnitError> {
+    answer_within(ANSWER, what, call).await?.map_err(|error| call_error(what, &error))
+}
+
+/// Awaits an answer of PID 1, at most `limit`; the peer's refusal is left to the caller.
+pub(super) async fn answer_within<T>(
+    limit: Duration,
+    what: &str,
+    call: impl Future<Output = zbus::Result<T>>,
+) -> Result<zbus::Result<T>, UnitError> {
+    tokio::time::timeout(limit, call).await.map_err(|_| UnitError::Timeout(limit, what.into()))
+}

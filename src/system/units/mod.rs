@@ -1,0 +1,250 @@
+//! PID 1 over D-Bus: units started, stopped, reloaded and awaited, transient units run. By signal, never by polling;
+//! answers have a time limit, jobs end by the unit's own timeouts.
+
+mod job;
+mod link;
+mod proxy;
+mod spec;
+mod transient;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::{Mutex, mpsc};
+use zbus::OwnedObjectPath;
+
+use self::{
+    job::Ask,
+    link::{Event, Link, answer, answer_within, call_error, is_named},
+};
+pub use self::{
+    spec::{Property, Transient},
+    transient::{Exit, Running},
+};
+use crate::model::UnitName;
+
+/// PID 1 reads every unit file and runs every generator before it answers `Reload`.
+const RELOAD: Duration = Duration::from_secs(90);
+const NO_SUCH_UNIT: &str = "org.freedesktop.systemd1.NoSuchUnit";
+
+/// What went wrong with a unit.
+#[derive(Debug, thiserror::Error)]
+pub enum UnitError {
+    /// The bus or PID 1 did not do it.
+    #[error("systemd did not {what}: {detail}")]
+    Call {
+        /// The verb and the unit.
+        what: String,
+        /// The peer's words.
+        detail: String,
+    },
+    /// No answer in time; the unit's state is unknown.
+    #[error("systemd did not answer within {0:?} on {1}")]
+    Timeout(Duration, String),
+    /// The job ended with another result than `done`.
+    #[error("{unit} did not {verb}: {detail} (see `systemctl status {unit}`)")]
+    Job {
+        /// Which.
+        unit: UnitName,
+        /// `start`, `stop`, …
+        verb: &'static str,
+        /// The job's result and what the unit says of itself.
+        detail: String,
+    },
+}
+
+/// A unit's state, as PID 1 tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnitStatus {
+    /// `loaded`, `not-found`, `masked`, …
+    pub load: String,
+    /// `active`, `inactive`, `failed`, `activating`, `deactivating`, `reloading`.
+    pub active: String,
+    /// `running`, `exited`, …
+    pub sub: String,
+    /// `success`, `exit-code`, `timeout`, … (services).
+    pub result: String,
+    /// 0: none (services).
+    pub main_pid: u32,
+    /// `Type=` (services).
+    pub kind: String,
+}
+
+/// A connection to PID 1, made anew when the bus was restarted. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Units {
+    current: Arc<Mutex<Arc<Link>>>,
+}
+
+/// What [`Units::enqueue`] can ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// `StartUnit`
+    Start,
+    /// `StopUnit`
+    Stop,
+    /// `RestartUnit`
+    Restart,
+}
+
+/// Whether PID 1 is asked to keep a unit while its end is awaited.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hold {
+    Nothing,
+    Reference,
+}
+
+/// Neither running nor on its way to it or from it. (`maintenance` and `refreshing` are neither an end.)
+fn has_ended(active: &str) -> bool {
+    matches!(active, "inactive" | "failed")
+}
+
+impl Units {
+    /// Connects to the system bus and subscribes to PID 1's signals.
+    pub async fn connect() -> Result<Self, UnitError> {
+        Ok(Self { current: Arc::new(Mutex::new(Arc::new(Link::open().await?))) })
+    }
+    /// Starts a unit and awaits its job. `Err(Job)` when the result is not `done`.
+    pub async fn start(&self, unit: &UnitName) -> Result<(), UnitError> {
+        self.job(Ask::Start, unit).await
+    }
+    /// Stops a unit and awaits its job.
+    pub async fn stop(&self, unit: &UnitName) -> Result<(), UnitError> {
+        self.job(Ask::Stop, unit).await
+    }
+    /// Restarts a unit and awaits its job.
+    pub async fn restart(&self, unit: &UnitName) -> Result<(), UnitError> {
+        self.job(Ask::Restart, unit).await
+    }
+    /// Reloads a unit and awaits its job.
+    pub async fn reload(&self, unit: &UnitName) -> Result<(), UnitError> {
+        self.job(Ask::Reload, unit).await
+    }
+    /// Enqueues a start, a stop or a restart and does not wait for the job.
+    pub async fn enqueue(&self, verb: Verb, unit: &UnitName) -> Result<(), UnitError> {
+        let ask = match verb {
+            Verb::Start => Ask::Start,
+            Verb::Stop => Ask::Stop,
+            Verb::Restart => Ask::Restart,
+        };
+        job::call(&*self.link().await?, ask, unit).await.map(drop)
+    }
+    /// `ResetFailedUnit`; a unit that is not loaded is no error.
+    pub async fn reset_failed(&self, unit: &UnitName) -> Result<(), UnitError> {
+        let what = format!("reset {unit}");
+        let link = self.link().await?;
+        match answer_within(link::ANSWER, &what, link.manager.reset_failed_unit(unit.as_str())).await? {
+            Err(error) if !is_named(&error, NO_SUCH_UNIT) => Err(call_error(&what, &error)),
+            _ => Ok(()),
+        }
+    }
+    /// A unit's state; one that does not exist has load state `not-found`.
+    pub async fn status(&self, unit: &UnitName) -> Result<UnitStatus, UnitError> {
+        loop {
+            let link = self.link().await?;
+            let read = async { link.status(&load(&link, unit).await?).await };
+            match read.await {
+                Err(_) if link.is_lost() => {}
+                status => return status,
+            }
+        }
+    }
+    /// Returns when the unit is neither active, activating, deactivating nor reloading. By signal, not by polling.
+    pub async fn wait_ended(&self, unit: &UnitName) -> Result<UnitStatus, UnitError> {
+        self.ended(unit, Hold::Nothing).await.map(|(status, _)| status)
+    }
+    /// The processes of a unit's control group, sorted.
+    pub async fn processes(&self, unit: &UnitName) -> Result<Vec<u32>, UnitError> {
+        let what = format!("tell the processes of {unit}");
+        let listed = loop {
+            let link = self.link().await?;
+            match answer(&what, link.manager.get_unit_processes(unit.as_str())).await {
+                Err(_) if link.is_lost() => {}
+                listed => break listed?,
+            }
+        };
+        let mut pids: Vec<u32> = listed.into_iter().map(|(_, pid, _)| pid).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        Ok(pids)
+    }
+    /// Makes PID 1 read unit files and run generators again.
+    pub async fn daemon_reload(&self) -> Result<(), UnitError> {
+        let what = "reload its units";
+        let link = self.link().await?;
+        answer_within(RELOAD, what, link.manager.reload()).await?.map_err(|error| call_error(what, &error))
+    }
+
+    /// The connection, or a new one when it is gone.
+    async fn link(&self) -> Result<Arc<Link>, UnitError> {
+        let mut current = self.current.lock().await;
+        if current.is_lost() {
+            *current = Arc::new(Link::open().await?);
+        }
+        Ok(current.clone())
+    }
+
+    /// Awaits the end of `unit`. With its state comes the connection that saw it.
+    async fn ended(&self, unit: &UnitName, hold: Hold) -> Result<(UnitStatus, Arc<Link>), UnitError> {
+        loop {
+            let link = self.link().await?;
+            let mut events = link.listen();
+            let begin = async {
+                let path = match hold {
+                    Hold::Nothing => load(&link, unit).await?,
+                    Hold::Reference => transient::hold(&link, unit).await?,
+                };
+                let changes = link.changes(&path).await?;
+                Ok((path, changes))
+            };
+            let (path, changes) = match begin.await {
+                Err(_) if link.is_lost() => continue,
+                begun => begun?,
+            };
+            loop {
+                let status = match link.status(&path).await {
+                    Err(_) if link.is_lost() => break,
+                    status => status?,
+                };
+                if has_ended(&status.active) {
+                    return Ok((status, link));
+                }
+                tokio::select! {
+                    () = changes.next() => {}
+                    event = next_for(&mut events, unit) => match event {
+                        Some(Event::Removed { .. }) => {}
+                        Some(Event::Reloaded) => link.renew().await?,
+                        Some(Event::Lost) | None => break,
+                    },
+                }
+            }
+        }
+    }
+}
+
+/// The next event that may concern `unit`.
+async fn next_for(events: &mut mpsc::UnboundedReceiver<Event>, unit: &UnitName) -> Option<Event> {
+    loop {
+        match events.recv().await {
+            Some(Event::Removed { unit: of, .. }) if of != unit.as_str() => {}
+            event => return event,
+        }
+    }
+}
+
+async fn load(link: &Link, unit: &UnitName) -> Result<OwnedObjectPath, UnitError> {
+    answer(&format!("load {unit}"), link.manager.load_unit(unit.as_str())).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Callers await several units side by side with `tokio::spawn`.
+    #[test]
+    fn futures_can_be_spawned() {
+        fn spawnable<T: Send>(_: impl FnOnce(&'static Units) -> T) {}
+        spawnable(|units| async { units.start(&"a.service".parse().unwrap()).await });
+        spawnable(|units| async { units.wait_ended(&"a.service".parse().unwrap()).await });
+        spawnable(|units| async { units.wait(units.run(Transient::default()).await?).await });
+    }
+}

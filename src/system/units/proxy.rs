@@ -1,0 +1,82 @@
+//! What of PID 1's D-Bus interface is used (org.freedesktop.systemd1(5)). Declarations only.
+
+use zbus::{OwnedObjectPath, Result, Variant, proxy};
+
+/// One property of a transient unit.
+pub(super) type Pair = (&'static str, Variant<'static>);
+/// A unit that would be made beside the transient one; none ever is.
+pub(super) type Auxiliary = (&'static str, Vec<Pair>);
+
+#[proxy(
+    interface = "org.freedesktop.systemd1.Manager",
+    default_service = "org.freedesktop.systemd1",
+    default_path = "/org/freedesktop/systemd1"
+)]
+pub(super) trait Manager {
+    fn subscribe(&self) -> Result<()>;
+    fn reload(&self) -> Result<()>;
+    fn start_unit(&self, name: &str, mode: &str) -> Result<OwnedObjectPath>;
+    fn stop_unit(&self, name: &str, mode: &str) -> Result<OwnedObjectPath>;
+    fn restart_unit(&self, name: &str, mode: &str) -> Result<OwnedObjectPath>;
+    fn reload_unit(&self, name: &str, mode: &str) -> Result<OwnedObjectPath>;
+    fn reset_failed_unit(&self, name: &str) -> Result<()>;
+    fn load_unit(&self, name: &str) -> Result<OwnedObjectPath>;
+    fn ref_unit(&self, name: &str) -> Result<()>;
+    fn unref_unit(&self, name: &str) -> Result<()>;
+    fn get_unit_processes(&self, name: &str) -> Result<Vec<(String, u32, String)>>;
+    fn start_transient_unit(
+        &self,
+        name: &str,
+        mode: &str,
+        properties: &[Pair],
+        aux: &[Auxiliary],
+    ) -> Result<OwnedObjectPath>;
+
+    #[zbus(signal)]
+    fn job_removed(&self, id: u32, job: OwnedObjectPath, unit: String, result: String) -> Result<()>;
+    #[zbus(signal)]
+    fn reloading(&self, active: bool) -> Result<()>;
+}
+
+#[proxy(
+    interface = "org.freedesktop.systemd1.Unit",
+    default_service = "org.freedesktop.systemd1",
+    assume_defaults = false
+)]
+pub(super) trait Unit {
+    #[zbus(property)]
+    fn load_state(&self) -> Result<String>;
+    #[zbus(property)]
+    fn active_state(&self) -> Result<String>;
+    #[zbus(property)]
+    fn sub_state(&self) -> Result<String>;
+}
+
+#[proxy(
+    interface = "org.freedesktop.systemd1.Service",
+    default_service = "org.freedesktop.systemd1",
+    assume_defaults = false
+)]
+pub(super) trait Service {
+    #[zbus(property)]
+    fn result(&self) -> Result<String>;
+    #[zbus(property, name = "MainPID")]
+    fn main_pid(&self) -> Result<u32>;
+    #[zbus(property, name = "Type")]
+    fn type_(&self) -> Result<String>;
+    /// `si_code` of the main process's end: 0 not ended, 1 exited, 2 killed, 3 dumped.
+    #[zbus(property)]
+    fn exec_main_code(&self) -> Result<i32>;
+    #[zbus(property)]
+    fn exec_main_status(&self) -> Result<i32>;
+}
+
+#[proxy(
+    interface = "org.freedesktop.systemd1.Job",
+    default_service = "org.freedesktop.systemd1",
+    assume_defaults = false
+)]
+pub(super) trait Job {
+    #[zbus(property)]
+    fn state(&self) -> Result<String>;
+}

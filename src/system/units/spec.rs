@@ -1,0 +1,195 @@
+//! A transient service as a value, and the D-Bus properties it becomes. No I/O.
+
+use std::{collections::BTreeMap, os::fd::OwnedFd, time::Duration};
+
+use zbus::{Fd, Variant};
+
+use super::proxy::Pair;
+use crate::model::{UnitName, printable};
+
+/// `MS_REC` (mount(2)): a bind mount with what is mounted below it, as `BindPaths=` does without an option.
+const RECURSIVE: u64 = 0x4000;
+
+/// A transient service. Properties beyond these go into `properties`.
+#[derive(Debug, Default)]
+pub struct Transient {
+    /// Full name, unique: it carries the deployment's id.
+    pub name: String,
+    /// For `systemctl status`.
+    pub description: String,
+    /// argv, verbatim: no variable in it is expanded. The program's path is absolute.
+    pub exec: Vec<String>,
+    /// User name, never empty. PID 1 sets HOME, LOGNAME, SHELL and USER for it unless `environment` names them.
+    pub user: String,
+    /// Absolute.
+    pub working_directory: Option<String>,
+    /// Variables.
+    pub environment: BTreeMap<String, String>,
+    /// Killed with this unit (`BindsTo=` without `After=`).
+    pub binds_to: Option<UnitName>,
+    /// `deployd-shop.slice`.
+    pub slice: Option<String>,
+    /// `LogExtraFields=`: name to value.
+    pub journal_fields: BTreeMap<String, String>,
+    /// `SyslogIdentifier=`.
+    pub identifier: String,
+    /// Standard input and output as descriptors; without them null and the journal. Standard error: the journal.
+    pub stdio: Option<(OwnedFd, OwnedFd)>,
+    /// `RuntimeMaxSec=`; none: no limit.
+    pub limit: Option<Duration>,
+    /// Every other property: name to value.
+    pub properties: BTreeMap<&'static str, Property>,
+}
+
+/// A value of a unit's property.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Property {
+    /// `b`
+    Bool(bool),
+    /// `s`
+    Text(String),
+    /// `as`
+    Texts(Vec<String>),
+    /// `t`
+    Number(u64),
+    /// `u`
+    Word(u32),
+    /// `i`
+    Int(i32),
+    /// `a(ss)`-less bind mounts: `a(ssbt)`, source and destination
+    Binds(Vec<(String, String)>),
+    /// `(bas)`: an allow-list (true) or deny-list of system calls, address families, …
+    Filter(bool, Vec<String>),
+}
+
+impl Transient {
+    /// The unit's properties, as StartTransientUnit takes them. The descriptors go with them.
+    pub(super) fn into_properties(self) -> Vec<Pair> {
+        let text = |value: &str| Variant::from(value.to_owned());
+        let mut out: Vec<Pair> = vec![
+            ("Description", text(&self.description)),
+            // Started once the program runs, so that one that cannot be executed fails the start.
+            ("Type", text("exec")),
+            // Kept until UnrefUnit, so that its result can be read; then forgotten even when it failed.
+            ("AddRef", Variant::from(true)),
+            ("CollectMode", text("inactive-or-failed")),
+            ("User", text(&self.user)),
+            ("SyslogIdentifier", text(&self.identifier)),
+            ("StandardError", text("journal")),
+        ];
+        let program = self.exec.first().cloned().unwrap_or_default();
+        // Without the flag PID 1 expands `$VAR` and `$$` in arguments that come over D-Bus too.
+        out.push(("ExecStartEx", Variant::from(vec![(program, self.exec, vec!["no-env-expand".to_owned()])])));
+        if let Some(directory) = &self.working_directory {
+            out.push(("WorkingDirectory", text(directory)));
+        }
+        if !self.environment.is_empty() {
+            let assigned: Vec<String> =
+                self.environment.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            out.push(("Environment", Variant::from(assigned)));
+        }
+        if let Some(unit) = &self.binds_to {
+            out.push(("BindsTo", Variant::from(vec![unit.to_string()])));
+        }
+        if let Some(slice) = &self.slice {
+            out.push(("Slice", text(slice)));
+        }
+        if !self.journal_fields.is_empty() {
+            // PID 1 writes them into its own messages line by line: a newline would begin another field.
+            let field = |(name, value): (&String, &String)| format!("{name}={}", printable(value)).into_bytes();
+            let fields: Vec<Vec<u8>> = self.journal_fields.iter().map(field).collect();
+            out.push(("LogExtraFields", Variant::from(fields)));
+        }
+        match self.stdio {
+            Some((input, output)) => {
+                out.push(("StandardInputFileDescriptor", Variant::from(Fd::from(input))));
+                out.push(("StandardOutputFileDescriptor", Variant::from(Fd::from(output))));
+            }
+            None => {
+                out.push(("StandardInput", text("null")));
+                out.push(("StandardOutput", text("journal")));
+            }
+        }
+        if let Some(limit) = self.limit {
+            out.push(("RuntimeMaxUSec", Variant::from(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX))));
+        }
+        out.extend(self.properties.into_iter().map(|(name, value)| (name, value.into_variant())));
+        out
+    }
+}
+
+impl Property {
+    fn into_variant(self) -> Variant<'static> {
+        match self {
+            Self::Bool(value) => value.into(),
+            Self::Text(value) => value.into(),
+            Self::Texts(values) => values.into(),
+            Self::Number(value) => value.into(),
+            Self::Word(value) => value.into(),
+            Self::Int(value) => value.into(),
+            Self::Binds(binds) => {
+                let bind = |(source, destination)| (source, destination, false, RECURSIVE);
+                Variant::from(binds.into_iter().map(bind).collect::<Vec<(String, String, bool, u64)>>())
+            }
+            Self::Filter(allow, names) => Variant::from((allow, names)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn signature(pairs: &[Pair], name: &str) -> Option<String> {
+        pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| value.value_signature().to_string())
+    }
+
+    fn spec() -> Transient {
+        Transient { name: "x.service".into(), exec: vec!["/bin/echo".into(), "$HOME".into()], ..Transient::default() }
+    }
+
+    #[test]
+    fn properties_have_the_types_that_systemd_takes() {
+        let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
+        let properties = BTreeMap::from([
+            ("BindReadOnlyPaths", Property::Binds(vec![("/a".into(), "/b".into())])),
+            ("SystemCallFilter", Property::Filter(true, vec!["@system-service".into()])),
+            ("NoNewPrivileges", Property::Bool(true)),
+            ("Nice", Property::Int(5)),
+            ("CPUWeight", Property::Number(20)),
+            ("ReadWritePaths", Property::Texts(vec!["/srv".into()])),
+            ("ProtectSystem", Property::Text("strict".into())),
+        ]);
+        let journal_fields = BTreeMap::from([("DEPLOYD_APP".to_owned(), "shop".to_owned())]);
+        let limit = Some(Duration::from_secs(2));
+        let stdio = Some((null(), null()));
+        let pairs = Transient { properties, journal_fields, limit, stdio, ..spec() }.into_properties();
+        for (name, expected) in [
+            ("ExecStartEx", "a(sasas)"),
+            ("LogExtraFields", "aay"),
+            ("RuntimeMaxUSec", "t"),
+            ("StandardInputFileDescriptor", "h"),
+            ("StandardOutputFileDescriptor", "h"),
+            ("AddRef", "b"),
+            ("BindReadOnlyPaths", "a(ssbt)"),
+            ("SystemCallFilter", "(bas)"),
+            ("NoNewPrivileges", "b"),
+            ("Nice", "i"),
+            ("CPUWeight", "t"),
+            ("ReadWritePaths", "as"),
+            ("ProtectSystem", "s"),
+        ] {
+            assert_eq!(signature(&pairs, name).as_deref(), Some(expected), "{name}");
+        }
+        assert_eq!(signature(&pairs, "StandardInput"), None);
+    }
+
+    #[test]
+    fn a_journal_field_cannot_begin_another() {
+        let journal_fields = BTreeMap::from([("DEPLOYD_STEP".to_owned(), "a\nPRIORITY=0".to_owned())]);
+        let pairs = Transient { journal_fields, ..spec() }.into_properties();
+        let fields = pairs.into_iter().find(|(name, _)| *name == "LogExtraFields").unwrap().1;
+        let fields = Vec::<Vec<u8>>::try_from(fields).unwrap();
+        assert_eq!(fields, [b"DEPLOYD_STEP=a\\nPRIORITY=0".to_vec()]);
+    }
+}

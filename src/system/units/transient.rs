@@ -1,0 +1,176 @@
+//! Transient services: started, awaited, stopped, forgotten. Makes no unit of any other kind.
+
+use zbus::OwnedObjectPath;
+
+use super::{
+    Hold, Link, NO_SUCH_UNIT, Transient, UnitError, Units,
+    job::{Ask, REPLACE, describe},
+    link::{ANSWER, answer, answer_within, call_error, is_named},
+};
+use crate::model::UnitName;
+
+/// How a transient unit's main process ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Exit {
+    /// `success`, `exit-code`, `signal`, `timeout`, `oom-kill`, …
+    pub result: String,
+    /// Exit status or signal number.
+    pub status: i32,
+}
+
+/// A transient unit that was started.
+#[derive(Debug)]
+pub struct Running {
+    /// Its name.
+    pub unit: UnitName,
+}
+
+/// `CLD_EXITED` (waitid(2)).
+const EXITED: i32 = 1;
+/// What PID 1's child exits with when it could not become the program (systemd.exec(5), "Process exit codes"):
+/// `EXIT_CHDIR` to the last of them.
+const NOT_EXECUTED: std::ops::RangeInclusive<i32> = 200..=245;
+
+impl Units {
+    /// Starts a transient service; returns when its process runs (`Type=exec`), or has ended already.
+    pub async fn run(&self, spec: Transient) -> Result<Running, UnitError> {
+        let unit = check(&spec)?;
+        let link = self.link().await?;
+        let events = link.listen();
+        let properties = spec.into_properties();
+        let call = link.manager.start_transient_unit(unit.as_str(), "fail", &properties, &[]);
+        let job = answer(&format!("start {unit}"), call).await?;
+        // The unit has the descriptors now: the other ends are to see it when the unit closes them.
+        drop(properties);
+        let result = self.job_result(link.clone(), events, &job).await?;
+        if result.as_deref() == Some("done") {
+            return Ok(Running { unit });
+        }
+        let link = self.link().await?;
+        let path = object(&unit)?;
+        let status = link.status(&path).await;
+        let (code, exit) = link.main_exit(&path).await.unwrap_or_default();
+        let alive = result.is_none() && status.as_ref().is_ok_and(|status| Ask::Start.is_shown_by(&status.active));
+        if alive || has_run(code, exit) {
+            return Ok(Running { unit });
+        }
+        forget(&link, &unit).await;
+        Err(UnitError::Job { unit, verb: "start", detail: describe(result.as_deref(), status) + &reason(code, exit) })
+    }
+
+    /// Awaits the end of a transient service and all its processes, and lets PID 1 forget it.
+    pub async fn wait(&self, running: Running) -> Result<Exit, UnitError> {
+        let unit = running.unit;
+        let (status, link) = self.ended(&unit, Hold::Reference).await?;
+        let read = link.main_exit(&object(&unit)?).await;
+        forget(&link, &unit).await;
+        if status.load == "not-found" {
+            let detail = "it ended unseen while the bus or systemd was restarted; its result is not known".into();
+            return Err(UnitError::Call { what: format!("tell the result of {unit}"), detail });
+        }
+        Ok(Exit { result: status.result, status: read?.1 })
+    }
+
+    /// Stops a transient service and awaits its end.
+    pub async fn end(&self, running: Running) -> Result<(), UnitError> {
+        let unit = running.unit;
+        let what = format!("stop {unit}");
+        let link = self.link().await?;
+        match answer_within(ANSWER, &what, link.manager.stop_unit(unit.as_str(), REPLACE)).await? {
+            Err(error) if !is_named(&error, NO_SUCH_UNIT) => return Err(call_error(&what, &error)),
+            _ => {}
+        }
+        let (_, link) = self.ended(&unit, Hold::Reference).await?;
+        forget(&link, &unit).await;
+        Ok(())
+    }
+}
+
+/// What PID 1 would take for something else: without a user a service is root's.
+fn check(spec: &Transient) -> Result<UnitName, UnitError> {
+    let refuse = |detail: String| UnitError::Call { what: format!("start {}", spec.name), detail };
+    let unit: UnitName = spec.name.parse().map_err(|error: crate::model::BadName| refuse(error.to_string()))?;
+    if spec.user.is_empty() {
+        return Err(refuse("it has no user; name one".into()));
+    }
+    if !spec.exec.first().is_some_and(|program| program.starts_with('/')) {
+        return Err(refuse("its program has no absolute path; give one".into()));
+    }
+    Ok(unit)
+}
+
+/// The unit's object. On a connection that did not start the unit it takes a reference too, so that the result stays.
+pub(super) async fn hold(link: &Link, unit: &UnitName) -> Result<OwnedObjectPath, UnitError> {
+    let what = format!("keep {unit}");
+    match answer_within(ANSWER, &what, link.manager.ref_unit(unit.as_str())).await? {
+        Err(error) if !is_named(&error, NO_SUCH_UNIT) => Err(call_error(&what, &error)),
+        _ => object(unit),
+    }
+}
+
+/// Lets PID 1 forget the unit. That it has already is no error, nor is a connection that is gone: its references went
+/// with it.
+async fn forget(link: &Link, unit: &UnitName) {
+    for _ in 0..2 {
+        let call = link.manager.unref_unit(unit.as_str());
+        if let Ok(Err(error)) = answer_within(ANSWER, "forget a unit", call).await {
+            tracing::debug!("cannot let systemd forget {unit}: {error}, ignoring");
+            return;
+        }
+    }
+}
+
+/// Whether the main process became the program and ended. Such a unit was started, though its job may have failed:
+/// PID 1 can see the end of a short command before it sees that it was executed.
+fn has_run(code: i32, status: i32) -> bool {
+    code != 0 && !(code == EXITED && NOT_EXECUTED.contains(&status))
+}
+
+fn reason(code: i32, status: i32) -> String {
+    match (code, status) {
+        (EXITED, 200) => ": its working directory cannot be entered (200/CHDIR)".into(),
+        (EXITED, 203) => ": its program cannot be executed (203/EXEC)".into(),
+        (EXITED, 217) => ": its user does not exist (217/USER)".into(),
+        (EXITED, 226) => ": its sandbox cannot be set up (226/NAMESPACE)".into(),
+        (EXITED, status) if NOT_EXECUTED.contains(&status) => format!(": it could not be set up ({status})"),
+        _ => String::new(),
+    }
+}
+
+/// The path of a unit's object: what is not a letter or digit is `_` and two hexadecimal digits, and so is a leading
+/// digit (`bus_label_escape`, systemd's src/basic/bus-label.c).
+fn object(unit: &UnitName) -> Result<OwnedObjectPath, UnitError> {
+    let mut path = String::from("/org/freedesktop/systemd1/unit/");
+    for (at, byte) in unit.as_str().bytes().enumerate() {
+        if byte.is_ascii_alphabetic() || (byte.is_ascii_digit() && at > 0) {
+            path.push(char::from(byte));
+        } else {
+            path.push_str(&format!("_{byte:02x}"));
+        }
+    }
+    OwnedObjectPath::try_from(path).map_err(|error| call_error(&format!("name {unit}"), &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn object_paths_are_escaped_as_systemd_does() {
+        let path = object(&"1app-fpm@my_shop:a.service".parse().unwrap()).unwrap();
+        assert_eq!(path.as_str(), "/org/freedesktop/systemd1/unit/_31app_2dfpm_40my_5fshop_3aa_2eservice");
+    }
+
+    #[test]
+    fn a_command_that_ended_has_run_but_one_that_could_not_be_executed_has_not() {
+        assert!(has_run(1, 0) && has_run(1, 7) && has_run(2, 9));
+        assert!(!has_run(0, 0) && !has_run(1, 203) && !has_run(1, 226));
+    }
+
+    #[test]
+    fn root_is_never_the_default() {
+        let spec = Transient { name: "x.service".into(), exec: vec!["/bin/true".into()], ..Transient::default() };
+        assert!(check(&spec).unwrap_err().to_string().contains("no user"));
+        assert!(check(&Transient { user: "app".into(), ..spec }).is_ok());
+    }
+}

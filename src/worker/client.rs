@@ -1,0 +1,170 @@
+//! The engine's side of a worker: starts it as a transient unit, hands it orders, reads its answers, strictly.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use tokio::{
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    net::unix::pipe,
+};
+
+use super::{
+    order::{Answer, MAX_LINE, Order},
+    sandbox::{self, Reach},
+};
+use crate::{
+    model::{AppName, DeploymentId, UnitName, printable},
+    system::units::{Running, Transient, UnitError, Units},
+};
+
+/// Why a worker's order was not carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum WorkerError {
+    /// Its unit could not be started or ended.
+    #[error(transparent)]
+    Unit(#[from] UnitError),
+    /// Its pipe broke: it ended in the middle of an order.
+    #[error("the worker {unit} ended in the middle of its work: {detail} (see `journalctl -u {unit}`)")]
+    Ended {
+        /// Its unit.
+        unit: UnitName,
+        /// What was seen.
+        detail: String,
+    },
+    /// It answered something that is no answer, or not one to the order.
+    #[error("the worker {unit} gave an answer that is none: {detail}")]
+    Answer {
+        /// Its unit.
+        unit: UnitName,
+        /// What was wrong with it.
+        detail: String,
+    },
+    /// It took longer than it may.
+    #[error("the worker {unit} did not answer within {limit:?}")]
+    Late {
+        /// Its unit.
+        unit: UnitName,
+        /// The limit.
+        limit: Duration,
+    },
+    /// It said why not.
+    #[error("{reason}")]
+    Refused {
+        /// In one line.
+        reason: String,
+        /// The way out.
+        remedy: Option<String>,
+    },
+}
+
+/// What a worker is started as.
+#[derive(Debug, Clone)]
+pub struct WorkerSpec {
+    /// Whose app.
+    pub app: AppName,
+    /// Which deployment.
+    pub deployment: DeploymentId,
+    /// What tells this worker from the deployment's others: `fetch`, `tree`, …
+    pub role: &'static str,
+    /// The user it runs as.
+    pub user: String,
+    /// The unit it dies with; none outside systemd.
+    pub binds_to: Option<UnitName>,
+    /// The app's slice.
+    pub slice: String,
+    /// What it may reach.
+    pub reach: Reach,
+    /// Variables of its environment.
+    pub environment: BTreeMap<String, String>,
+    /// The program: `deploy-engine` itself.
+    pub program: PathBuf,
+}
+
+/// A running worker. One order at a time.
+#[derive(Debug)]
+pub struct Worker {
+    unit: UnitName,
+    units: Units,
+    running: Option<Running>,
+    orders: Option<pipe::Sender>,
+    answers: BufReader<pipe::Receiver>,
+}
+
+impl Worker {
+    /// Starts a worker; returns when its process runs.
+    pub async fn start(units: &Units, spec: WorkerSpec) -> Result<Self, WorkerError> {
+        let name = format!("deploy-worker-{}-{}-{}.service", spec.app, spec.deployment, spec.role);
+        let unit: UnitName = name.parse().map_err(|e: crate::model::BadName| pipe_trouble(&name, &e))?;
+        let (orders, their_in) =
+            pipe::pipe().and_then(|(tx, rx)| Ok((tx, rx.into_blocking_fd()?))).map_err(|e| pipe_trouble(&name, &e))?;
+        let (their_out, answers) =
+            pipe::pipe().and_then(|(tx, rx)| Ok((tx.into_blocking_fd()?, rx))).map_err(|e| pipe_trouble(&name, &e))?;
+        let transient = Transient {
+            name,
+            description: format!("Worker of {} ({})", spec.app, spec.role),
+            exec: vec![spec.program.display().to_string(), "worker".into()],
+            user: spec.user,
+            environment: spec.environment,
+            binds_to: spec.binds_to,
+            slice: Some(spec.slice),
+            journal_fields: BTreeMap::from([
+                ("DEPLOYD_APP".into(), spec.app.to_string()),
+                ("DEPLOYD_DEPLOYMENT".into(), spec.deployment.to_string()),
+            ]),
+            identifier: "deployd-worker".into(),
+            stdio: Some((their_in, their_out)),
+            properties: sandbox::worker(&spec.reach),
+            ..Transient::default()
+        };
+        let running = units.run(transient).await?;
+        Ok(Self {
+            unit,
+            units: units.clone(),
+            running: Some(running),
+            orders: Some(orders),
+            answers: BufReader::new(answers),
+        })
+    }
+
+    /// Gives one order and awaits its answer; a refusal is an error.
+    pub async fn ask(&mut self, order: &Order, limit: Duration) -> Result<Answer, WorkerError> {
+        match tokio::time::timeout(limit, self.exchange(order)).await {
+            Ok(Ok(Answer::Refused { reason, remedy })) => {
+                Err(WorkerError::Refused { reason: printable(&reason), remedy: remedy.map(|text| printable(&text)) })
+            }
+            Ok(other) => other,
+            Err(_) => Err(WorkerError::Late { unit: self.unit.clone(), limit }),
+        }
+    }
+
+    async fn exchange(&mut self, order: &Order) -> Result<Answer, WorkerError> {
+        let unit = self.unit.clone();
+        let ended = |detail: String| WorkerError::Ended { unit: unit.clone(), detail };
+        let wrong = |detail: String| WorkerError::Answer { unit: unit.clone(), detail: printable(&detail) };
+        let mut line = serde_json::to_vec(order).map_err(|e| wrong(e.to_string()))?;
+        line.push(b'\n');
+        let orders = self.orders.as_mut().ok_or_else(|| ended("it was already ended".into()))?;
+        orders.write_all(&line).await.map_err(|e| ended(e.to_string()))?;
+        let mut answer = Vec::new();
+        let mut bounded = (&mut self.answers).take(MAX_LINE as u64);
+        bounded.read_until(b'\n', &mut answer).await.map_err(|e| ended(e.to_string()))?;
+        match answer.last() {
+            None => Err(ended("no answer".into())),
+            Some(b'\n') => serde_json::from_slice(&answer).map_err(|e| wrong(e.to_string())),
+            Some(_) if answer.len() >= MAX_LINE => Err(wrong(format!("longer than {MAX_LINE} bytes"))),
+            Some(_) => Err(ended("half an answer".into())),
+        }
+    }
+
+    /// Ends the worker: its input is closed, it leaves by itself. Nothing waits for it unless it must be gone.
+    pub async fn finish(mut self) -> Result<(), WorkerError> {
+        self.orders = None;
+        if let Some(running) = self.running.take() {
+            self.units.wait(running).await?;
+        }
+        Ok(())
+    }
+}
+
+fn pipe_trouble(name: &str, error: &dyn std::fmt::Display) -> WorkerError {
+    WorkerError::Unit(UnitError::Call { what: format!("start {name}"), detail: error.to_string() })
+}

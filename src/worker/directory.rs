@@ -1,0 +1,182 @@
+//! A directory of this host as a source: its revision is its content's, so that nothing new means the same revision.
+
+use std::{
+    os::fd::{AsFd, OwnedFd},
+    path::Path,
+};
+
+use super::{
+    order::Answer,
+    refusal::Refusal,
+    rooted,
+    walk::{self, Entry, EntryKind},
+    write_tree::TreeWriter,
+};
+
+/// Carries out [`super::order::Order::Resolve`] for a directory.
+pub fn resolve(path: &Path, markers: &[String]) -> Result<Answer, Refusal> {
+    let root = rooted::open_source(path)?;
+    let revision = revision(&root, path)?;
+    let mut found = Vec::new();
+    for marker in markers {
+        rooted::parts(marker)?;
+        if is_there(&root, marker) {
+            found.push(marker.clone());
+        }
+    }
+    Ok(Answer::Resolved { revision, markers: found })
+}
+
+/// Copies the tree of `source` below `to`, and sees that it is the one that was resolved.
+pub fn export(source: &Path, revision: &str, to: OwnedFd, release: &Path) -> Result<(u64, u64), Refusal> {
+    let from = rooted::open_source(source)?;
+    let entries = walk::list(from.as_fd(), source, &[])?;
+    let again = to.try_clone().map_err(|error| Refusal::io("open", release, error))?;
+    let mut writer = TreeWriter::new(to, release);
+    copy(&from, source, &entries, &mut writer, mode)?;
+    if self::revision(&again, release)? != revision {
+        return Err(Refusal::with(
+            format!("{} changed after it was looked at", source.display()),
+            "deploy again when nothing writes there any more",
+        ));
+    }
+    Ok((writer.files, writer.bytes))
+}
+
+/// Writes what was listed below `from`; `mode` says with which permission bits.
+pub fn copy(
+    from: &OwnedFd,
+    top: &Path,
+    entries: &[Entry],
+    writer: &mut TreeWriter,
+    mode: impl Fn(&Entry) -> u32,
+) -> Result<(), Refusal> {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+    for entry in entries {
+        match &entry.kind {
+            EntryKind::Directory => writer.dir(&entry.path, mode(entry))?,
+            EntryKind::Link(target) => writer.link(&entry.path, target)?,
+            EntryKind::File(..) => {
+                let (file, stat) = rooted::open_file(from, &entry.path[..])
+                    .map_err(|error| Refusal::io("open", top.join(OsStr::from_bytes(&entry.path)), error))?;
+                writer.copy(&entry.path, mode(entry), file, u64::try_from(stat.st_size).unwrap_or(0))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Of the listing: paths, modes as they would be written, sizes and digests.
+fn revision(root: &OwnedFd, path: &Path) -> Result<String, Refusal> {
+    let mut entries = walk::list(root.as_fd(), path, &[])?;
+    walk::read_files(root.as_fd(), path, &mut entries)?;
+    Ok(walk::manifest(&entries, mode))
+}
+
+/// The bits a release gets: the source's own, but never more than the owner may write, and no setuid.
+fn mode(entry: &Entry) -> u32 {
+    match entry.kind {
+        EntryKind::Directory => entry.mode & 0o755 | 0o700,
+        EntryKind::File(..) => entry.mode & 0o755 | 0o400,
+        EntryKind::Link(_) => 0o777,
+    }
+}
+
+fn is_there(root: &OwnedFd, marker: &str) -> bool {
+    match marker.rsplit_once('/') {
+        None => rooted::look(root, marker),
+        Some((parent, name)) => rooted::open_dir(root, parent).and_then(|parent| rooted::look(&parent, name)),
+    }
+    .is_ok_and(|found| found.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+    use crate::worker::testing;
+
+    fn revision_of(path: &Path) -> String {
+        match resolve(path, &[]).unwrap() {
+            Answer::Resolved { revision, .. } => revision,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn source() -> tempfile::TempDir {
+        let source = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(source.path().join("public/deep")).unwrap();
+        std::fs::write(source.path().join("public/index.php"), "<?php").unwrap();
+        std::fs::write(source.path().join("artisan"), "x").unwrap();
+        std::fs::set_permissions(source.path().join("artisan"), PermissionsExt::from_mode(0o4777)).unwrap();
+        symlink("/etc/passwd", source.path().join("public/link")).unwrap();
+        source
+    }
+
+    #[test]
+    fn the_revision_follows_the_content_and_nothing_else() {
+        let source = source();
+        let path = source.path();
+        let first = revision_of(path);
+        assert_eq!(first.len(), 64);
+        std::fs::write(path.join("public/index.php"), "<?php").unwrap();
+        assert_eq!(revision_of(path), first, "a new time is no new content");
+        std::fs::write(path.join("public/index.php"), "<?PHP").unwrap();
+        let second = revision_of(path);
+        assert_ne!(second, first);
+        std::fs::set_permissions(path.join("artisan"), PermissionsExt::from_mode(0o644)).unwrap();
+        assert_ne!(revision_of(path), second, "a mode is content");
+        let third = revision_of(path);
+        std::fs::remove_file(path.join("public/link")).unwrap();
+        symlink("/etc/group", path.join("public/link")).unwrap();
+        assert_ne!(revision_of(path), third, "so is a link's text");
+    }
+
+    #[test]
+    fn markers_are_told_and_never_looked_for_outside() {
+        let source = source();
+        symlink("/etc", source.path().join("etc")).unwrap();
+        let asked = ["artisan", "public/index.php", "composer.json", "etc/passwd"].map(str::to_owned);
+        let Answer::Resolved { markers, .. } = resolve(source.path(), &asked).unwrap() else { panic!() };
+        assert_eq!(markers, ["artisan", "public/index.php"]);
+        assert!(resolve(source.path(), &["../x".into()]).is_err());
+    }
+
+    #[test]
+    fn a_fifo_or_a_socket_is_refused_and_does_not_block() {
+        let source = source();
+        rustix::fs::mkfifoat(rustix::fs::CWD, source.path().join("public/pipe"), rustix::fs::Mode::RWXU).unwrap();
+        let refused = resolve(source.path(), &[]).unwrap_err();
+        assert!(refused.reason().contains("public/pipe"), "{refused}");
+    }
+
+    #[test]
+    fn a_copy_is_the_same_tree_without_setuid_and_links_stay_links() {
+        let source = source();
+        let release = tempfile::tempdir().unwrap();
+        let to = rooted::open(release.path()).unwrap();
+        let (files, _) = export(source.path(), &revision_of(source.path()), to, release.path()).unwrap();
+        assert_eq!(files, 3);
+        assert_eq!(
+            testing::tree(release.path()),
+            [
+                "artisan 755 x",
+                "public/ 755",
+                "public/deep/ 755",
+                "public/index.php 644 <?php",
+                "public/link -> /etc/passwd"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_source_that_changed_meanwhile_is_refused() {
+        let source = source();
+        let revision = revision_of(source.path());
+        std::fs::write(source.path().join("late"), "x").unwrap();
+        let release = tempfile::tempdir().unwrap();
+        let to = rooted::open(release.path()).unwrap();
+        assert!(export(source.path(), &revision, to, release.path()).unwrap_err().reason().contains("changed"));
+    }
+}

@@ -1,0 +1,308 @@
+//! Asks the site for a page over HTTP/1.1, or HTTPS, of this very host: one request, nothing followed, all bounded.
+
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use hyper::{
+    Request, Response, Uri,
+    body::{Bytes, Incoming},
+};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use tokio_rustls::{
+    TlsConnector,
+    rustls::{ClientConfig, RootCertStore, crypto, pki_types::ServerName},
+};
+
+use super::order::{Answer, HttpProbe};
+use crate::model::printable;
+
+/// The most that a page may have, in bytes.
+const MAX_BODY: usize = 1024 * 1024;
+/// The longest detail, in characters.
+const MAX_DETAIL: usize = 300;
+
+/// Carries out [`super::order::Order::ProbeHttp`], trusting what this host trusts.
+pub async fn probe(probe: &HttpProbe) -> Answer {
+    probe_with(probe, host_trust).await
+}
+
+async fn probe_with(probe: &HttpProbe, trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>) -> Answer {
+    let started = Instant::now();
+    let verdict = match tokio::time::timeout(probe.timeout, ask(probe, trust)).await {
+        Ok(Ok((status, body))) => judge(probe, status, &body, started.elapsed()),
+        Ok(Err(problem)) => Err(problem),
+        Err(_) => Err(format!("no answer within {} ms", probe.timeout.as_millis())),
+    };
+    let (healthy, detail) = match verdict {
+        Ok(detail) => (true, detail),
+        Err(detail) => (false, detail),
+    };
+    Answer::Probed { healthy, detail: printable(&detail).chars().take(MAX_DETAIL).collect() }
+}
+
+async fn ask(
+    probe: &HttpProbe,
+    trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
+) -> Result<(u16, Bytes), String> {
+    let uri: Uri = probe.url.parse().map_err(|_| format!("{} is no url", probe.url))?;
+    let tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(format!("{} is neither http:// nor https://", probe.url)),
+    };
+    let authority = uri.authority().ok_or_else(|| format!("{} has no host", probe.url))?;
+    if authority.as_str().contains('@') {
+        return Err("the url carries a user or a password".to_owned());
+    }
+    let address = authority.host().trim_start_matches('[').trim_end_matches(']');
+    let port = authority.port_u16().unwrap_or(if tls { 443 } else { 80 });
+    let stream = TcpStream::connect((address, port))
+        .await
+        .map_err(|error| format!("cannot connect to {address} port {port}: {error}"))?;
+    let _ = stream.set_nodelay(true);
+    let host = probe.host.as_deref().unwrap_or(authority.as_str());
+    let target = uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = Request::get(target)
+        .header("host", host)
+        .header("user-agent", "deployd-probe")
+        .header("accept", "*/*")
+        .header("connection", "close")
+        .body(Empty::<Bytes>::new())
+        .map_err(|error| format!("cannot ask for {target}: {error}"))?;
+    if !tls {
+        return exchange(stream, request).await;
+    }
+    let name = probe.host.as_deref().map_or(address, without_port);
+    let server = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name} is no name for TLS"))?;
+    let stream = TlsConnector::from(trust()?)
+        .connect(server, stream)
+        .await
+        .map_err(|error| format!("TLS with {address} port {port} as {name}: {error}"))?;
+    exchange(stream, request).await
+}
+
+/// Sends the request and reads the answer.
+async fn exchange(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Empty<Bytes>>,
+) -> Result<(u16, Bytes), String> {
+    let broken = |error: hyper::Error| format!("the connection broke: {}", with_cause(&error));
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
+    let answer = async {
+        let response: Response<Incoming> = sender.send_request(request).await.map_err(broken)?;
+        let status = response.status().as_u16();
+        let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                "the page is larger than 1 MiB".to_owned()
+            } else {
+                format!("the page broke off: {error}")
+            }
+        })?;
+        Ok((status, body.to_bytes()))
+    };
+    tokio::pin!(answer, connection);
+    // The connection is what moves the bytes; it may end before the answer has been taken out of it.
+    tokio::select! {
+        answer = &mut answer => answer,
+        _ = &mut connection => answer.await,
+    }
+}
+
+fn judge(probe: &HttpProbe, status: u16, body: &[u8], took: Duration) -> Result<String, String> {
+    match probe.status {
+        Some(expected) if status != expected => return Err(format!("{status}, expected {expected}")),
+        None if !(200..300).contains(&status) => return Err(format!("{status}, expected 200 to 299")),
+        _ => {}
+    }
+    if let Some(text) = &probe.body
+        && !body.windows(text.len().max(1)).any(|window| window == text.as_bytes())
+        && !text.is_empty()
+    {
+        return Err(format!("{status}, but the page does not contain \"{text}\""));
+    }
+    if let Some((pointer, expected)) = &probe.json {
+        let value: serde_json::Value =
+            serde_json::from_slice(body).map_err(|_| format!("{status}, but the page is not JSON"))?;
+        let found = match value.pointer(pointer) {
+            None => return Err(format!("{status}, but there is nothing at {pointer}")),
+            Some(serde_json::Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        };
+        if found != *expected {
+            return Err(format!("{status}, but {pointer} is \"{found}\", expected \"{expected}\""));
+        }
+    }
+    Ok(format!("{status} in {} ms", took.as_millis()))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if !name.contains(':') && port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host.trim_start_matches('[').trim_end_matches(']'),
+    }
+}
+
+fn with_cause(error: &hyper::Error) -> String {
+    match std::error::Error::source(error) {
+        Some(cause) => format!("{error}: {cause}"),
+        None => error.to_string(),
+    }
+}
+
+/// What this host trusts; read once.
+fn host_trust() -> Result<Arc<ClientConfig>, String> {
+    static TRUST: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
+    TRUST
+        .get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            if roots.is_empty() {
+                return Err("this host trusts no certificates (is ca-certificates installed?)".to_owned());
+            }
+            client(roots)
+        })
+        .clone()
+}
+
+fn client(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
+    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| error.to_string())?;
+    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+    use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
+
+    use super::*;
+
+    fn page(url: String) -> HttpProbe {
+        HttpProbe { url, host: None, status: None, body: None, json: None, timeout: Duration::from_millis(500) }
+    }
+
+    fn verdict(answer: Answer) -> (bool, String) {
+        match answer {
+            Answer::Probed { healthy, detail } => (healthy, detail),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Answers one connection with `answer`, and returns the probe's verdict and what was asked.
+    async fn answered(answer: &str, adjust: impl FnOnce(&mut HttpProbe)) -> ((bool, String), String) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut asked = page(format!("http://{}/up?full=1", listener.local_addr().unwrap()));
+        adjust(&mut asked);
+        let serve = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut got = vec![0; 4096];
+            let n = stream.read(&mut got).await.unwrap();
+            let _ = stream.write_all(answer.as_bytes()).await;
+            String::from_utf8_lossy(&got[..n]).into_owned()
+        };
+        let (answer, got) = tokio::join!(probe(&asked), serve);
+        (verdict(answer), got)
+    }
+
+    #[tokio::test]
+    async fn it_asks_as_a_visitor_of_that_host() {
+        let ((healthy, detail), got) =
+            answered("HTTP/1.1 204 No Content\r\n\r\n", |probe| probe.host = Some("shop.example.org".into())).await;
+        assert!(healthy && detail.starts_with("204 in "), "{detail}");
+        assert!(got.starts_with("GET /up?full=1 HTTP/1.1\r\n"), "{got}");
+        assert!(got.contains("host: shop.example.org\r\n") && got.contains("connection: close\r\n"), "{got}");
+    }
+
+    #[tokio::test]
+    async fn what_is_not_as_expected_is_told() {
+        const JSON: &str = "HTTP/1.1 200 OK\r\ncontent-length: 30\r\n\r\n{\"db\":{\"ok\":true},\"name\":\"a\"}\n";
+        let moved = "HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n";
+        type Adjust = fn(&mut HttpProbe);
+        let cases: [(&str, Adjust, bool, &str); 10] = [
+            ("HTTP/1.1 503 X\r\ncontent-length: 0\r\n\r\n", |_| {}, false, "503, expected 200 to 299"),
+            (moved, |_| {}, false, "302, expected 200 to 299"),
+            (moved, |probe| probe.status = Some(302), true, "302 in "),
+            (JSON, |probe| probe.json = Some(("/db/ok".into(), "true".into())), true, "200 in "),
+            (JSON, |probe| probe.json = Some(("/name".into(), "b".into())), false, "/name is \"a\", expected \"b\""),
+            (JSON, |probe| probe.json = Some(("/none".into(), "b".into())), false, "nothing at /none"),
+            (JSON, |probe| probe.body = Some("\"ok\":true".into()), true, "200 in "),
+            (JSON, |probe| probe.body = Some("release 2".into()), false, "does not contain \"release 2\""),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nshort", |_| {}, false, "broke off"),
+            ("SSH-2.0-OpenSSH\r\n", |_| {}, false, "the connection broke"),
+        ];
+        for (answer, adjust, healthy, said) in cases {
+            let ((was, detail), _) = answered(answer, adjust).await;
+            assert!(was == healthy && detail.contains(said), "{said}: {was} {detail}");
+        }
+        let large = format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(MAX_BODY + 1));
+        let ((was, detail), _) = answered(&large, |probe| probe.timeout = Duration::from_secs(10)).await;
+        assert!(!was && detail.contains("larger than 1 MiB"), "{detail}");
+    }
+
+    #[tokio::test]
+    async fn nobody_there_and_nobody_answering() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/", listener.local_addr().unwrap());
+        let mut silent = page(url.clone());
+        silent.timeout = Duration::from_millis(50);
+        assert_eq!(verdict(probe(&silent).await), (false, "no answer within 50 ms".to_owned()));
+        drop(listener);
+        assert!(verdict(probe(&page(url)).await).1.contains("cannot connect"));
+        for bad in ["ftp://x/", "http://u:p@127.0.0.1/", "/up"] {
+            assert!(!verdict(probe(&page(bad.to_owned())).await).0, "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_name_in_tls_is_the_hosts_and_the_certificate_is_checked() {
+        let made = rcgen::generate_simple_self_signed(["shop.example.org".to_owned()]).unwrap();
+        let key = tokio_rustls::rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let certificate = made.cert.der().clone();
+        let config = ServerConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key)
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap());
+        for (host, trusted, healthy) in [
+            ("shop.example.org:443", true, true),
+            ("other.example.org", true, false),
+            ("shop.example.org", false, false),
+        ] {
+            let mut roots = RootCertStore::empty();
+            if trusted {
+                roots.add(certificate.clone()).unwrap();
+            }
+            let mut asked = page(url.clone());
+            asked.host = Some(host.to_owned());
+            let serve = async {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut stream = acceptor.accept(stream).await.ok()?;
+                let name = stream.get_ref().1.server_name().map(str::to_owned);
+                let _ = stream.read(&mut [0; 4096]).await;
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.ok()?;
+                name
+            };
+            let (answer, name) = tokio::join!(probe_with(&asked, || client(roots)), serve);
+            let (was, detail) = verdict(answer);
+            assert_eq!(was, healthy, "{host}: {detail}");
+            assert_eq!(name.is_some(), healthy);
+            assert!(name.is_none_or(|name| name == "shop.example.org"));
+            assert!(healthy || detail.contains("certificate"), "{detail}");
+        }
+    }
+}

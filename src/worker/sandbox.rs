@@ -1,0 +1,95 @@
+//! What a worker and a step may reach: the properties of their transient units. Pure.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use crate::system::units::Property::{self, Bool, Filter, Int, Number, Text, Texts, Word};
+
+/// The paths and the network one unit may reach. Everything else is read-only, or not there.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// May be written; must exist.
+    pub write: Vec<PathBuf>,
+    /// Not there at all: other apps' roots.
+    pub hidden: Vec<PathBuf>,
+    /// May use the network; without it there is a loopback of its own at most.
+    pub network: bool,
+}
+
+/// What a unit of an app's user may never reach: the bus, PID 1's private socket, deployd's own state.
+const NEVER: [&str; 4] = ["-/run/dbus", "-/run/systemd/private", "-/var/lib/deployd", "-/run/deployd/requests"];
+
+/// For both: an app user's process without privileges, in read-only surroundings.
+fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
+    let text = |paths: &[PathBuf], prefix: &str| -> Vec<String> {
+        paths.iter().map(|path| format!("{prefix}{}", path.display())).collect()
+    };
+    let hidden = NEVER.map(str::to_owned).into_iter().chain(text(&reach.hidden, "-")).collect();
+    BTreeMap::from([
+        ("NoNewPrivileges", Bool(true)),
+        ("CapabilityBoundingSet", Number(0)),
+        ("ProtectSystem", Text("strict".into())),
+        ("ProtectHome", Text("read-only".into())),
+        ("ReadWritePaths", Texts(text(&reach.write, ""))),
+        ("InaccessiblePaths", Texts(hidden)),
+        ("PrivateTmp", Bool(true)),
+        ("PrivateDevices", Bool(true)),
+        ("ProtectClock", Bool(true)),
+        ("ProtectHostname", Bool(true)),
+        ("ProtectKernelTunables", Bool(true)),
+        ("ProtectKernelModules", Bool(true)),
+        ("ProtectKernelLogs", Bool(true)),
+        ("ProtectControlGroups", Bool(true)),
+        ("ProtectProc", Text("invisible".into())),
+        ("RestrictRealtime", Bool(true)),
+        ("LockPersonality", Bool(true)),
+        ("PrivateNetwork", Bool(!reach.network)),
+        (
+            "RestrictAddressFamilies",
+            Filter(true, ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"].map(String::from).into()),
+        ),
+    ])
+}
+
+/// A worker of ours.
+pub fn worker(reach: &Reach) -> BTreeMap<&'static str, Property> {
+    let mut properties = common(reach);
+    properties.extend([("UMask", Word(0o022)), ("LimitCORE", Number(0))]);
+    properties
+}
+
+/// A step: someone else's code, so it also yields to live traffic and is bounded.
+pub fn step(reach: &Reach) -> BTreeMap<&'static str, Property> {
+    let mut properties = common(reach);
+    properties.extend([
+        ("UMask", Word(0o022)),
+        ("KeyringMode", Text("private".into())),
+        // Not for a worker: the filter answers ENOSYS to openat2(2), by which a worker opens everything.
+        ("RestrictSUIDSGID", Bool(true)),
+        // Below the services' default of 100: a build may not starve live traffic.
+        ("CPUWeight", Number(20)),
+        ("IOWeight", Number(20)),
+        ("Nice", Int(10)),
+        ("IOSchedulingClass", Int(2)),
+        ("IOSchedulingPriority", Int(7)),
+        ("TasksMax", Number(4096)),
+        ("TimeoutStopUSec", Number(10_000_000)),
+        ("LogRateLimitIntervalUSec", Number(1_000_000)),
+        ("LogRateLimitBurst", Number(2000)),
+    ]);
+    properties
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_reaches_what_it_was_given_and_no_bus() {
+        let reach = Reach { write: vec!["/srv/a/releases/x".into()], hidden: vec!["/srv/b".into()], network: false };
+        let got = step(&reach);
+        assert_eq!(got["ReadWritePaths"], Texts(vec!["/srv/a/releases/x".into()]));
+        assert_eq!(got["PrivateNetwork"], Bool(true));
+        let Texts(hidden) = &got["InaccessiblePaths"] else { panic!("a list") };
+        assert!(hidden.contains(&"-/srv/b".to_owned()) && hidden.contains(&"-/run/dbus".to_owned()));
+    }
+}

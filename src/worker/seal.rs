@@ -1,0 +1,96 @@
+//! Takes the manifest of a release: what makes it possible to say later that nothing in it has changed.
+
+use std::{
+    ffi::OsStr,
+    os::{fd::AsFd, unix::ffi::OsStrExt},
+    path::Path,
+};
+
+use rustix::fs::{self, Mode};
+
+use super::{order::Answer, refusal::Refusal, rooted, walk};
+
+/// What nginx, another user, needs to pass and list the top of a release.
+const PASSABLE: u32 = 0o055;
+
+/// Carries out [`super::order::Order::Seal`].
+pub fn run(release: &Path, except: &[String]) -> Result<Answer, Refusal> {
+    for path in except {
+        rooted::parts(path)?;
+    }
+    let root = rooted::open(release)?;
+    let stat = fs::fstat(&root).map_err(|error| Refusal::io("look at", release, error))?;
+    if stat.st_mode & PASSABLE != PASSABLE {
+        fs::fchmod(&root, Mode::from_raw_mode(stat.st_mode & 0o7777 | PASSABLE))
+            .map_err(|error| Refusal::io("change the mode of", release, error))?;
+    }
+    let mut entries = walk::list(root.as_fd(), release, except)?;
+    for entry in &entries {
+        if matches!(entry.kind, walk::EntryKind::File(..)) && entry.mode & 0o6000 != 0 {
+            let path = release.join(OsStr::from_bytes(&entry.path));
+            return Err(Refusal::with(
+                format!("{} is setuid or setgid", path.display()),
+                "let the step that made it clear the bit: chmod u-s,g-s",
+            ));
+        }
+    }
+    walk::read_files(root.as_fd(), release, &mut entries)?;
+    let (_, bytes) = walk::count(&entries);
+    Ok(Answer::Sealed { manifest: walk::manifest(&entries, |entry| entry.mode), files: entries.len() as u64, bytes })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn manifest(path: &Path) -> String {
+        match run(path, &["views".into()]).unwrap() {
+            Answer::Sealed { manifest, .. } => manifest,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn every_change_shows_but_those_in_excepted_directories() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = tree.path();
+        std::fs::create_dir_all(path.join("views/deep")).unwrap();
+        std::fs::write(path.join("a"), "1").unwrap();
+        symlink("a", path.join("l")).unwrap();
+        let first = manifest(path);
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o755, "nginx can pass");
+        std::fs::write(path.join("views/deep/compiled"), "x").unwrap();
+        assert_eq!(manifest(path), first);
+        let changes: [(&str, &dyn Fn()); 5] = [
+            ("content", &|| std::fs::write(path.join("a"), "2").unwrap()),
+            ("mode", &|| std::fs::set_permissions(path.join("a"), PermissionsExt::from_mode(0o755)).unwrap()),
+            ("a new entry", &|| std::fs::write(path.join("b"), "").unwrap()),
+            ("a link's text", &|| {
+                std::fs::remove_file(path.join("l")).unwrap();
+                symlink("b", path.join("l")).unwrap();
+            }),
+            ("a name", &|| std::fs::rename(path.join("b"), path.join("c")).unwrap()),
+        ];
+        let mut before = first;
+        for (what, change) in changes {
+            change();
+            let after = manifest(path);
+            assert_ne!(after, before, "{what}");
+            before = after;
+        }
+    }
+
+    #[test]
+    fn what_no_release_may_have_is_refused_by_name() {
+        let tree = tempfile::tempdir().unwrap();
+        std::fs::write(tree.path().join("tool"), "x").unwrap();
+        std::fs::set_permissions(tree.path().join("tool"), PermissionsExt::from_mode(0o4755)).unwrap();
+        assert!(run(tree.path(), &[]).unwrap_err().reason().contains("tool is setuid"));
+        std::fs::remove_file(tree.path().join("tool")).unwrap();
+        let _socket = std::os::unix::net::UnixListener::bind(tree.path().join("sock")).unwrap();
+        assert!(run(tree.path(), &[]).unwrap_err().reason().contains("sock"));
+        assert!(run(tree.path(), &["../x".into()]).is_err());
+    }
+}

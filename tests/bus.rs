@@ -1,0 +1,410 @@
+//! The served interface on a private bus, with a backend and a polkit of our own. No systemd, nothing of the host.
+
+use std::{
+    collections::HashMap,
+    io::{BufRead, BufReader, Write},
+    os::fd::OwnedFd,
+    process::{Child, Command, Stdio},
+    sync::{Arc, Mutex},
+};
+
+use deployd::{
+    dbus::{
+        self, Access, Answer, App, AppView, Backend, Deployment, DeploymentView, Dict, Error, LogFilter, Manager,
+        ManagerProxy, SharedView, Showing, Ticket, app_path, deployment_path, no_such_app, publish,
+    },
+    model::{AppName, DeploymentId, Kind, Request},
+};
+use futures_util::StreamExt;
+use zbus::{Connection, DBusError, OwnedObjectPath, OwnedVariant, Variant, connection, fdo};
+
+/// A bus daemon that ends with the test.
+struct Bus {
+    daemon: Child,
+    address: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Bus {
+    fn start() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let config = dir.path().join("bus.conf");
+        let text = format!(
+            "<busconfig><type>session</type><listen>unix:path={}</listen><auth>EXTERNAL</auth>\
+             <policy context=\"default\"><allow send_destination=\"*\" eavesdrop=\"true\"/><allow eavesdrop=\"true\"/>\
+             <allow own=\"*\"/></policy></busconfig>",
+            dir.path().join("socket").display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let mut daemon = Command::new("dbus-daemon")
+            .args(["--nofork", "--nopidfile", "--print-address"])
+            .arg(format!("--config-file={}", config.display()))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("dbus-daemon is needed: apt-get install dbus");
+        let mut address = String::new();
+        BufReader::new(daemon.stdout.take().unwrap()).read_line(&mut address).unwrap();
+        Self { daemon, address: address.trim().to_owned(), _dir: dir }
+    }
+
+    async fn connect(&self) -> Connection {
+        connection::Builder::address(self.address.as_str()).build().await.unwrap()
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        let _ = self.daemon.kill();
+        let _ = self.daemon.wait();
+    }
+}
+
+/// What polkit was asked: action, details, flags.
+type Asked = Arc<Mutex<Vec<(String, HashMap<String, String>, u32)>>>;
+
+/// Says yes for the app `shop`, asks for authentication for `my-shop`, says no otherwise.
+struct FakePolkit(Asked);
+
+#[zbus::interface(name = "org.freedesktop.PolicyKit1.Authority")]
+impl FakePolkit {
+    #[allow(clippy::type_complexity)] // The signature is polkit's.
+    fn check_authorization(
+        &self,
+        subject: (String, HashMap<String, OwnedVariant>),
+        action: String,
+        details: HashMap<String, String>,
+        flags: u32,
+        _cancellation: String,
+    ) -> ((bool, bool, HashMap<String, String>),) {
+        assert_eq!(subject.0, "system-bus-name");
+        assert!(subject.1["name"].downcast_ref::<&str>().unwrap().starts_with(':'));
+        let app = details.get("app").cloned().unwrap_or_default();
+        self.0.lock().unwrap().push((action, details, flags));
+        ((app == "shop", app == "my-shop", HashMap::new()),)
+    }
+}
+
+/// Remembers what it was told; executes nothing.
+struct FakeBackend {
+    connection: Connection,
+    told: Mutex<Vec<String>>,
+    started: Mutex<Vec<Request>>,
+}
+
+impl FakeBackend {
+    fn told(&self) -> Vec<String> {
+        self.told.lock().unwrap().clone()
+    }
+}
+
+impl Backend for FakeBackend {
+    fn apps(&self) -> Result<Vec<AppName>, Error> {
+        Ok(["my-shop", "other", "shop"].map(|a| a.parse().unwrap()).into())
+    }
+    fn app(&self, _app: &AppName) -> Result<AppView, Error> {
+        let live_slots = vec![("php-fpm".to_owned(), "b".to_owned())];
+        Ok(AppView { root: "/srv/shop".into(), current: "R".into(), live_slots, ..AppView::default() })
+    }
+    fn app_object(self: Arc<Self>, app: AppName) -> Answer<'static, OwnedObjectPath> {
+        Box::pin(async move {
+            if !self.apps()?.contains(&app) {
+                return Err(no_such_app(&app));
+            }
+            let path = app_path(&app)?;
+            self.connection.object_server().at(path.as_ref(), App::new(self.clone(), app)).await?;
+            Ok(path)
+        })
+    }
+    fn deployment_object(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, OwnedObjectPath> {
+        Box::pin(async move { Err(Error::NoSuchDeployment(format!("{app} {id}"))) })
+    }
+    fn new_id(&self) -> Result<DeploymentId, Error> {
+        Ok(DeploymentId::from_bits(self.started.lock().unwrap().len() as u64 + 1))
+    }
+    fn check(&self, request: &Request) -> Result<(), Error> {
+        if !self.apps()?.contains(&request.app) {
+            return Err(no_such_app(&request.app));
+        }
+        Ok(())
+    }
+    fn hold(&self) -> Box<dyn Send + Sync> {
+        Box::new(())
+    }
+    fn access(&self, access: &Access<'_>) {
+        let verdict = if access.refusal.is_some() { "denied" } else { "allowed" };
+        self.told.lock().unwrap().push(format!("{verdict} {} {}", access.action, access.app));
+    }
+    fn start(self: Arc<Self>, request: Request, _ticket: Ticket) -> Answer<'static, OwnedObjectPath> {
+        Box::pin(async move {
+            let path = deployment_path(&request.id)?;
+            let view = DeploymentView::new(request.app.clone(), request.id.clone(), request.kind.as_str(), "user:x");
+            let view = SharedView::new(view);
+            let object = Deployment::new(self.clone(), view.clone());
+            self.connection.object_server().at(path.as_ref(), object).await?;
+            self.started.lock().unwrap().push(request);
+            tokio::spawn(async move {
+                publish(&self.connection, &view, |v| v.phase = "staging".into()).await.unwrap();
+            });
+            Ok(path)
+        })
+    }
+    fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String> {
+        Box::pin(async move { Ok(format!("{{\"decision\":\"go\",\"kind\":\"{}\"}}", request.kind)) })
+    }
+    fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()> {
+        Box::pin(async move {
+            self.told.lock().unwrap().push(format!("cancel {app} {id}"));
+            Ok(())
+        })
+    }
+    fn show(&self, app: &AppName, _uid: u32, _how: Showing) -> Result<String, Error> {
+        Ok(format!("# {app}\n"))
+    }
+    fn deployments(&self, _app: &AppName, _limit: u32) -> Result<Vec<Dict>, Error> {
+        Ok(vec![])
+    }
+    fn releases(&self, _app: &AppName) -> Result<Vec<Dict>, Error> {
+        Ok(vec![])
+    }
+    fn open_log(self: Arc<Self>, filter: LogFilter, _ticket: Ticket) -> Result<OwnedFd, Error> {
+        let (reading, mut writing) = std::io::pipe().unwrap();
+        writing.write_all(format!("{} {}\n", filter.app, filter.lines).as_bytes()).unwrap();
+        Ok(reading.into())
+    }
+}
+
+/// A served bus and a client on it.
+struct Scene {
+    asked: Asked,
+    backend: Arc<FakeBackend>,
+    client: Connection,
+    _polkit: Connection,
+    _bus: Bus,
+}
+
+impl Scene {
+    async fn new() -> Self {
+        let bus = Bus::start();
+        let asked = Asked::default();
+        let polkit = bus.connect().await;
+        let path = "/org/freedesktop/PolicyKit1/Authority";
+        polkit.object_server().at(path, FakePolkit(asked.clone())).await.unwrap();
+        polkit.request_name("org.freedesktop.PolicyKit1").await.unwrap();
+        let connection = bus.connect().await;
+        let backend =
+            Arc::new(FakeBackend { connection: connection.clone(), told: Mutex::default(), started: Mutex::default() });
+        connection.object_server().at(dbus::PATH, fdo::ObjectManager).await.unwrap();
+        connection.object_server().at(dbus::PATH, Manager::new(backend.clone())).await.unwrap();
+        connection.request_name(dbus::NAME).await.unwrap();
+        let client = bus.connect().await;
+        Self { asked, backend, client, _polkit: polkit, _bus: bus }
+    }
+
+    async fn manager(&self) -> ManagerProxy<'static> {
+        ManagerProxy::new(&self.client).await.unwrap()
+    }
+
+    async fn introspect(&self, path: &str) -> String {
+        let proxy = fdo::IntrospectableProxy::builder(&self.client).destination(dbus::NAME).path(path.to_owned());
+        proxy.build().await.unwrap().introspect().await.unwrap()
+    }
+}
+
+fn options(pairs: &[(&'static str, Variant<'static>)]) -> HashMap<&'static str, Variant<'static>> {
+    pairs.iter().map(|(key, value)| (*key, value.try_clone().unwrap())).collect()
+}
+
+/// An error reply's name and text.
+fn refusal<T: std::fmt::Debug>(result: zbus::Result<T>) -> (String, String) {
+    match result {
+        Err(zbus::Error::MethodError(name, text, _)) => (name.to_string(), text.unwrap_or_default()),
+        Err(zbus::Error::FDO(error)) => (error.name().to_string(), error.description().unwrap_or_default().to_owned()),
+        other => panic!("an error reply was expected, not {other:?}"),
+    }
+}
+
+/// Every element of the interfaces of ours with its attributes, as sorted lines; the order of arguments counts.
+fn normalised(xml: &str) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut stack: Vec<(String, usize)> = Vec::new();
+    let mut text = xml.to_owned();
+    while let Some(start) = text.find("<!--") {
+        let end = text[start..].find("-->").unwrap() + start + 3;
+        text.replace_range(start..end, "");
+    }
+    for tag in text.split('<').skip(1).map(|t| t.split('>').next().unwrap().trim()) {
+        if tag.starts_with(['?', '!']) {
+            continue;
+        }
+        if tag.starts_with('/') {
+            stack.pop();
+            continue;
+        }
+        let closed = tag.ends_with('/');
+        let tag = tag.trim_end_matches('/');
+        let (name, rest) = tag.split_once(char::is_whitespace).unwrap_or((tag, ""));
+        let quoted: Vec<&str> = rest.split('"').collect();
+        let mut attributes: Vec<String> = quoted
+            .chunks_exact(2)
+            .map(|pair| format!("{}={}", pair[0].trim().trim_end_matches('=').trim(), pair[1]))
+            .collect();
+        attributes.sort();
+        let nth = stack.last_mut().map_or(0, |(_, count)| {
+            *count += 1;
+            *count
+        });
+        let at = if name == "arg" { format!("#{nth}") } else { String::new() };
+        let own = format!("{name}{at}[{}]", attributes.join(" "));
+        let path: Vec<&str> = stack.iter().map(|(s, _)| s.as_str()).chain([own.as_str()]).collect();
+        let path = path.join("/");
+        if let Some(from) = path.find("interface[name=org.deployd1.") {
+            lines.push(path[from..].to_owned());
+        }
+        if !closed {
+            stack.push((own, 0));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+#[tokio::test]
+async fn what_is_served_is_the_contract() {
+    let scene = Scene::new().await;
+    let manager = scene.manager().await;
+    let app = manager.get_app("my-shop").await.unwrap();
+    assert_eq!(app.as_str(), "/org/deployd1/app/my_2dshop");
+    let deployment = manager.deploy("shop", &options(&[])).await.unwrap();
+    let mut served = Vec::new();
+    for path in [dbus::PATH, app.as_str(), deployment.as_str()] {
+        let xml = scene.introspect(path).await;
+        // Children are part of the parent's answer by name only.
+        served.extend(normalised(&xml));
+    }
+    served.sort();
+    let contract = normalised(include_str!("../dbus/org.deployd1.xml"));
+    assert!(contract.len() > 50, "the contract was not read: {contract:?}");
+    let missing: Vec<_> = contract.iter().filter(|line| !served.contains(line)).collect();
+    let extra: Vec<_> = served.iter().filter(|line| !contract.contains(line)).collect();
+    assert!(missing.is_empty() && extra.is_empty(), "not served: {missing:#?}\nnot in the contract: {extra:#?}");
+}
+
+#[tokio::test]
+async fn bad_arguments_are_refused_by_name_before_anyone_is_asked() {
+    let scene = Scene::new().await;
+    let manager = scene.manager().await;
+    const INVALID: &str = "org.freedesktop.DBus.Error.InvalidArgs";
+    let (name, text) = refusal(manager.deploy("shop", &options(&[("reff", "main".into())])).await);
+    assert_eq!((name.as_str(), text.as_str()), (INVALID, "unknown option \"reff\"; known are: ref (s), force (b)"));
+    let (name, text) = refusal(manager.deploy("shop", &options(&[("force", "yes".into())])).await);
+    assert_eq!((name.as_str(), text.as_str()), (INVALID, "option \"force\" has the type s; it is: force (b)"));
+    for bad in ["../x", "", "Shop", "shop/", "a--b", &"a".repeat(33), "shop\n"] {
+        let (name, text) = refusal(manager.deploy(bad, &options(&[])).await);
+        assert_eq!(name, INVALID, "{bad:?}");
+        assert!(text.contains("the app name") && text.contains("my-shop"), "{text}");
+    }
+    let (name, _) = refusal(manager.rollback("shop", &options(&[("release", "../../etc".into())])).await);
+    assert_eq!(name, INVALID);
+    let (name, text) = refusal(manager.plan("shop", "destroy", &options(&[])).await);
+    assert!(name == INVALID && text.contains("rollback"), "{text}");
+    let (name, _) = refusal(manager.get_deployment("shop", "1").await);
+    assert_eq!(name, INVALID);
+    let (name, text) = refusal(manager.deploy("nothing", &options(&[])).await);
+    assert_eq!(name, "org.deployd1.Error.NoSuchApp");
+    assert!(text.contains("/etc/deployd/apps/nothing.toml"), "{text}");
+    let (name, _) = refusal(manager.get_deployment("shop", "00000000000000ff").await);
+    assert_eq!(name, "org.deployd1.Error.NoSuchDeployment");
+    assert!(scene.asked.lock().unwrap().is_empty() && scene.backend.told().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_authorised_is_what_is_started() {
+    let scene = Scene::new().await;
+    let manager = scene.manager().await;
+    manager.deploy("shop", &options(&[("ref", "v1.2".into()), ("force", true.into())])).await.unwrap();
+    let started = scene.backend.started.lock().unwrap().clone();
+    assert_eq!((started.len(), started[0].kind, started[0].force), (1, Kind::Deploy, true));
+    let asked = scene.asked.lock().unwrap().clone();
+    let (action, details, flags) = &asked[0];
+    assert_eq!((action.as_str(), *flags), ("org.deployd1.deploy", 1), "the proxy lets polkit ask the user");
+    for (key, value) in [("app", "shop"), ("ref", "v1.2"), ("kind", "deploy"), ("release", ""), ("force", "yes")] {
+        assert_eq!(details[key], value, "{key}");
+    }
+    assert_eq!(scene.backend.told(), ["allowed org.deployd1.deploy shop"]);
+}
+
+#[tokio::test]
+async fn a_no_reaches_the_caller_by_its_name_and_starts_nothing() {
+    let scene = Scene::new().await;
+    let manager = scene.manager().await;
+    let none = options(&[]);
+    let denied = "org.freedesktop.DBus.Error.AccessDenied";
+    assert_eq!(refusal(manager.deploy("other", &none).await).0, denied);
+    assert_eq!(refusal(manager.stage("other", &none).await).0, denied);
+    assert_eq!(refusal(manager.activate("other", &none).await).0, denied);
+    assert_eq!(refusal(manager.rollback("other", &none).await).0, denied);
+    assert_eq!(refusal(manager.plan("other", "deploy", &none).await).0, denied);
+    assert_eq!(refusal(manager.open_log("other", &none).await).0, denied);
+    // Without the flag nobody may be asked, and the caller hears that asking would help.
+    let body = ("my-shop", HashMap::<&str, Variant<'_>>::new());
+    let call = scene.client.call_method(Some(dbus::NAME), dbus::PATH, Some(dbus::MANAGER), "Deploy", &body).await;
+    let (name, _) = refusal(call);
+    assert_eq!(name, "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired");
+    assert_eq!(scene.asked.lock().unwrap().last().unwrap().2, 0);
+    assert!(scene.backend.started.lock().unwrap().is_empty());
+    let actions = ["deploy", "stage", "activate", "rollback", "plan", "read-logs"];
+    let mut expected: Vec<_> = actions.iter().map(|a| format!("denied org.deployd1.{a} other")).collect();
+    expected.push("denied org.deployd1.deploy my-shop".into());
+    assert_eq!(scene.backend.told(), expected);
+}
+
+#[tokio::test]
+async fn no_polkit_means_no() {
+    let scene = Scene::new().await;
+    scene._polkit.release_name("org.freedesktop.PolicyKit1").await.unwrap();
+    let (name, text) = refusal(scene.manager().await.deploy("shop", &options(&[])).await);
+    assert_eq!(name, "org.freedesktop.DBus.Error.AccessDenied");
+    assert!(text.contains("could not be asked"), "{text}");
+    assert!(scene.backend.started.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_deployment_tells_its_changes_and_is_cancelled_by_leave_only() {
+    let scene = Scene::new().await;
+    let manager = scene.manager().await;
+    let path = deployment_path(&DeploymentId::from_bits(1)).unwrap();
+    let properties =
+        fdo::PropertiesProxy::builder(&scene.client).destination(dbus::NAME).path(path.clone()).build().await.unwrap();
+    let mut changes = properties.receive_properties_changed().await.unwrap();
+    assert_eq!(manager.deploy("shop", &options(&[])).await.unwrap(), path);
+    let change = changes.next().await.unwrap();
+    let changed = &change.args().unwrap().changed_properties;
+    assert_eq!(changed.len(), 1);
+    assert_eq!(changed["Phase"].downcast_ref::<&str>().unwrap(), "staging");
+    let proxy = dbus::DeploymentProxy::builder(&scene.client).path(path.clone()).build().await.unwrap();
+    proxy.cancel().await.unwrap();
+    let told = scene.backend.told();
+    assert_eq!(told[1..], ["allowed org.deployd1.cancel shop", "cancel shop 0000000000000001"]);
+}
+
+#[tokio::test]
+async fn apps_are_listed_with_their_state() {
+    let scene = Scene::new().await;
+    let apps = scene.manager().await.list_apps().await.unwrap();
+    let paths: Vec<_> = apps.iter().map(|(name, path)| format!("{name} {path}")).collect();
+    assert_eq!(paths[0], "my-shop /org/deployd1/app/my_2dshop");
+    let objects = fdo::ObjectManagerProxy::builder(&scene.client).destination(dbus::NAME).path(dbus::PATH);
+    let managed = objects.build().await.unwrap().get_managed_objects().await.unwrap();
+    let shop = &managed[&app_path(&"shop".parse().unwrap()).unwrap()];
+    let properties = shop.iter().find(|(name, _)| name.as_str() == dbus::APP).unwrap().1;
+    assert_eq!(properties["Current"].downcast_ref::<&str>().unwrap(), "R");
+}
+
+#[tokio::test]
+async fn a_log_arrives_as_a_descriptor() {
+    let scene = Scene::new().await;
+    let log = scene.manager().await.open_log("shop", &options(&[("lines", 7u32.into())])).await.unwrap();
+    let mut text = String::new();
+    std::io::Read::read_to_string(&mut std::fs::File::from(OwnedFd::from(log)), &mut text).unwrap();
+    assert_eq!(text, "shop 7\n");
+}

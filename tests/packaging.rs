@@ -1,0 +1,243 @@
+//! Holds what is installed to the code and to itself: events and catalog, units and sandbox, man pages and statuses,
+//! versions. Reads files of this tree; starts nothing but `systemd-analyze verify`.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)] // a test may
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use deployd::model::{Outcome, events};
+
+fn tree(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(tree(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
+}
+
+const ENGINE_UNITS: [&str; 9] = [
+    "deploy@.service",
+    "deploy-stage@.service",
+    "deploy-activate@.service",
+    "deploy-rollback@.service",
+    "deploy-run@.service",
+    "deploy-plan@.service",
+    "deploy-settle@.service",
+    "deploy-drain@.service",
+    "deployd-recover.service",
+];
+const OTHER_UNITS: [&str; 3] = ["deployd.service", "app-fpm@.service", "deployd-slots.target"];
+
+fn units() -> impl Iterator<Item = &'static str> {
+    ENGINE_UNITS.into_iter().chain(OTHER_UNITS)
+}
+
+/// A unit's directives, `Section.Key=value`, in order, without comments.
+fn directives(unit: &str) -> Vec<(String, String)> {
+    let mut section = String::new();
+    let mut found = Vec::new();
+    for line in read(&format!("units/{unit}")).lines().map(str::trim) {
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').into();
+        } else if let Some((key, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+            found.push((format!("{section}.{key}"), value.to_owned()));
+        }
+    }
+    found
+}
+
+fn value(unit: &str, key: &str) -> Option<String> {
+    directives(unit).into_iter().rev().find(|(k, _)| k == key).map(|(_, v)| v)
+}
+
+/// Catalog entries: id to (constant named above it, headers and text).
+fn catalog() -> BTreeMap<String, (String, String)> {
+    let text = read("units/deployd.catalog");
+    let mut found = BTreeMap::new();
+    for entry in text.split("\n\n# ").skip(1) {
+        let (name, rest) = entry.split_once('\n').unwrap();
+        let (id, body) = rest.strip_prefix("-- ").expect(name).split_once('\n').unwrap();
+        assert!(found.insert(id.to_owned(), (name.to_owned(), body.to_owned())).is_none(), "{id} is there twice");
+    }
+    assert_eq!(text.matches("\n-- ").count(), found.len());
+    found
+}
+
+#[test]
+fn every_event_has_a_catalog_entry_and_every_entry_an_event() {
+    let here: BTreeMap<String, String> = catalog().into_iter().map(|(id, (name, _))| (id, name)).collect();
+    let events: BTreeMap<String, String> =
+        events::ALL.iter().map(|(name, id)| ((*id).to_owned(), (*name).to_owned())).collect();
+    assert_eq!(events.len(), events::ALL.len(), "an id is used twice");
+    assert_eq!(here, events);
+    let constants = read("src/model/events.rs").matches(": EventId = ").count();
+    assert_eq!(constants, events::ALL.len(), "a constant is missing from events::ALL");
+    assert!(events.keys().all(|id| id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())));
+}
+
+#[test]
+fn every_catalog_entry_says_what_is_and_what_to_do() {
+    let known: BTreeSet<String> = read("src/model/events.rs")
+        .split(|c: char| !c.is_ascii_uppercase() && c != '_')
+        .filter(|word| word.starts_with("DEPLOYD_"))
+        .map(str::to_owned)
+        .collect();
+    assert!(known.len() >= 8, "the fields are listed in events.rs: {known:?}");
+    for (_, (name, body)) in catalog() {
+        let (head, text) = body.split_once("\n\n").unwrap_or_else(|| panic!("{name} has no text"));
+        for field in ["Subject: ", "Defined-By: deployd", "Support: ", "Documentation: man:"] {
+            assert!(head.lines().any(|line| line.starts_with(field)), "{name} has no {field}");
+        }
+        man_pages_exist(&name, head.lines().filter_map(|l| l.strip_prefix("Documentation: ")));
+        assert!(text.trim().split("\n\n").count() >= 2, "{name}: one paragraph for the state, one for what to do");
+        for field in body.split('@').filter(|word| word.starts_with("DEPLOYD_")) {
+            assert!(known.contains(field), "{name} uses the unknown field {field}");
+        }
+    }
+}
+
+fn man_pages_exist<'a>(whose: &str, documentation: impl Iterator<Item = &'a str>) {
+    for page in documentation.flat_map(str::split_whitespace) {
+        let page = page.strip_prefix("man:").unwrap_or_else(|| panic!("{whose}: {page} is not man:"));
+        let (name, section) = page.trim_end_matches(')').split_once('(').unwrap();
+        assert!(tree(&format!("man/{name}.{section}")).exists(), "{whose} names {page}, which is not in man/");
+    }
+}
+
+#[test]
+fn every_unit_is_there_and_documented() {
+    let mut installed: Vec<String> = fs::read_dir(tree("units"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".service") || name.ends_with(".target") || name.ends_with(".socket"))
+        .collect();
+    installed.sort();
+    let mut listed: Vec<&str> = units().collect();
+    listed.sort_unstable();
+    assert_eq!(installed, listed);
+    for unit in units() {
+        assert!(value(unit, "Unit.Description").is_some(), "{unit}");
+        let documentation = value(unit, "Unit.Documentation").unwrap_or_else(|| panic!("{unit}"));
+        man_pages_exist(unit, std::iter::once(documentation.as_str()));
+        let escapes = directives(unit).into_iter().find(|(_, v)| v.contains("%I"));
+        assert_eq!(escapes, None, "{unit}: names are used as they are, %i");
+    }
+}
+
+#[test]
+fn the_engines_units_share_one_sandbox() {
+    // What a unit may write and be is its own; all else of the sandbox is common.
+    let own = ["CapabilityBoundingSet", "ReadWritePaths", "StateDirectory", "CacheDirectory", "RuntimeDirectory"];
+    let sandbox = |unit: &str| -> Vec<(String, String)> {
+        let all = directives(unit).into_iter().filter(|(key, _)| key.starts_with("Service."));
+        all.skip_while(|(key, _)| key != "Service.CapabilityBoundingSet")
+            .filter(|(key, _)| !own.iter().any(|name| key.starts_with(&format!("Service.{name}"))))
+            .collect()
+    };
+    let first = sandbox(ENGINE_UNITS[0]);
+    assert!(first.len() > 25, "the sandbox was not found");
+    for unit in ENGINE_UNITS {
+        assert_eq!(sandbox(unit), first, "{unit}");
+        // sock_diag sees the host's sockets only there; with a namespace of its own, a drain would find none.
+        assert_eq!(value(unit, "Service.PrivateNetwork"), None, "{unit}");
+        assert!(value(unit, "Service.RestrictAddressFamilies").unwrap().contains("AF_NETLINK"), "{unit}");
+        // The engine reads /proc/PID of other users' processes and homes.
+        for hidden in ["ProtectProc", "ProcSubset", "ProtectHome", "PrivateUsers"] {
+            assert_eq!(value(unit, &format!("Service.{hidden}")), None, "{unit}");
+        }
+        assert!(value(unit, "Service.ExecStart").unwrap().starts_with("/usr/libexec/deployd/deploy-engine "), "{unit}");
+    }
+    let plan = value("deploy-plan@.service", "Service.ReadWritePaths");
+    assert_eq!(plan.as_deref(), Some("/run/deployd"), "a plan has no effects");
+}
+
+#[test]
+fn a_failed_deployment_is_settled_and_starts_of_slots_are_not_limited() {
+    for unit in &ENGINE_UNITS[..5] {
+        assert_eq!(value(unit, "Unit.OnFailure").as_deref(), Some("deploy-settle@%i.service"), "{unit}");
+        assert_eq!(value(unit, "Service.Type").as_deref(), Some("oneshot"), "{unit}");
+    }
+    for unit in ["deployd.service", "app-fpm@.service"] {
+        assert_eq!(value(unit, "Unit.StartLimitIntervalSec").as_deref(), Some("0"), "{unit}");
+    }
+    // php-fpm cuts requests off at TERM.
+    assert_eq!(value("app-fpm@.service", "Service.KillSignal").as_deref(), Some("SIGQUIT"));
+    // mail() goes through a setgid program.
+    assert_eq!(value("app-fpm@.service", "Service.NoNewPrivileges"), None);
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    if Command::new("systemd-analyze").arg("--version").output().is_err() {
+        eprintln!("systemd-analyze is not here, not verified");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut files = Vec::new();
+    for unit in units() {
+        // The programs are not installed here.
+        let text = read(&format!("units/{unit}")).replace("/usr/libexec/deployd/", "/bin/true ");
+        let file = dir.path().join(unit);
+        fs::write(&file, text).unwrap();
+        files.push(file);
+    }
+    let verify = |files: &[PathBuf]| {
+        let output = Command::new("systemd-analyze")
+            .args(["verify", "--man=no", "--recursive-errors=no"])
+            .args(files)
+            .env("SYSTEMD_UNIT_PATH", format!("{}:", dir.path().display()))
+            .output()
+            .unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let of_ours = |text: &str| text.lines().filter(|line| units().any(|u| line.contains(u))).count();
+    let (good, text) = verify(&files);
+    assert!(good && of_ours(&text) == 0, "{text}");
+
+    let bad = dir.path().join("deployd.service");
+    fs::write(&bad, "[Service]\nExecStart=/bin/true\nProtectSytem=strict\n").unwrap();
+    let (_, text) = verify(&[bad]);
+    assert!(text.contains("ProtectSytem"), "verify sees a wrong key: {text}");
+}
+
+#[test]
+fn the_manual_has_every_exit_status() {
+    let page = read("man/deployctl.1");
+    let table = page.split(".Sh EXIT STATUS").nth(1).unwrap().split(".Sh ").next().unwrap();
+    let meaning = |status: u8| {
+        let entry = table.split(".It ").find(|e| e.starts_with(&format!("{status}\n")));
+        entry.unwrap_or_else(|| panic!("status {status} is not in deployctl(1)")).to_lowercase()
+    };
+    for outcome in Outcome::ALL.into_iter().filter(|o| *o != Outcome::Unchanged) {
+        let word = outcome.as_str().replace('-', " ");
+        assert!(meaning(outcome.exit_status()).contains(&word), "{word}");
+    }
+    for (status, word) in [(0, "nothing was changed"), (2, "command line"), (7, "denied"), (8, "no such")] {
+        assert!(meaning(status).contains(word), "{status}");
+    }
+}
+
+#[test]
+fn the_versions_are_one() {
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(read("packaging/debian/changelog").starts_with(&format!("deployd ({version}) ")));
+    assert!(read("packaging/rpm/deployd.spec").contains(&format!("> - {version}-1\n")));
+    assert!(read("CHANGELOG.md").contains(&format!("## {version}\n")));
+}
+
+#[test]
+fn the_nginx_snippet_hands_php_the_release_itself() {
+    let text = read("packaging/nginx/deployd-php.conf");
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.starts_with('#')).collect();
+    let has = |words: &str| lines.iter().any(|l| l.split_whitespace().collect::<Vec<_>>().join(" ") == words);
+    assert!(has("set $deployd_release $realpath_root;"));
+    assert!(has("fastcgi_param SCRIPT_FILENAME $deployd_release/index.php;"));
+    assert!(has("fastcgi_param DOCUMENT_ROOT $deployd_release;"));
+    assert!(has("fastcgi_pass unix:/run/deployd/$deployd_app/fpm.sock;"));
+    assert!(!lines.iter().any(|l| l.contains("$document_root") || l.contains("keepalive")));
+}
