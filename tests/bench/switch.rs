@@ -18,7 +18,7 @@ fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let asked = |word: &str| words.iter().any(|w| w == word);
     let all = !asked("switch") && !asked("times");
-    let root = Root::ensure("bookworm");
+    let root = Root::chosen();
     let mut figures = Vec::new();
     if all || asked("switch") {
         figures.extend(load::compare(&root, number("DEPLOYD_BENCH_DEPLOYMENTS", 20), !asked("script")));

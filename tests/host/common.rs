@@ -15,14 +15,14 @@ pub const SLOW_STEP: &str = "[[step]]\nname = \"slow\"\nshared = \"rw\"\n\
 
 /// A host with the package installed.
 pub fn installed() -> Host {
-    let host = Host::boot(&Root::ensure("bookworm"));
+    let host = Host::boot(&Root::chosen());
     host.install_deb(&deb::ensure());
     host
 }
 
 /// The same, with no other test beside it.
 pub fn installed_alone() -> Host {
-    let host = Host::boot_alone(&Root::ensure("bookworm"));
+    let host = Host::boot_alone(&Root::chosen());
     host.install_deb(&deb::ensure());
     host
 }

@@ -12,7 +12,7 @@ use crate::support::{
 
 #[test]
 fn the_script_deploys_the_app_and_loses_requests() {
-    let host = Host::boot_alone(&Root::ensure("bookworm"));
+    let host = Host::boot_alone(&Root::chosen());
     let peer = Scripted::make(&host, Spec { views: true, ..Spec::new("peer") }, None);
     let shop = &peer.shop;
     peer.deploy(&host).ok();

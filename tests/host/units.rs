@@ -11,11 +11,9 @@ use crate::{
     },
 };
 
-const UNIT: &str = "php8.2-fpm.service";
-
 /// The processes of the unit, without its main one.
-fn workers(host: &Host) -> BTreeSet<String> {
-    let main = host.ok(&["systemctl", "show", "-P", "MainPID", UNIT]);
+fn workers(host: &Host, unit: &str) -> BTreeSet<String> {
+    let main = host.ok(&["systemctl", "show", "-P", "MainPID", unit]);
     let listed = host.ok(&["pgrep", "-P", main.trim()]);
     listed.lines().map(str::to_owned).collect()
 }
@@ -23,42 +21,42 @@ fn workers(host: &Host) -> BTreeSet<String> {
 #[test]
 fn an_existing_unit_is_reloaded_and_its_old_workers_are_waited_for() {
     let host = installed();
-    host.sh(
-        "sed -E -i 's/^;?process_control_timeout *=.*/process_control_timeout = 30s/' /etc/php/8.2/fpm/php-fpm.conf",
-    );
+    let php = site::php_version(&host);
+    let unit = format!("php{php}-fpm.service");
+    host.sh("sed -E -i 's/^;?process_control_timeout *=.*/process_control_timeout = 30s/' /etc/php/*/fpm/php-fpm.conf");
     host.ok(&["useradd", "--create-home", "shop"]);
-    host.write("/etc/php/8.2/fpm/pool.d/shop.conf", site::pool("shop", "shop"));
-    host.ok(&["systemctl", "restart", UNIT]);
-    let service = format!("[[service]]\nunit = \"{UNIT}\"\nstrategy = \"reload\"\n");
+    host.write(&format!("/etc/php/{php}/fpm/pool.d/shop.conf"), site::pool("shop", "shop"));
+    host.ok(&["systemctl", "restart", &unit]);
+    let service = format!("[[service]]\nunit = \"{unit}\"\nstrategy = \"reload\"\n");
     let spec = Spec { php: Php::Socket("/run/php/shop.sock".into()), ..Spec::new("shop").more(&service) };
     let shop = Shop::make(&host, spec);
     shop.deploy(&host);
     shop.wait_release(&host, "r1");
     shop.commit(&host, "r2", &[]);
-    let (old, main) = (workers(&host), host.ok(&["systemctl", "show", "-P", "MainPID", UNIT]));
+    let (old, main) = (workers(&host, &unit), host.ok(&["systemctl", "show", "-P", "MainPID", &unit]));
     let slow = std::thread::scope(|scope| {
         let slow = scope.spawn(|| shop.get(&host, "/work/8000"));
         eventually("the slow request is being served", Duration::from_secs(5), || {
             host.ok(&["ss", "-xH", "state", "connected", "src", "/run/php/shop.sock"]).lines().count() > 0
         });
         shop.deploy(&host);
-        let left: Vec<_> = workers(&host).intersection(&old).cloned().collect();
+        let left: Vec<_> = workers(&host, &unit).intersection(&old).cloned().collect();
         assert!(left.is_empty(), "old workers are left: {left:?}");
         slow.join().unwrap()
     });
     assert!(slow.is_whole() && !slow.is_mixed(), "{slow:?}");
     assert_eq!(slow.value("end"), Some("r1"), "it ended in the release it began in");
-    assert_eq!(host.ok(&["systemctl", "show", "-P", "MainPID", UNIT]), main, "reloaded, not restarted");
+    assert_eq!(host.ok(&["systemctl", "show", "-P", "MainPID", &unit]), main, "reloaded, not restarted");
     shop.wait_release(&host, "r2");
 }
 
 #[test]
 fn a_site_s_own_pool_is_used_as_it_is_but_for_its_socket() {
     let host = installed();
-    let pool = "/etc/php/8.2/fpm/pool.d/shop.conf";
+    let pool = format!("/etc/php/{}/fpm/pool.d/shop.conf", site::php_version(&host));
     let service = format!("[[service]]\nkind = \"php-fpm\"\npool = \"{pool}\"\n");
     let shop = Shop::make(&host, Spec::new("shop").more(&service));
-    host.write(pool, site::pool("shop", "shop").replace("= 16", "= 3"));
+    host.write(&pool, site::pool("shop", "shop").replace("= 16", "= 3"));
     shop.deploy(&host);
     assert_eq!(shop.release(&host), "r1");
     let unit = host.ok(&["systemctl", "list-units", "--plain", "--no-legend", "app-fpm@shop:*", "--state=active"]);

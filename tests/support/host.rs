@@ -207,8 +207,8 @@ impl Drop for Host {
             eprintln!("--- the last of the journal of {}\n{}---", self.name, self.journal(80));
         }
         if std::env::var_os("DEPLOYD_TEST_KEEP").is_some() && std::thread::panicking() {
-            eprintln!("kept: nsenter -t {} -a; end it by killing that process", self.leader.load(Ordering::Relaxed));
-            return;
+            eprintln!("kept until you kill it: nsenter -t {} -a", self.leader.load(Ordering::Relaxed));
+            let _ = self.nspawn.wait();
         }
         self.end();
     }
@@ -220,10 +220,12 @@ fn mount(root: &Root, base: &Path) {
     command::local(&["mount", "-t", "overlay", "deployd-test", "-o", &options, &part("merged")]).ok();
 }
 
-/// Starts nspawn in a session of its own, without standard input; its console goes to a file.
+/// Starts nspawn in a session of its own, without standard input; its console goes to a file. It dies with the thread
+/// that starts it, and its host with it, so that a test that is killed leaves nothing running.
 fn start(name: &str, base: &Path) -> Child {
     let console = File::create(base.join("console")).expect("the host's directory is ours");
-    let mut nspawn = Command::new("setsid");
+    let mut nspawn = Command::new("setpriv");
+    nspawn.args(["--pdeathsig", "KILL", "setsid"]);
     nspawn.args(["systemd-nspawn", "-q", "--boot", "--register=no", "--keep-unit", "--private-network", "-M", name]);
     nspawn.arg("-D").arg(base.join("merged")).env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1").stdin(Stdio::null());
     nspawn.stdout(console.try_clone().expect("a file")).stderr(console);

@@ -51,6 +51,11 @@ pub struct Root {
 }
 
 impl Root {
+    /// The tree of the suite that `DEPLOYD_TEST_SUITE` names, or of bookworm.
+    pub fn chosen() -> Self {
+        Self::ensure(&std::env::var("DEPLOYD_TEST_SUITE").unwrap_or_else(|_| "bookworm".into()))
+    }
+
     /// The tree of this Debian suite (`bookworm`, `trixie`), made if it is not there: about 70 s and 400 MB.
     pub fn ensure(suite: &str) -> Self {
         assert!(rustix::process::geteuid().is_root(), "booting a host needs root: run this as root or with sudo");
