@@ -191,7 +191,7 @@ mod tests {
         let sent = request(1);
         write_request(&paths, &sent).unwrap();
         assert!(write_request(&paths, &sent).is_err(), "an id is used once");
-        assert_eq!(requests(&paths, &sent.app), [sent.clone()]);
+        assert_eq!(requests(&paths, &sent.app), std::slice::from_ref(&sent));
         remove_request(&paths, &sent.app, &sent.id);
         assert!(requests(&paths, &sent.app).is_empty());
     }
