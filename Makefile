@@ -8,7 +8,9 @@ MAKEFLAGS += --no-print-directory
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n1)
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
-RELEASE := $(TARGET)/release
+# How the programs are built: release, or dev for a quick package while working on it.
+PROFILE ?= release
+RELEASE := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 MADE := $(TARGET)/made
 DIST := $(CURDIR)/dist
 
@@ -29,7 +31,7 @@ help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 build: ## Build the programs and the shell completions
-	cargo build --release --locked
+	cargo build --profile $(PROFILE) --locked --bins
 	mkdir -p $(MADE)
 	@for shell in bash zsh fish; do $(RELEASE)/deployctl completions $$shell > $(MADE)/deployctl.$$shell; done
 
@@ -88,7 +90,7 @@ rpm: ## Build dist/deployd-*.rpm
 demo: ## Boot a host in a container, deploy a Laravel app twice and roll back, under load
 	@$(MAKE) deps WHAT=host
 	@$(MAKE) deb > $(TARGET)/demo-deb.log 2>&1 || { cat $(TARGET)/demo-deb.log; exit 1; }
-	cargo run --quiet --release --locked --example demo
+	cargo run --quiet --locked --example demo
 
 check: ## Everything CI checks: format, lints, unit, tree, bus and host tests
 	@echo "== what is needed"
@@ -109,7 +111,7 @@ check-fast: ## Format, lints and the tests that boot no host
 bench: ## Deployments under load beside the common script; writes target/bench/results.json
 	@$(MAKE) deps WHAT=host
 	@$(MAKE) deb > $(TARGET)/bench-deb.log 2>&1 || { cat $(TARGET)/bench-deb.log; exit 1; }
-	cargo bench --locked --bench switch
+	cargo bench --locked --profile dev --bench switch
 
 lint: ## Format, clippy; units, man pages and the package where their tools are there
 	cargo fmt --check
