@@ -51,7 +51,11 @@ async fn pending(
     store: &Store,
 ) -> Result<Option<(DeploymentId, ReleaseId)>, EngineError> {
     let _lock = store.lock("settle").await?;
-    let state = recover::before_deployment(host, settings, store).await?;
+    let mut state = recover::before_deployment(host, settings, store).await?;
+    // Before the bake time too: deployments that follow each other closely confirm nothing and still fill the disk.
+    if let Some(id) = state.settling.clone() {
+        prune(host, settings, store, &mut state, &id).await?;
+    }
     let current = read_current(&Dir::open(&settings.root)?)?;
     Ok(state.settling.zip(current))
 }

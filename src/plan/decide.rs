@@ -175,13 +175,14 @@ fn activate(settings: &Settings, observed: &Observed, request: &Request) -> Resu
     go(settings, observed, request, Target::of(chosen), vec!["asked for".into()], None)
 }
 
+/// Back is older, also after a rollback: a second one does not return to what the first one left. By default to a
+/// confirmed release; one that was live and proved, but replaced before its bake time had passed, when there is no
+/// other or when it is named: at night it is better than none.
 fn roll_back(settings: &Settings, observed: &Observed, request: &Request) -> Result<Decision, Refusal> {
-    let confirmed = |release: &&ReleaseRecord| {
-        release.state == ReleaseState::Confirmed && Some(&release.id) != observed.current.as_ref()
-    };
-    let candidates = || observed.state.releases.iter().filter(confirmed);
+    let fit = |release: &ReleaseRecord| matches!(release.state, ReleaseState::Confirmed | ReleaseState::Unconfirmed);
+    let others = || observed.state.releases.iter().filter(|one| Some(&one.id) != observed.current.as_ref());
     let list = || {
-        let ids: Vec<_> = candidates().map(|release| release.id.to_string()).collect();
+        let ids: Vec<_> = others().filter(|one| fit(one)).map(|one| format!("{} ({})", one.id, one.state)).collect();
         if ids.is_empty() { "there is none yet".to_owned() } else { format!("there are: {}", ids.join(", ")) }
     };
     let chosen = match &request.release {
@@ -190,24 +191,26 @@ fn roll_back(settings: &Settings, observed: &Observed, request: &Request) -> Res
         }
         Some(id) => {
             let release = known(observed, id)?;
-            if release.state != ReleaseState::Confirmed {
-                return Err(refusal(
-                    format!("{id} is {}, and a rollback goes to confirmed releases only", release.state),
-                    list(),
-                ));
+            if !fit(release) {
+                let reason =
+                    format!("{id} is {}, and a rollback goes to releases that were proved live", release.state);
+                return Err(refusal(reason, list()));
             }
             release
         }
         None => {
-            // Back is older, also after a rollback: a second one does not return to what the first one left.
             let live = record(observed, observed.current.as_ref()).map_or(u64::MAX, |live| live.seq);
-            candidates()
-                .filter(|release| release.seq < live)
-                .max_by_key(|release| release.seq)
-                .ok_or_else(|| refusal("no confirmed release to roll back to", "see `deployctl releases`"))?
+            others()
+                .filter(|one| one.seq < live && fit(one) && observed.on_disk.contains(&one.id))
+                .max_by_key(|one| (one.state == ReleaseState::Confirmed, one.seq))
+                .ok_or_else(|| refusal("there is no older release to roll back to", "see `deployctl releases`"))?
         }
     };
-    go(settings, observed, request, Target::of(chosen), vec!["asked for".into()], None)
+    let mut reasons = vec!["asked for".to_owned()];
+    if chosen.state == ReleaseState::Unconfirmed {
+        reasons.push(format!("{} was proved live, but replaced before its bake time had passed", chosen.id));
+    }
+    go(settings, observed, request, Target::of(chosen), reasons, None)
 }
 
 fn known<'a>(observed: &'a Observed, id: &ReleaseId) -> Result<&'a ReleaseRecord, Refusal> {

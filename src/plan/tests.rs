@@ -213,14 +213,33 @@ fn a_rollback_re_points_to_a_slot_that_still_runs_the_release() {
 }
 
 #[test]
-fn a_rollback_goes_to_confirmed_releases_only() {
+fn a_rollback_goes_to_releases_that_were_proved_live() {
     let mut world = observed();
     world.state.releases[0].state = ReleaseState::Failed;
     let refusal = plan(&settings(), &world, &request(Kind::Rollback)).unwrap_err();
-    assert_eq!(refusal.reason, "no confirmed release to roll back to");
+    assert_eq!(refusal.reason, "there is no older release to roll back to");
     let named = Request { release: Some(world.state.releases[0].id.clone()), ..request(Kind::Rollback) };
     let refusal = plan(&settings(), &world, &named).unwrap_err();
-    assert!(refusal.reason.contains("is failed, and a rollback goes to confirmed releases only"), "{refusal}");
+    assert!(refusal.reason.contains("is failed, and a rollback goes to releases that were proved live"), "{refusal}");
+}
+
+#[test]
+fn a_rollback_prefers_a_confirmed_release_to_a_newer_one_that_was_replaced_while_it_baked() {
+    let mut world = observed();
+    let mut replaced = record(3, B, ReleaseState::Unconfirmed, Some(25));
+    replaced.seq = 3;
+    let live = record(4, A, ReleaseState::Unconfirmed, Some(30));
+    world.on_disk.extend([replaced.id.clone(), live.id.clone()]);
+    world.current = Some(live.id.clone());
+    world.state.releases.extend([replaced.clone(), live]);
+    assert_eq!(go(&world, &request(Kind::Rollback)).release, world.state.releases[1].id);
+    // Without a confirmed one it is better than none, and when it is named.
+    for release in &mut world.state.releases[..2] {
+        release.state = ReleaseState::Failed;
+    }
+    let plan = go(&world, &request(Kind::Rollback));
+    assert_eq!(plan.release, replaced.id);
+    assert!(plan.reasons[1].contains("replaced before its bake time"), "{:?}", plan.reasons);
 }
 
 #[test]
@@ -228,7 +247,7 @@ fn a_second_rollback_does_not_return_to_what_the_first_one_left() {
     let mut world = observed();
     world.current = Some(world.state.releases[0].id.clone());
     let refusal = plan(&settings(), &world, &request(Kind::Rollback)).unwrap_err();
-    assert_eq!(refusal.reason, "no confirmed release to roll back to");
+    assert_eq!(refusal.reason, "there is no older release to roll back to");
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub fn step(reach: &Reach) -> BTreeMap<&'static str, Property> {
         ("TasksMax", Number(4096)),
         ("TimeoutStopUSec", Number(10_000_000)),
         ("LogRateLimitIntervalUSec", Number(1_000_000)),
-        ("LogRateLimitBurst", Number(2000)),
+        ("LogRateLimitBurst", Word(2000)),
     ]);
     properties
 }

@@ -31,7 +31,7 @@ fn four_lines_deploy_a_laravel_app_and_go_back() {
 fn show_prints_what_was_inferred_and_why() {
     let (host, shop) = with_shop("");
     let shown = shop.ctl(&host, "show", &[]).ok();
-    for part in ["storage", ".env", "composer", "php-fpm", "8.2", "preset", "default", "main"] {
+    for part in ["storage", ".env", "composer", "php-fpm", "8.2", "preset", "default", "HEAD"] {
         assert!(shown.contains(part), "{part} is not in:\n{shown}");
     }
 }
