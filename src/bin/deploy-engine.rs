@@ -34,8 +34,8 @@ enum Command {
     Settle { instance: String },
     /// Drains an old slot and stops it (deploy-drain@NAME:SLOT.service)
     Drain { slot: SlotInstance },
-    /// Brings the live slots up at boot; with NAME takes up an app that is stuck
-    Recover { app: Option<AppName> },
+    /// Brings the live slots up at boot (deployd-recover.service)
+    Recover,
     /// Works in an app's tree as its user
     Worker,
 }
@@ -108,12 +108,8 @@ async fn carry_out(command: Command) -> Result<u8> {
             engine::drain(&host, &slot).await?;
             Ok(0)
         }
-        Command::Recover { app } => {
-            let host = host("deployd-recover").await?;
-            match app {
-                Some(app) => engine::recover_app(&host, &app).await?,
-                None => engine::boot(&host).await?,
-            }
+        Command::Recover => {
+            engine::boot(&host("deployd-recover").await?).await?;
             Ok(0)
         }
     }

@@ -69,6 +69,15 @@ pub fn mentioned_users(paths: &Paths, app: &AppName) -> Vec<String> {
     users
 }
 
+/// An app's root as it is written, if the files can be read at all, whatever else is wrong with them.
+pub fn root_of(paths: &Paths, app: &AppName) -> Option<std::path::PathBuf> {
+    let (table, _) = read(paths, app).ok()?;
+    match table.get("root") {
+        Some((_, tree::Node { value: Value::Text(text), .. })) => check::absolute(text).ok(),
+        _ => None,
+    }
+}
+
 /// The names of all configured apps, sorted. A file whose name is not a valid app name is left out, and so is one that
 /// a link to /dev/null masks.
 pub fn list(paths: &Paths) -> std::io::Result<Vec<AppName>> {

@@ -122,6 +122,7 @@ mod tests {
             files: 1,
             bytes: 2,
             made_from: Default::default(),
+            markers: Vec::new(),
             deployment: crate::model::DeploymentId::from_bits(seq),
             sealed_at: 10,
             live_at,

@@ -1,6 +1,8 @@
 //! Cut over: idle slots started and proved beside the live ones, then each service pointed, in order, each proved live
 //! before the next. On failure the same backwards.
 
+use std::{cell::RefCell, collections::BTreeMap};
+
 use super::{
     activate::{activate, restore},
     deployment::{Deployment, now},
@@ -10,19 +12,26 @@ use super::{
 };
 use crate::{
     config::{Settings, Strategy},
-    model::{LiveSlot, Phase, ReleaseState, UnitName, events},
+    model::{LiveSlot, Phase, ReleaseState, Slot, UnitName, events},
     observe::{Host, fpm_unit},
     plan::{GoLive, Handover, Move, Plan, Start},
-    system::{journal::Priority, process::Watch, units::UnitError},
+    system::{
+        journal::Priority,
+        process::Watch,
+        tree::{Dir, EntryKind},
+        units::UnitError,
+    },
 };
 
 /// What starting slots needs of a deployment: apart from it, so that a release is sealed meanwhile.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Starter<'a> {
     host: &'a Host,
     settings: &'a Settings,
     plan: &'a Plan,
     progress: &'a Progress,
+    /// The slots that were reached, by service: what is stopped if the deployment is given up.
+    started: RefCell<BTreeMap<String, Slot>>,
 }
 
 impl<'a> Starter<'a> {
@@ -33,6 +42,7 @@ impl<'a> Starter<'a> {
             settings: deployment.settings,
             plan: deployment.plan,
             progress: deployment.progress,
+            started: RefCell::default(),
         }
     }
 
@@ -54,10 +64,16 @@ impl<'a> Starter<'a> {
                     false
                 }
             };
+            self.started.borrow_mut().insert(handover.service.clone(), handover.to);
             slot.prepare(&self.plan.release, smaller)?;
             slot.start().await?;
         }
         Ok(())
+    }
+
+    /// The slots that were started, or whose start failed.
+    pub fn started(&self) -> BTreeMap<String, Slot> {
+        self.started.borrow().clone()
     }
 
     /// All slots are busy: waits for the one that drains.
@@ -112,6 +128,7 @@ impl<'a> Deployment<'a> {
         self.progress.event(events::RELEASE_ACTIVATED, Priority::Notice, &format!("{release} is active"), &[]);
         self.progress.phase(Phase::CuttingOver, "moving the services");
         for one in &live.moves {
+            self.moved += 1;
             self.point(one).await?;
             self.prove(one).await?;
         }
@@ -122,41 +139,13 @@ impl<'a> Deployment<'a> {
         self.prove_site(live).await
     }
 
-    async fn point(&mut self, one: &Move) -> Result<(), EngineError> {
+    async fn point(&self, one: &Move) -> Result<(), EngineError> {
         match one {
             Move::Handover(handover) => self.slot_of(handover).point(),
-            Move::Unit { unit, strategy, drain, .. } => self.move_unit(unit, *strategy, *drain).await,
+            Move::Unit { unit, strategy, drain, .. } => {
+                move_unit(self.host, self.progress, unit, *strategy, *drain).await
+            }
         }
-    }
-
-    /// An existing unit: restarted, or reloaded with every process of before watched until it is gone.
-    async fn move_unit(
-        &self,
-        unit: &UnitName,
-        strategy: Strategy,
-        drain: std::time::Duration,
-    ) -> Result<(), EngineError> {
-        let units = &self.host.units;
-        if strategy == Strategy::Restart {
-            return Ok(units.restart(unit).await?);
-        }
-        let main = units.status(unit).await?.main_pid;
-        let before: Vec<u32> = units.processes(unit).await?.into_iter().filter(|pid| *pid != main).collect();
-        let call = |e: std::io::Error| UnitError::Call {
-            what: format!("watch the processes of {unit}"),
-            detail: e.to_string(),
-        };
-        let watch = Watch::new(&before).map_err(call)?;
-        units.reload(unit).await?;
-        let left = watch.gone(drain).await;
-        if left.is_empty() {
-            let message = format!("{} old processes of {unit} are gone", before.len());
-            self.progress.event(events::DRAINED, Priority::Info, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
-            return Ok(());
-        }
-        let message = format!("{} old processes of {unit} are still there after {drain:?}: {left:?}", left.len());
-        self.progress.event(events::DRAIN_INCOMPLETE, Priority::Warning, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
-        Err(EngineError::NotGone { unit: unit.clone(), left: left.len(), limit: drain })
     }
 
     /// Proved live: whoever answers where nginx connects is the new slot's main process, and it answers well.
@@ -180,7 +169,7 @@ impl<'a> Deployment<'a> {
 
     /// The new state, once the release is proved live.
     pub fn note_live(&mut self, live: &GoLive) {
-        let mut fallback = std::collections::BTreeMap::new();
+        let mut fallback = BTreeMap::new();
         for handover in handovers(live) {
             let to = LiveSlot { slot: handover.to, release: self.plan.release.clone() };
             if let Some(before) = self.state.live.insert(handover.service.clone(), to)
@@ -202,26 +191,33 @@ impl<'a> Deployment<'a> {
         self.state.running = None;
     }
 
-    /// Goes back: the services in reverse order, then `current`, then the new slots are stopped. The old slots are
-    /// still there; a service that was not moved is pointed at what it had, which changes nothing.
+    /// Goes back: the services that were moved, in reverse order, `current` before the units that read it. The old slots
+    /// are still there. Everything is tried; what failed is told together.
     pub async fn go_back(&mut self, live: &GoLive) -> Result<(), EngineError> {
-        for one in live.moves.iter().rev() {
+        let mut failed = Vec::new();
+        let mut note = |done: Result<(), EngineError>| failed.extend(done.err().map(|error| error.to_string()));
+        let moved = &live.moves[..self.moved.min(live.moves.len())];
+        for one in moved.iter().rev() {
             if let Move::Handover(handover) = one {
-                self.point_back(handover).await?;
+                note(self.point_back(handover).await);
             }
         }
-        restore(&self.layout, self.plan.from.as_ref(), &self.plan.id)?;
-        for one in live.moves.iter().rev() {
+        note(restore(&self.layout, self.plan.from.as_ref(), &self.plan.id));
+        for one in moved.iter().rev() {
             if let (Move::Unit { unit, strategy, drain, .. }, Some(_)) = (one, &self.plan.from) {
-                self.move_unit(unit, *strategy, *drain).await?;
+                note(still_going(move_unit(self.host, self.progress, unit, *strategy, *drain).await));
             }
         }
-        self.drain_new(live).await
+        note(self.drain_new(live).await);
+        if failed.is_empty() { Ok(()) } else { Err(EngineError::Other(failed.join("; "))) }
     }
 
     /// The slot of before is kept running until the new release is confirmed; one that died is started again.
     async fn point_back(&self, handover: &Handover) -> Result<(), EngineError> {
-        let Some(before) = &handover.from else { return Ok(()) };
+        let Some(before) = &handover.from else {
+            // Nothing was live: nothing may be pointed at.
+            return unpoint(self.host, self.settings);
+        };
         let slot = FpmSlot {
             host: self.host,
             settings: self.settings,
@@ -250,7 +246,7 @@ impl<'a> Deployment<'a> {
 
     /// Stops what was started and never had traffic.
     pub async fn stop_slots(&self, live: &GoLive) -> Result<(), EngineError> {
-        for handover in handovers(live).filter(|handover| handover.start != Start::Running) {
+        for handover in handovers(live).filter(|one| self.started.get(&one.service) == Some(&one.to)) {
             self.slot_of(handover).stop().await?;
         }
         Ok(())
@@ -263,4 +259,53 @@ pub fn handovers(live: &GoLive) -> impl Iterator<Item = &Handover> {
         Move::Handover(handover) => Some(handover.as_ref()),
         Move::Unit { .. } => None,
     })
+}
+
+/// An existing unit: restarted, or reloaded with every process of before watched until it is gone.
+pub async fn move_unit(
+    host: &Host,
+    progress: &Progress,
+    unit: &UnitName,
+    strategy: Strategy,
+    drain: std::time::Duration,
+) -> Result<(), EngineError> {
+    let units = &host.units;
+    if strategy == Strategy::Restart {
+        return Ok(units.restart(unit).await?);
+    }
+    let main = units.status(unit).await?.main_pid;
+    let before: Vec<u32> = units.processes(unit).await?.into_iter().filter(|pid| *pid != main).collect();
+    let call =
+        |e: std::io::Error| UnitError::Call { what: format!("watch the processes of {unit}"), detail: e.to_string() };
+    let watch = Watch::new(&before).map_err(call)?;
+    units.reload(unit).await?;
+    let left = watch.gone(drain).await;
+    if left.is_empty() {
+        let message = format!("{} old processes of {unit} are gone", before.len());
+        progress.event(events::DRAINED, Priority::Info, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
+        return Ok(());
+    }
+    let message = format!("{} old processes of {unit} are still there after {drain:?}: {left:?}", left.len());
+    progress.event(events::DRAIN_INCOMPLETE, Priority::Warning, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
+    Err(EngineError::NotGone { unit: unit.clone(), left: left.len(), limit: drain })
+}
+
+/// Going back, processes that are still busy are no failure: they serve the release that stays.
+pub fn still_going(moved: Result<(), EngineError>) -> Result<(), EngineError> {
+    match moved {
+        Err(EngineError::NotGone { unit, left, .. }) => {
+            tracing::warn!("{left} processes of {unit} are still busy with what they had");
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+/// Takes the link away that nginx connects through.
+pub fn unpoint(host: &Host, settings: &Settings) -> Result<(), EngineError> {
+    let run = Dir::open_or_make(&host.paths.app_run_dir(&settings.app), 0o755)?;
+    if run.kind("fpm.sock")? == EntryKind::Link {
+        run.unlink("fpm.sock")?;
+    }
+    Ok(())
 }

@@ -41,6 +41,10 @@ pub struct Deployment<'a> {
     pub state: AppState,
     /// The worker in the release's tree, once it is needed.
     pub tree: Option<Worker>,
+    /// The slots that were started for it, by service.
+    pub started: std::collections::BTreeMap<String, crate::model::Slot>,
+    /// How many of the plan's services were begun to be moved.
+    pub moved: usize,
     /// Seconds since 1970.
     pub started_at: i64,
 }

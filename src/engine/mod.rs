@@ -4,6 +4,7 @@
 //! root's. Everything below a release or `shared/` is a worker's.
 
 mod activate;
+mod bake;
 mod cancel;
 mod cutover;
 mod deployment;
@@ -25,6 +26,6 @@ mod store;
 
 pub use cancel::Cancel;
 pub use drain::drain;
-pub use recover::{boot, recover_app};
+pub use recover::boot;
 pub use run::{preview, run};
 pub use settle::settle;

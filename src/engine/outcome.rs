@@ -2,7 +2,6 @@
 
 use super::{deployment::now, progress::Progress, store::Store};
 use crate::{
-    config::Settings,
     model::{DeploymentRecord, Outcome, ReleaseId, Request, events, printable},
     plan::Plan,
     system::journal::Priority,
@@ -60,14 +59,7 @@ pub fn sentence(reason: &str, remedy: Option<&str>) -> String {
 }
 
 /// Records the end and tells it: journal, status line, bus. Returns the outcome.
-pub fn finish(
-    request: &Request,
-    settings: Option<&Settings>,
-    store: Option<&Store>,
-    progress: &Progress,
-    started_at: i64,
-    end: End,
-) -> Outcome {
+pub fn finish(request: &Request, store: Option<&Store>, progress: &Progress, started_at: i64, end: End) -> Outcome {
     let End { outcome, message, about } = end;
     if let Some(release) = &about.to {
         progress.about(release);
@@ -87,7 +79,7 @@ pub fn finish(
         wall_ms: progress.wall_ms(),
         timings: progress.timings(),
     };
-    if let (Some(store), Some(_)) = (store, settings)
+    if let Some(store) = store
         && let Err(error) = store.save_record(&record)
     {
         tracing::error!("the record of deployment {} could not be written: {error}, ignoring", request.id);

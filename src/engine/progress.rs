@@ -46,6 +46,7 @@ struct Inner {
     open: Option<(String, Instant)>,
     timings: Vec<(String, u64)>,
     live: Option<Duration>,
+    owns: bool,
 }
 
 impl Progress {
@@ -83,7 +84,12 @@ impl Progress {
         self.event(events::PHASE, Priority::Info, status, &fields);
     }
 
-    /// Something that is waited for: the status line and the progress file only.
+    /// The app's lock is held from now on: the progress file is this deployment's.
+    pub fn own(&self) {
+        self.inner.borrow_mut().owns = true;
+    }
+
+    /// Something that is waited for.
     pub fn waiting(&self, phase: Phase, status: &str) {
         self.say(phase, None, status);
         self.event(events::PHASE, Priority::Info, status, &[("DEPLOYD_PHASE", phase.as_str())]);
@@ -92,6 +98,7 @@ impl Progress {
     fn say(&self, phase: Phase, step: Option<&str>, status: &str) {
         let status = printable(status);
         notify::status(&status);
+        let Some(dir) = self.dir.as_ref().filter(|_| self.inner.borrow().owns) else { return };
         let shown = Shown {
             deployment: self.id.clone(),
             kind: self.kind,
@@ -100,11 +107,9 @@ impl Progress {
             fraction: None,
             status,
         };
-        let written = serde_json::to_vec(&shown).map_err(|e| e.to_string()).and_then(|json| {
-            self.dir
-                .as_ref()
-                .map_or(Ok(()), |dir| dir.write_volatile("progress.json", &json, 0o644).map_err(|e| e.to_string()))
-        });
+        let written = serde_json::to_vec(&shown)
+            .map_err(|e| e.to_string())
+            .and_then(|json| dir.write_volatile("progress.json", &json, 0o644).map_err(|e| e.to_string()));
         if let Err(error) = written {
             tracing::debug!("the progress file could not be written: {error}, ignoring");
         }
@@ -141,7 +146,7 @@ impl Progress {
     /// The progress file goes: the deployment has ended and its record is there.
     pub fn done(&self, status: &str) {
         notify::status(&printable(status));
-        if let Some(dir) = &self.dir
+        if let Some(dir) = self.dir.as_ref().filter(|_| self.inner.borrow().owns)
             && let Err(error) = dir.unlink("progress.json")
         {
             tracing::debug!(%error, "no progress file to remove, ignoring");

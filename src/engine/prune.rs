@@ -2,23 +2,29 @@
 
 use std::collections::BTreeSet;
 
-use super::{error::EngineError, stage::remove_tree, store::Store};
+use super::{
+    error::EngineError,
+    stage::{discard, empty_trash},
+    store::Store,
+};
 use crate::{
-    config::Settings,
-    model::{AppState, DeploymentId, ReleaseId, ReleaseState, events},
-    observe::{Host, read_current},
+    config::{ServiceKind, Settings},
+    model::{AppState, DeploymentId, ReleaseId, ReleaseState, Slot, SlotInstance, events},
+    observe::{Host, fpm_unit, read_current},
     system::{
         journal::{self, Priority},
-        tree::{Dir, EntryKind},
+        tree::Dir,
     },
 };
 
-/// What a release is called between leaving the record and being gone.
-const TRASH: &str = ".trash-";
-
-/// The releases to remove, oldest first: beyond `keep`, neither live nor run by a slot, nor the newest confirmed one
-/// beside the live one, nor staged after everything that was live. Pure.
-pub fn surplus(state: &AppState, current: Option<&ReleaseId>, keep: usize) -> Vec<ReleaseId> {
+/// The releases to remove, oldest first: beyond `keep`, neither live nor run by a slot (recorded, or still `running`),
+/// nor the newest confirmed one beside the live one. Pure.
+pub fn surplus(
+    state: &AppState,
+    current: Option<&ReleaseId>,
+    running: &BTreeSet<ReleaseId>,
+    keep: usize,
+) -> Vec<ReleaseId> {
     let previous = state
         .releases
         .iter()
@@ -26,7 +32,7 @@ pub fn surplus(state: &AppState, current: Option<&ReleaseId>, keep: usize) -> Ve
         .max_by_key(|release| (release.live_at, release.seq));
     let slots = state.live.values().chain(state.fallback.values()).map(|slot| &slot.release);
     let kept: BTreeSet<&ReleaseId> =
-        current.into_iter().chain(previous.map(|release| &release.id)).chain(slots).collect();
+        current.into_iter().chain(previous.map(|release| &release.id)).chain(slots).chain(running).collect();
     let mut newest: Vec<_> = state.releases.iter().filter(|release| release.state != ReleaseState::Failed).collect();
     newest.sort_by_key(|release| std::cmp::Reverse(release.seq));
     let newest: BTreeSet<&ReleaseId> = newest.into_iter().take(keep).map(|release| &release.id).collect();
@@ -48,29 +54,37 @@ pub async fn prune(
     let root = Dir::open(&settings.root)?;
     let releases = root.dir("releases")?;
     let current = read_current(&root)?;
-    for id in surplus(state, current.as_ref(), settings.keep) {
+    let running = run_by_slots(host, settings).await?;
+    for id in surplus(state, current.as_ref(), &running, settings.keep) {
         let name = id.to_string();
-        if releases.kind(&name)? == EntryKind::Directory {
-            releases.rename(&name, &format!("{TRASH}{name}"))?;
-        }
+        discard(&releases, &name)?;
         state.releases.retain(|release| release.id != id);
         store.save(state)?;
         let fields = [("DEPLOYD_APP", settings.app.as_str()), ("DEPLOYD_RELEASE", name.as_str())];
-        journal::event(
-            events::RELEASE_PRUNED,
-            Priority::Info,
-            &format!("{name} is pruned (keep = {})", settings.keep),
-            &fields,
-        );
+        let message = format!("{name} is pruned (keep = {})", settings.keep);
+        journal::event(events::RELEASE_PRUNED, Priority::Info, &message, &fields);
     }
-    for name in releases.names()? {
-        if name.strip_prefix(TRASH).is_some_and(|id| id.parse::<ReleaseId>().is_ok())
-            && let Err(error) = remove_tree(host, settings, deployment, &releases, &name).await
-        {
-            tracing::warn!("{}/{name} could not be removed: {error}; the next deployment tries again", releases.path);
-        }
-    }
+    empty_trash(host, settings, deployment, &releases).await;
     Ok(())
+}
+
+/// The releases that slots run, recorded or not: one that drains still serves what it has.
+async fn run_by_slots(host: &Host, settings: &Settings) -> Result<BTreeSet<ReleaseId>, EngineError> {
+    let mut running = BTreeSet::new();
+    if !settings.services.iter().any(|service| matches!(service.kind, ServiceKind::PhpFpm(_))) {
+        return Ok(running);
+    }
+    let links = Dir::open_or_make(&host.paths.run_dir().join("slots"), 0o755)?;
+    for slot in Slot::ALL {
+        let status = host.units.status(&fpm_unit(settings, slot)?).await?;
+        if matches!(status.active.as_str(), "inactive" | "failed") {
+            continue;
+        }
+        let instance = SlotInstance { app: settings.app.clone(), slot };
+        let target = links.read_link(&instance.to_string())?;
+        running.extend(target.rsplit('/').next().and_then(|id| id.parse::<ReleaseId>().ok()));
+    }
+    Ok(running)
 }
 
 #[cfg(test)]
@@ -89,6 +103,7 @@ mod tests {
             files: 0,
             bytes: 0,
             made_from: MadeFrom::default(),
+            markers: Vec::new(),
             deployment: DeploymentId::from_bits(seq),
             // The clock went backwards meanwhile: the order is the sequence number's.
             sealed_at: -i64::try_from(seq).unwrap(),
@@ -114,8 +129,9 @@ mod tests {
         ]);
         state.live.insert("php-fpm".into(), LiveSlot { slot: Slot::A, release: id(1) });
         // keep 2: releases 5 and 6; live: 1; the newest confirmed that was live: 2. Failed and superseded ones go.
-        assert_eq!(surplus(&state, Some(&id(1)), 2), [id(3), id(4)]);
+        assert_eq!(surplus(&state, Some(&id(1)), &BTreeSet::new(), 2), [id(3), id(4)]);
+        assert_eq!(surplus(&state, Some(&id(1)), &BTreeSet::from([id(3)]), 2), [id(4)], "a slot still drains it");
         state.fallback.insert("php-fpm".into(), LiveSlot { slot: Slot::B, release: id(4) });
-        assert_eq!(surplus(&state, Some(&id(1)), 2), [id(3)]);
+        assert_eq!(surplus(&state, Some(&id(1)), &BTreeSet::new(), 2), [id(3)]);
     }
 }

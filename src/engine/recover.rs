@@ -3,28 +3,32 @@
 
 use super::{
     activate::restore,
+    cutover::{move_unit, still_going, unpoint},
     error::EngineError,
     layout::{self, Layout},
+    progress::Progress,
     slots::{fpm_slot, recorded},
-    stage::remove_tree,
+    stage::{discard, empty_trash},
     store::Store,
 };
 use crate::{
-    config::{self, Settings},
-    model::{AppName, AppState, ReleaseState, Running, events},
+    config::{self, ServiceKind, Settings},
+    model::{AppName, AppState, Phase, ReleaseState, Running, events},
     observe::{Host, fpm_unit, read_current},
     system::{
         journal::{self, Priority},
+        tree::Dir,
         units::Verb,
     },
 };
 
-/// The app's state, with an interrupted deployment settled first. Under the app's lock.
+/// The app's state, with an interrupted deployment taken back first. Under the app's lock.
 pub async fn before_deployment(host: &Host, settings: &Settings, store: &Store) -> Result<AppState, EngineError> {
     let mut state = store.load()?;
     if let Some(running) = state.running.clone() {
         take_back(host, settings, &mut state, &running).await?;
         state.running = None;
+        state.stuck = None;
         store.save(&state)?;
     }
     Ok(state)
@@ -38,8 +42,10 @@ async fn take_back(
     running: &Running,
 ) -> Result<(), EngineError> {
     let layout = layout::prepare(settings)?;
-    let swapped =
-        read_current(&layout.root)?.as_ref() == Some(&running.to) && running.from.as_ref() != Some(&running.to);
+    let names_it = read_current(&layout.root)?.as_ref() == Some(&running.to);
+    let swapped = names_it && running.from.as_ref() != Some(&running.to);
+    // It may have been interrupted while it went back: then `current` is right already, and services may not be.
+    let was_live = running.phase >= Phase::Activating;
     for (slot, kept) in recorded(host, settings, &state.live) {
         if !slot.active().await? {
             slot.prepare(&kept.release, false)?;
@@ -47,42 +53,71 @@ async fn take_back(
         }
         slot.point()?;
     }
+    if state.live.is_empty() {
+        unpoint(host, settings)?;
+    }
     if swapped {
         restore(&layout, running.from.as_ref(), &running.id)?;
     }
-    for (service, slot) in &running.slots {
-        let kept = state.live.values().chain(state.fallback.values()).any(|kept| kept.slot == *slot);
-        if let (false, Some(slot)) = (kept, fpm_slot(host, settings, service, *slot)) {
-            if swapped && state.live.contains_key(service) { slot.drain().await? } else { slot.stop().await? }
-        }
+    if was_live && running.from.is_some() {
+        move_units(host, settings, running).await?;
     }
-    discard(host, settings, state, running, &layout).await?;
-    let what = if swapped { "after activate: it was taken back" } else { "before activate: nothing live had changed" };
+    stop_started(host, settings, state, running, was_live).await?;
+    drop_made(state, running, &layout)?;
+    empty_trash(host, settings, &running.id, &layout.releases).await;
+    let what = if was_live { "after activate: it was taken back" } else { "before activate: nothing live had changed" };
     let message = format!("{} {} had been interrupted {what}", running.kind, running.id);
     let fields = [("DEPLOYD_APP", settings.app.as_str()), ("DEPLOYD_DEPLOYMENT", running.id.as_str())];
     journal::event(events::RECOVERED, Priority::Warning, &message, &fields);
     Ok(())
 }
 
-/// What an interrupted deployment made: a release that was live stays for people to look at, as failed.
-async fn discard(
+/// Units that may run the release that is taken back are moved to what `current` names again.
+async fn move_units(host: &Host, settings: &Settings, running: &Running) -> Result<(), EngineError> {
+    let progress = Progress::open(&host.paths, &settings.app, &running.id, running.kind, running.actor.clone());
+    for service in settings.services.iter().rev() {
+        if let ServiceKind::Unit { unit, strategy } = &service.kind {
+            still_going(move_unit(host, &progress, unit, *strategy, service.drain).await)?;
+        }
+    }
+    Ok(())
+}
+
+/// Stops the slots that were started for it: those that run its release, and are not what is live or kept.
+async fn stop_started(
     host: &Host,
     settings: &Settings,
-    state: &mut AppState,
+    state: &AppState,
     running: &Running,
-    layout: &Layout,
+    was_live: bool,
 ) -> Result<(), EngineError> {
+    let links = Dir::open_or_make(&host.paths.run_dir().join("slots"), 0o755)?;
+    for (service, slot) in &running.slots {
+        let kept = state.live.values().chain(state.fallback.values()).any(|kept| kept.slot == *slot);
+        let link = links.read_link(&format!("{}:{slot}", settings.app)).unwrap_or_default();
+        if kept || !link.ends_with(&format!("/{}", running.to)) {
+            continue;
+        }
+        if let Some(slot) = fpm_slot(host, settings, service, *slot) {
+            if was_live && state.live.contains_key(service) { slot.drain().await? } else { slot.stop().await? }
+        }
+    }
+    Ok(())
+}
+
+/// What it made: a release that was live stays for people to look at, as failed; another one goes.
+fn drop_made(state: &mut AppState, running: &Running, layout: &Layout) -> Result<(), EngineError> {
     if !running.fresh {
         return Ok(());
     }
     match state.releases.iter_mut().find(|release| release.id == running.to) {
-        Some(release) if running.phase >= crate::model::Phase::Activating => {
+        Some(release) if running.phase >= Phase::Activating => {
             release.state = ReleaseState::Failed;
             Ok(())
         }
         _ => {
             state.releases.retain(|release| release.id != running.to);
-            remove_tree(host, settings, &running.id, &layout.releases, running.to.as_str()).await
+            discard(&layout.releases, running.to.as_str())
         }
     }
 }
@@ -126,23 +161,4 @@ async fn boot_app(host: &Host, app: &AppName) -> Result<(), EngineError> {
         super::run::settle_later(host, &settings).await?;
     }
     Ok(())
-}
-
-/// For a person: an app that is stuck is taken up again. Services and `current` go to what the record says is live.
-pub async fn recover_app(host: &Host, app: &AppName) -> Result<(), EngineError> {
-    let settings = host.settings(app).map_err(|error| EngineError::Other(error.summary))?;
-    let store = Store::open(&host.paths, app)?;
-    let _lock = store.lock("recover").await?;
-    let mut state = before_deployment(host, &settings, &store).await?;
-    let layout = layout::prepare(&settings)?;
-    for (slot, kept) in recorded(host, &settings, &state.live) {
-        if !slot.active().await? {
-            slot.prepare(&kept.release, false)?;
-            slot.start().await?;
-        }
-        slot.point()?;
-        super::activate::activate(&layout, &kept.release, &crate::model::DeploymentId::from_bits(0))?;
-    }
-    state.stuck = None;
-    store.save(&state)
 }

@@ -1,11 +1,11 @@
 //! The whole transaction, in its order: lock, recover, observe, plan, stage, seal, start, activate, cut over, verify,
 //! record.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     cancel::Cancel,
-    cutover::{Starter, handovers},
+    cutover::Starter,
     deployment::{Deployment, now},
     error::EngineError,
     generated, layout,
@@ -13,11 +13,11 @@ use super::{
     progress::Progress,
     recover,
     slots::recorded,
-    stage::remove_tree,
+    stage::{discard, empty_trash},
     store::Store,
 };
 use crate::{
-    config::Settings,
+    config::{self, Settings},
     model::{AppState, LiveSlot, Outcome, Phase, ReleaseState, Request, events},
     observe::{Host, Observed, observe},
     plan::{Decision, GoLive, Plan, plan},
@@ -27,22 +27,22 @@ use crate::{
 /// Carries out one request to its end.
 pub async fn run(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
     let started_at = now();
-    let settings = match host.settings(&request.app) {
-        Ok(settings) => settings,
-        Err(error) => {
-            tracing::error!("{error}");
-            let progress =
-                Progress::open(&host.paths, &request.app, &request.id, request.kind, request.actor.to_string());
-            let end = End::early(Outcome::Rejected, error.summary);
-            return finish(request, None, None, &progress, started_at, end);
-        }
-    };
     let progress = Progress::open(&host.paths, &request.app, &request.id, request.kind, request.actor.to_string());
-    let store = match Store::open(&host.paths, &request.app) {
-        Ok(store) => store,
-        Err(error) => {
-            let end = End::early(Outcome::Failed, error.to_string());
-            return finish(request, None, None, &progress, started_at, end);
+    let settings = host.settings(&request.app);
+    // An app that nobody has described gets no record.
+    let known = settings.is_ok() || config::list(&host.paths).is_ok_and(|apps| apps.contains(&request.app));
+    let store = known.then(|| Store::open(&host.paths, &request.app));
+    let (settings, store) = match (settings, store) {
+        (Ok(settings), Some(Ok(store))) => (settings, store),
+        (Err(error), store) => {
+            tracing::error!("{error}");
+            let store = store.and_then(Result::ok);
+            let end = End::early(Outcome::Rejected, error.summary);
+            return finish(request, store.as_ref(), &progress, started_at, end);
+        }
+        (Ok(_), store) => {
+            let why = store.and_then(Result::err).map_or_else(String::new, |error| error.to_string());
+            return finish(request, None, &progress, started_at, End::early(Outcome::Failed, why));
         }
     };
     let attempt =
@@ -50,7 +50,7 @@ pub async fn run(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
     let more_time = tokio::spawn(ask_for_time());
     let (end, lock) = attempt.carry_out().await;
     more_time.abort();
-    let outcome = finish(request, Some(&settings), Some(&store), &progress, started_at, end);
+    let outcome = finish(request, Some(&store), &progress, started_at, end);
     // Held until the record is written: who waits for it finds everything settled.
     drop(lock);
     outcome
@@ -94,6 +94,7 @@ impl Attempt<'_> {
             Ok(lock) => lock,
             Err(error) => return (self.ended_early(&error), None),
         };
+        self.progress.own();
         self.progress.phase(Phase::Planning, "looking at the source and the site");
         let end = match self.decide().await {
             Ok((Ok(Decision::Go(plan)), observed)) => self.execute(&plan, observed.state).await,
@@ -131,7 +132,11 @@ impl Attempt<'_> {
     }
 
     async fn decide(&self) -> Result<(Result<Decision, crate::plan::Refusal>, Observed), EngineError> {
-        let state = recover::before_deployment(self.host, self.settings, self.store).await?;
+        let state = match self.store.load()? {
+            // Nothing is tried by itself: the plan refuses, and names the way on.
+            stuck if stuck.stuck.is_some() => stuck,
+            _ => recover::before_deployment(self.host, self.settings, self.store).await?,
+        };
         layout::prepare_cache(&self.host.paths, self.settings)?;
         let observed = self.cancel.guard(observe(self.host, self.settings, self.request, &state)).await?;
         Ok((plan(self.settings, &observed, self.request), observed))
@@ -145,7 +150,9 @@ impl Attempt<'_> {
         for warning in &plan.warnings {
             tracing::warn!("{warning}");
         }
-        let layout = match layout::prepare(self.settings) {
+        // First of all: it may also be what makes a new app's root writable here.
+        let ready = generated::refresh(self.host, self.settings).await;
+        let layout = match ready.and_then(|()| layout::prepare(self.settings)) {
             Ok(layout) => layout,
             Err(error) => return End { about, ..self.ended_early(&error) },
         };
@@ -160,6 +167,8 @@ impl Attempt<'_> {
             layout,
             state,
             tree: None,
+            started: BTreeMap::new(),
+            moved: 0,
             started_at: self.started_at,
         };
         let end = deployment.transact().await;
@@ -185,19 +194,18 @@ impl Deployment<'_> {
             };
         };
         // The commit: from here on a request to stop is not heeded any more; it ends here or goes back.
-        let before = std::mem::take(&mut self.state.fallback);
-        self.state.fallback.clone_from(&before);
+        let before = self.state.clone();
         match self.commit(live).await {
-            Ok(()) => self.succeed(plan, &before).await,
-            Err(error) => self.roll_back(live, &error).await,
+            Ok(()) => self.succeed(plan, &before.fallback).await,
+            Err(error) => {
+                self.state = before;
+                self.roll_back(live, &error).await
+            }
         }
     }
 
     /// Everything that touches nothing live.
     async fn before_activate(&mut self, plan: &Plan) -> Result<(), EngineError> {
-        if plan.live.iter().any(|live| handovers(live).next().is_some()) {
-            generated::refresh(self.host, self.settings).await?;
-        }
         self.journal(Phase::Staging)?;
         if let Some(stage) = &plan.stage {
             self.stage(stage).await?;
@@ -206,13 +214,17 @@ impl Deployment<'_> {
         let cancel = self.cancel.clone();
         cancel.guard(self.seal_and_start(plan)).await?;
         if let Some(live) = &plan.live {
+            self.progress.phase(Phase::Starting, "proving the new slots beside the live ones");
             let prove = async {
                 self.probe_slots(live).await?;
                 self.prove_commands(live).await
             };
             cancel.guard(prove).await?;
         }
-        if cancel.asked() { Err(EngineError::Cancelled) } else { Ok(()) }
+        if cancel.asked() {
+            return Err(EngineError::Cancelled);
+        }
+        if plan.live.is_some() { self.journal(Phase::Activating) } else { Ok(()) }
     }
 
     /// The seal and the start of the idle slots, side by side: a slot reads nothing of the release before its probe.
@@ -235,19 +247,19 @@ impl Deployment<'_> {
             }
         };
         let (sealed, started): (Result<(), EngineError>, Result<(), EngineError>) = tokio::join!(seal, start);
+        self.started = starting.started();
         sealed?;
         started
     }
 
     async fn commit(&mut self, live: &GoLive) -> Result<(), EngineError> {
-        self.journal(Phase::Activating)?;
         self.go_live(live).await?;
         self.progress.live();
         self.note_live(live);
         self.save()
     }
 
-    async fn succeed(&mut self, plan: &Plan, before: &std::collections::BTreeMap<String, LiveSlot>) -> End {
+    async fn succeed(&mut self, plan: &Plan, before: &BTreeMap<String, LiveSlot>) -> End {
         // A slot that was kept for the rollback of an earlier deployment is not needed any more.
         for (slot, kept) in recorded(self.host, self.settings, before) {
             let used =
@@ -260,10 +272,8 @@ impl Deployment<'_> {
             tracing::warn!("{} is not confirmed by itself: {error}, ignoring", plan.release);
         }
         let was = plan.from.as_ref().map_or_else(String::new, |from| format!(" (was {from})"));
-        End::early(
-            Outcome::Succeeded,
-            format!("{} is live{was}, {} ms", plan.release, self.progress.live_ms().unwrap_or(0)),
-        )
+        let (why, took) = (plan.reasons.join(", "), self.progress.live_ms().unwrap_or(0));
+        End::early(Outcome::Succeeded, format!("{} is live{was}, {took} ms: {why}", plan.release))
     }
 
     /// A failure before activate: what was started is stopped, what was made is removed.
@@ -278,12 +288,11 @@ impl Deployment<'_> {
         }
         if plan.stage.is_some() {
             self.state.releases.retain(|release| release.id != plan.release);
-            let name = plan.release.to_string();
-            let removed = remove_tree(self.host, self.settings, &plan.id, &self.layout.releases, &name).await;
-            if let Err(error) = removed {
-                tracing::warn!("{name} was not removed: {error}; the next deployment tries again");
+            if let Err(error) = discard(&self.layout.releases, plan.release.as_str()) {
+                tracing::warn!("{} was not removed: {error}; the next deployment tries again", plan.release);
                 return End::early(outcome, message);
             }
+            empty_trash(self.host, self.settings, &plan.id, &self.layout.releases).await;
         }
         self.state.running = None;
         if let Err(error) = self.save() {
@@ -297,25 +306,27 @@ impl Deployment<'_> {
         let reason = sentence(&cause.to_string(), cause.remedy().as_deref());
         self.progress.phase(Phase::RollingBack, &format!("going back: {reason}"));
         let back = self.go_back(live).await;
-        for release in &mut self.state.releases {
-            if release.id == self.plan.release {
+        for release in self.state.releases.iter_mut().filter(|release| release.id == self.plan.release) {
+            // A release that was confirmed once does not become bad by what has happened to its surroundings.
+            if release.state != ReleaseState::Confirmed {
                 release.state = ReleaseState::Failed;
             }
         }
-        self.state.running = None;
         let was = match &self.plan.from {
             Some(from) => format!("{from} is live as before"),
             None => "nothing is live, as before".to_owned(),
         };
         let end = match back {
-            Ok(()) => End::early(Outcome::RolledBack, format!("{reason}; {was}")),
+            Ok(()) => {
+                self.state.running = None;
+                End::early(Outcome::RolledBack, format!("{reason}; {was}"))
+            }
             Err(error) => {
+                // What was under way stays in the record: settling takes it up again, when a person asks for it.
                 let stuck = format!("{reason}; going back failed too: {error}");
                 self.state.stuck = Some(stuck.clone());
-                End::early(
-                    Outcome::Stuck,
-                    format!("{stuck}; put it right, then `deploy-engine recover {}`", self.plan.app),
-                )
+                let remedy = format!("put it right, then `systemctl start deploy-settle@{}`", self.plan.app);
+                End::early(Outcome::Stuck, format!("{stuck}; {remedy}"))
             }
         };
         if let Err(error) = self.save() {

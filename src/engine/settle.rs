@@ -2,199 +2,224 @@
 //! is rolled back. Also what follows a deployment that was killed. May itself be ended at any moment: every decision
 //! is made under the app's lock, from the record as it then is.
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
 
 use super::{
-    cancel::Cancel, error::EngineError, health::http_order, prune::prune, recover, run::run, slots::recorded,
+    bake::{bake, look_once},
+    cancel::Cancel,
+    error::EngineError,
+    prune::prune,
+    recover,
+    run::run,
+    slots::recorded,
     store::Store,
 };
 use crate::{
     config::Settings,
-    model::{Actor, AppName, AppState, DeploymentId, Kind, Outcome, ReleaseId, ReleaseState, Request, events},
+    model::{
+        Actor, AppName, AppState, DeploymentId, Kind, LiveSlot, Outcome, ReleaseId, ReleaseState, Request, events,
+    },
     observe::{Host, read_current},
     system::{
         journal::{self, Priority},
         notify,
-        tree::Dir,
-    },
-    worker::{
-        client::Worker,
-        order::{Answer, Order},
-        sandbox::Reach,
+        tree::{Dir, Lock},
     },
 };
 
-/// Between two looks while a release bakes.
-const EVERY: Duration = Duration::from_secs(1);
-/// Failures in a row that end the bake time: one may be a restart of something the site needs.
-const FAILURES: u32 = 3;
-/// For one look.
-const LOOK_LIMIT: Duration = Duration::from_secs(120);
-
-/// Settles an app: recovers an interrupted deployment, or bakes and confirms the newest one.
+/// Settles an app: takes an interrupted deployment back, bakes and confirms the newest one.
 pub async fn settle(host: &Host, app: &AppName, cancel: &Cancel) -> Result<(), EngineError> {
     let settings = host.settings(app).map_err(|error| EngineError::Other(error.summary))?;
     let store = Store::open(&host.paths, app)?;
-    let Some((id, release)) = pending(host, &settings, &store).await? else { return Ok(()) };
-    notify::status(&format!("{release} bakes for {:?}", settings.bake));
-    if let Err(why) = cancel.guard(bake(host, &settings, &id)).await? {
-        return go_back(host, &settings, &store, &id, &why, cancel).await;
+    let settling = Settling { host, settings: &settings, store: &store, cancel };
+    loop {
+        match settling.once().await {
+            // What was settled is not what is live any more: begin again with what is.
+            Ok(Passed::Overtaken) => {}
+            // Ended for a newer deployment, which has its own settling.
+            Ok(Passed::Done) | Err(EngineError::Cancelled) => return Ok(()),
+            Err(error) => return Err(error),
+        }
     }
-    drain_old(host, &settings, &store, &id, cancel).await?;
-    confirm(host, &settings, &store, &id, &release).await
 }
 
-/// The deployment that waits to be confirmed, and its release; an interrupted one is recovered at first.
-async fn pending(
-    host: &Host,
-    settings: &Settings,
-    store: &Store,
-) -> Result<Option<(DeploymentId, ReleaseId)>, EngineError> {
-    let _lock = store.lock("settle").await?;
-    let mut state = recover::before_deployment(host, settings, store).await?;
-    // Before the bake time too: deployments that follow each other closely confirm nothing and still fill the disk.
-    if let Some(id) = state.settling.clone() {
-        prune(host, settings, store, &mut state, &id).await?;
-    }
-    let current = read_current(&Dir::open(&settings.root)?)?;
-    Ok(state.settling.zip(current))
+/// How far one pass came.
+enum Passed {
+    Done,
+    Overtaken,
 }
 
-/// Watches the site for the bake time. `Ok(Err(why))` is a verdict: it does not work.
-async fn bake(host: &Host, settings: &Settings, id: &DeploymentId) -> Result<Result<(), String>, EngineError> {
-    let orders: Vec<Order> = settings.health.iter().filter_map(http_order).collect();
-    if orders.is_empty() || settings.bake.is_zero() {
-        // Nothing to ask meanwhile: only the slots' time to be pointed back to.
-        tokio::time::sleep(settings.bake).await;
-        return Ok(Ok(()));
-    }
-    let reach = Reach { write: Vec::new(), hidden: host.hidden_from(settings), network: true };
-    let mut worker = host.worker(settings, id, "bake", &settings.user, reach).await?;
-    let since = Instant::now();
-    let mut failures = 0;
-    let mut verdict = Ok(());
-    while since.elapsed() < settings.bake {
-        match ask_all(&mut worker, &orders).await? {
-            Ok(()) => failures = 0,
-            Err(why) => {
-                failures += 1;
-                if failures == FAILURES {
-                    verdict = Err(format!("the site failed {FAILURES} checks in a row while {why}"));
-                    break;
-                }
+/// A deployment that waits to be confirmed, and its release.
+struct Pending {
+    id: DeploymentId,
+    release: ReleaseId,
+    state: ReleaseState,
+}
+
+struct Settling<'a> {
+    host: &'a Host,
+    settings: &'a Settings,
+    store: &'a Store,
+    cancel: &'a Cancel,
+}
+
+impl Settling<'_> {
+    async fn once(&self) -> Result<Passed, EngineError> {
+        let Some(pending) = self.begin().await? else { return Ok(Passed::Done) };
+        // One that was confirmed before proves nothing new; and after a rollback nothing is rolled back once more.
+        if pending.state != ReleaseState::Confirmed {
+            notify::status(&format!("{} bakes for {:?}", pending.release, self.settings.bake));
+            if let Err(why) = self.cancel.guard(bake(self.host, self.settings, &pending.id)).await? {
+                return self.failed(&pending, &why).await;
             }
         }
-        // The bake time passes by itself; the site is looked at now and then.
-        tokio::time::sleep(EVERY.min(settings.bake.saturating_sub(since.elapsed()))).await;
+        self.drain_old(&pending).await
     }
-    worker.finish().await?;
-    Ok(verdict)
-}
 
-async fn ask_all(worker: &mut Worker, orders: &[Order]) -> Result<Result<(), String>, EngineError> {
-    for order in orders {
-        if let Answer::Probed { healthy: false, detail } = worker.ask(order, LOOK_LIMIT).await? {
-            return Ok(Err(format!("it baked: {}", crate::model::printable(&detail))));
+    /// The app's lock and state, after anything interrupted was taken back.
+    async fn locked(&self) -> Result<(Lock, AppState), EngineError> {
+        let lock = self.cancel.guard(self.store.lock("settle")).await?;
+        let state = recover::before_deployment(self.host, self.settings, self.store).await?;
+        Ok((lock, state))
+    }
+
+    /// Whether the deployment is still the one to be confirmed, and its release still the live one.
+    fn holds(&self, state: &AppState, pending: &Pending) -> Result<bool, EngineError> {
+        let current = read_current(&Dir::open(&self.settings.root)?)?;
+        Ok(state.settling.as_ref() == Some(&pending.id) && current.as_ref() == Some(&pending.release))
+    }
+
+    async fn begin(&self) -> Result<Option<Pending>, EngineError> {
+        let (_lock, mut state) = self.locked().await?;
+        let Some(id) = state.settling.clone() else { return Ok(None) };
+        // Before the bake time too: deployments that follow each other closely confirm nothing and still fill the disk.
+        prune(self.host, self.settings, self.store, &mut state, &id).await?;
+        let current = read_current(&Dir::open(&self.settings.root)?)?;
+        let found = current.and_then(|current| state.releases.iter().find(|release| release.id == current));
+        match found {
+            Some(release) => Ok(Some(Pending { id, release: release.id.clone(), state: release.state })),
+            None => {
+                // Nothing that deployd made is live: there is nothing to confirm.
+                state.settling = None;
+                self.store.save(&state)?;
+                Ok(None)
+            }
         }
     }
-    Ok(Ok(()))
-}
 
-/// The bake failed: back to the release of before, as a deployment of its own.
-async fn go_back(
-    host: &Host,
-    settings: &Settings,
-    store: &Store,
-    id: &DeploymentId,
-    why: &str,
-    cancel: &Cancel,
-) -> Result<(), EngineError> {
-    {
-        let _lock = store.lock("settle").await?;
-        let mut state = store.load()?;
-        if state.settling.as_ref() != Some(id) {
-            return Ok(());
+    /// The bake failed: back to an older release, as a deployment of its own. Asked once more under the lock, since
+    /// what failed may have been another deployment in between.
+    async fn failed(&self, pending: &Pending, why: &str) -> Result<Passed, EngineError> {
+        {
+            let (_lock, mut state) = self.locked().await?;
+            if !self.holds(&state, pending)? || look_once(self.host, self.settings, &pending.id).await?.is_ok() {
+                return Ok(Passed::Overtaken);
+            }
+            for release in state.releases.iter_mut().filter(|release| release.id == pending.release) {
+                release.state = ReleaseState::Failed;
+            }
+            self.store.save(&state)?;
         }
-        let current = read_current(&Dir::open(&settings.root)?)?;
-        for release in state.releases.iter_mut().filter(|release| Some(&release.id) == current.as_ref()) {
-            release.state = ReleaseState::Failed;
+        tracing::error!("{}: rolling back: {why}", self.settings.app);
+        let bits = u64::from_str_radix(pending.id.as_str(), 16).unwrap_or_default();
+        let request = Request {
+            app: self.settings.app.clone(),
+            // Another one, and every try to settle the same deployment gives the same.
+            id: DeploymentId::from_bits(!bits),
+            kind: Kind::Rollback,
+            reference: None,
+            release: None,
+            force: false,
+            actor: Actor::Deployd,
+        };
+        match run(self.host, &request, self.cancel).await {
+            // Its own settling follows, with the drain and the confirmation.
+            Outcome::Succeeded | Outcome::Unchanged => Ok(Passed::Done),
+            Outcome::Rejected => self.nowhere_to_go(pending, why).await,
+            other => {
+                let app = &self.settings.app;
+                Err(EngineError::Other(format!("{why}; the rollback {other}: see `deployctl status {app}`")))
+            }
+        }
+    }
+
+    /// There is no older release: it stays, and is told to be failed; the next deployment makes a new one.
+    async fn nowhere_to_go(&self, pending: &Pending, why: &str) -> Result<Passed, EngineError> {
+        let (_lock, mut state) = self.locked().await?;
+        if state.settling.as_ref() == Some(&pending.id) {
+            state.settling = None;
+            self.store.save(&state)?;
+        }
+        let release = &pending.release;
+        let message =
+            format!("{why}; there is no older release to go back to, so {release} stays live: deploy one that works");
+        self.tell(events::DEPLOYMENT_STUCK, Priority::Error, &message, pending);
+        Err(EngineError::Other(message))
+    }
+
+    /// Drains the slots of before, each in its own unit, without the app's lock; when they are gone, confirms.
+    async fn drain_old(&self, pending: &Pending) -> Result<Passed, EngineError> {
+        let fallback = {
+            let (_lock, mut state) = self.locked().await?;
+            if !self.holds(&state, pending)? {
+                return Ok(Passed::Overtaken);
+            }
+            // Enqueued before it is forgotten: a slot that nobody remembers would run for ever.
+            for (slot, _) in recorded(self.host, self.settings, &state.fallback) {
+                slot.drain().await?;
+            }
+            let fallback = std::mem::take(&mut state.fallback);
+            self.store.save(&state)?;
+            fallback
+        };
+        for (slot, kept) in recorded(self.host, self.settings, &fallback) {
+            notify::status(&format!("slot {} drains", kept.slot));
+            if let Err(error) = self.cancel.guard(slot.drained()).await {
+                if !matches!(error, EngineError::Cancelled) {
+                    self.keep(&fallback).await?;
+                }
+                return Err(error);
+            }
+        }
+        self.confirm(pending).await
+    }
+
+    /// A slot that could not be drained runs on: it is remembered, so that the next try drains it.
+    async fn keep(&self, fallback: &BTreeMap<String, LiveSlot>) -> Result<(), EngineError> {
+        let (_lock, mut state) = self.locked().await?;
+        for (service, kept) in fallback {
+            let live = state.live.get(service).is_some_and(|live| live.slot == kept.slot);
+            if !live && !state.fallback.contains_key(service) {
+                state.fallback.insert(service.clone(), kept.clone());
+            }
+        }
+        self.store.save(&state)
+    }
+
+    /// Nothing of the old release is left: the new one is confirmed, and what is surplus is pruned.
+    async fn confirm(&self, pending: &Pending) -> Result<Passed, EngineError> {
+        let (_lock, mut state) = self.locked().await?;
+        if !self.holds(&state, pending)? {
+            return Ok(Passed::Overtaken);
+        }
+        for release in state.releases.iter_mut().filter(|release| release.id == pending.release) {
+            release.state = ReleaseState::Confirmed;
         }
         state.settling = None;
-        store.save(&state)?;
+        self.store.save(&state)?;
+        let message = format!("{} is confirmed", pending.release);
+        self.tell(events::RELEASE_CONFIRMED, Priority::Notice, &message, pending);
+        prune(self.host, self.settings, self.store, &mut state, &pending.id).await?;
+        Ok(Passed::Done)
     }
-    tracing::error!("{}: rolling back: {why}", settings.app);
-    let bits = u64::from_str_radix(id.as_str(), 16).unwrap_or_default();
-    let request = Request {
-        app: settings.app.clone(),
-        // Another one, and every try to settle the same deployment gives the same.
-        id: DeploymentId::from_bits(!bits),
-        kind: Kind::Rollback,
-        reference: None,
-        release: None,
-        force: false,
-        actor: Actor::Deployd,
-    };
-    match run(host, &request, cancel).await {
-        Outcome::Succeeded | Outcome::Unchanged => Ok(()),
-        other => {
-            Err(EngineError::Other(format!("{why}; the rollback {other}: see `deployctl status {}`", settings.app)))
-        }
-    }
-}
 
-/// Drains the slots of before, each in its own unit, and waits until they are gone. Without the app's lock.
-async fn drain_old(
-    host: &Host,
-    settings: &Settings,
-    store: &Store,
-    id: &DeploymentId,
-    cancel: &Cancel,
-) -> Result<(), EngineError> {
-    let fallback = {
-        let _lock = store.lock("settle").await?;
-        let mut state = store.load()?;
-        if state.settling.as_ref() != Some(id) {
-            return Ok(());
-        }
-        // Enqueued before it is forgotten: a slot that nobody remembers would run for ever.
-        for (slot, _) in recorded(host, settings, &state.fallback) {
-            slot.drain().await?;
-        }
-        let fallback = std::mem::take(&mut state.fallback);
-        store.save(&state)?;
-        fallback
-    };
-    for (slot, kept) in recorded(host, settings, &fallback) {
-        notify::status(&format!("slot {} drains", kept.slot));
-        cancel.guard(slot.drained()).await?;
+    fn tell(&self, event: events::EventId, priority: Priority, message: &str, pending: &Pending) {
+        let release = pending.release.to_string();
+        let fields = [
+            ("DEPLOYD_APP", self.settings.app.as_str()),
+            ("DEPLOYD_DEPLOYMENT", pending.id.as_str()),
+            ("DEPLOYD_RELEASE", release.as_str()),
+        ];
+        journal::event(event, priority, message, &fields);
     }
-    Ok(())
-}
-
-/// Nothing of the old release is left: the new one is confirmed, and what is surplus is pruned.
-async fn confirm(
-    host: &Host,
-    settings: &Settings,
-    store: &Store,
-    id: &DeploymentId,
-    release: &ReleaseId,
-) -> Result<(), EngineError> {
-    let _lock = store.lock("settle").await?;
-    let mut state: AppState = store.load()?;
-    if state.settling.as_ref() != Some(id) {
-        return Ok(());
-    }
-    for one in state.releases.iter_mut().filter(|one| one.id == *release) {
-        one.state = ReleaseState::Confirmed;
-    }
-    state.settling = None;
-    store.save(&state)?;
-    let name = release.to_string();
-    let fields = [
-        ("DEPLOYD_APP", settings.app.as_str()),
-        ("DEPLOYD_DEPLOYMENT", id.as_str()),
-        ("DEPLOYD_RELEASE", name.as_str()),
-    ];
-    journal::event(events::RELEASE_CONFIRMED, Priority::Notice, &format!("{name} is confirmed"), &fields);
-    prune(host, settings, store, &mut state, id).await
 }

@@ -1,15 +1,20 @@
 //! Stage and seal: make a release beside the live one. Touches nothing that is live.
 
 use super::{
-    deployment::{Deployment, now, unexpected},
+    deployment::{Deployment, WORK_LIMIT, now, unexpected},
     error::EngineError,
     layout::ids,
 };
 use crate::{
-    model::{Phase, ReleaseRecord, ReleaseState},
+    config::Settings,
+    model::{DeploymentId, Phase, ReleaseId, ReleaseRecord, ReleaseState},
+    observe::Host,
     plan::Stage,
     system::tree::{Dir, EntryKind},
-    worker::order::{Answer, Order},
+    worker::{
+        order::{Answer, Order},
+        sandbox::Reach,
+    },
 };
 
 /// What the seal recorded of a tree.
@@ -95,6 +100,7 @@ impl Deployment<'_> {
             files: manifest.files,
             bytes: manifest.bytes,
             made_from: stage.made_from.clone(),
+            markers: stage.markers.clone(),
             deployment: self.plan.id.clone(),
             sealed_at: now(),
             live_at: None,
@@ -109,23 +115,47 @@ async fn sync_file_system(dir: Dir) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Removes a directory of `releases/` that is no release any more: emptied by the app's user, the name by root.
-pub async fn remove_tree(
-    host: &crate::observe::Host,
-    settings: &crate::config::Settings,
-    deployment: &crate::model::DeploymentId,
+/// What a directory of `releases/` is called between being no release any more and being gone.
+pub const TRASH: &str = ".trash-";
+
+/// Makes a directory of `releases/` no release any more: it loses its name at once, and its content later.
+pub fn discard(releases: &Dir, name: &str) -> Result<(), EngineError> {
+    if releases.kind(name)? == EntryKind::Directory {
+        releases.rename(name, &format!("{TRASH}{name}"))?;
+    }
+    Ok(())
+}
+
+/// Empties what was discarded. What cannot be removed is told and left for the next time. The workers are not bound
+/// to this unit: they also clean up after a deployment that is being cancelled.
+pub async fn empty_trash(host: &Host, settings: &Settings, deployment: &DeploymentId, releases: &Dir) {
+    let names = match releases.names() {
+        Ok(names) => names,
+        Err(error) => return tracing::warn!("what was discarded is not removed yet: {error}"),
+    };
+    for name in names {
+        if name.strip_prefix(TRASH).is_some_and(|id| id.parse::<ReleaseId>().is_ok())
+            && let Err(error) = remove_tree(&host.unbound(), settings, deployment, releases, &name).await
+        {
+            tracing::warn!("{}/{name} could not be removed: {error}; the next deployment tries again", releases.path);
+        }
+    }
+}
+
+/// Removes a directory: emptied by the app's user, the name by root.
+async fn remove_tree(
+    host: &Host,
+    settings: &Settings,
+    deployment: &DeploymentId,
     releases: &Dir,
     name: &str,
 ) -> Result<(), EngineError> {
-    if releases.kind(name)? != EntryKind::Directory {
-        return Ok(());
-    }
     let owner = releases.dir(name)?.owner()?.0;
     if owner == ids(&settings.user)?.0 {
         let dir = settings.root.join("releases").join(name);
-        let reach = crate::worker::sandbox::Reach { write: vec![dir.clone()], hidden: Vec::new(), network: false };
+        let reach = Reach { write: vec![dir.clone()], hidden: Vec::new(), network: false };
         let mut worker = host.worker(settings, deployment, "remove", &settings.user, reach).await?;
-        let emptied = worker.ask(&Order::Empty { dir }, super::deployment::WORK_LIMIT).await;
+        let emptied = worker.ask(&Order::Empty { dir }, WORK_LIMIT).await;
         worker.finish().await?;
         emptied?;
     }

@@ -16,7 +16,8 @@ impl Deployment<'_> {
     /// Runs one step to its end.
     pub async fn step(&mut self, step: &Step) -> Result<(), EngineError> {
         let phase = if step.after_activate { Phase::Verifying } else { Phase::Staging };
-        self.progress.step(phase, &step.name, &format!("{} ({})", step.name, step.run.join(" ")));
+        // By name only: arguments are for those who may read logs, and the status is for everyone.
+        self.progress.step(phase, &step.name, &step.name);
         let unit = format!("deploy-step-{}-{}-{}.service", self.plan.app, self.plan.id, step.name);
         let running = self.host.units.run(self.transient(step, &unit)?).await?;
         let exit = self.host.units.wait(running).await?;

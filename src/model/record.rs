@@ -58,6 +58,9 @@ pub struct ReleaseRecord {
     pub bytes: u64,
     /// What it was made from, for "nothing new": settings, php, and each shared file by path.
     pub made_from: MadeFrom,
+    /// Which of the files that steps need it has.
+    #[serde(default)]
+    pub markers: Vec<String>,
     /// The deployment that made it.
     pub deployment: DeploymentId,
     /// Seconds since 1970.

@@ -32,15 +32,21 @@ impl Host {
         config::load(&self.paths, app, &super::facts_for(&self.paths, app))
     }
 
-    /// The roots of all other apps: what this app's workers and steps do not even see.
+    /// The roots and caches of all other apps: what this app's workers and steps do not even see. An app whose
+    /// configuration is broken otherwise is hidden all the same.
     pub fn hidden_from(&self, settings: &Settings) -> Vec<PathBuf> {
         let others = config::list(&self.paths).unwrap_or_default();
-        others
+        let others: Vec<_> = others.iter().filter(|other| **other != settings.app).collect();
+        let roots = others
             .iter()
-            .filter(|other| **other != settings.app)
-            .filter_map(|other| Some(self.settings(other).ok()?.root))
-            .filter(|other| !settings.root.starts_with(other) && !other.starts_with(&settings.root))
-            .collect()
+            .filter_map(|other| config::root_of(&self.paths, other))
+            .filter(|other| !settings.root.starts_with(other) && !other.starts_with(&settings.root));
+        roots.chain(others.iter().map(|other| self.paths.cache_dir(other))).collect()
+    }
+
+    /// This host, for work that outlives the unit it is begun in: removing what a cancelled deployment made.
+    pub fn unbound(&self) -> Self {
+        Self { own_unit: None, ..self.clone() }
     }
 
     /// Starts a worker of an app as `user`.

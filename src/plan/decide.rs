@@ -7,7 +7,7 @@ use super::{
     value::{Decision, GoLive, Plan, Refusal, Stage},
 };
 use crate::{
-    config::{Settings, Step},
+    config::{ServiceKind, Settings, Step, Strategy},
     model::{Kind, MadeFrom, ReleaseId, ReleaseRecord, ReleaseState, Request},
     observe::{Observed, Resolved, ServiceObserved, shared_paths, source_order},
     worker::order::{SharedKind, SourceOrder},
@@ -32,17 +32,20 @@ fn refuse_what_cannot_work(settings: &Settings, observed: &Observed, request: &R
     if let Some(stuck) = &observed.state.stuck {
         return Err(refusal(
             format!("{} is stuck: {stuck}", settings.app),
-            format!("put it right, then run `deploy-engine recover {}` as root", settings.app),
+            format!("put it right, then `systemctl start deploy-settle@{}`", settings.app),
         ));
     }
     for (index, service) in settings.services.iter().enumerate() {
-        if let Some(ServiceObserved::Unit { load, .. }) = observed.services.get(&service.name)
-            && load != "loaded"
-        {
-            return Err(refusal(
-                format!("{}the unit {} is {load}", settings.place(&format!("service[{index}].unit")), service.name),
-                "name a unit that `systemctl status` knows",
-            ));
+        let Some(ServiceObserved::Unit { load, active }) = observed.services.get(&service.name) else { continue };
+        let place = settings.place(&format!("service[{index}].unit"));
+        let reloads = matches!(&service.kind, ServiceKind::Unit { strategy: Strategy::Reload, .. });
+        if load != "loaded" {
+            let reason = format!("{place}the unit {} is {load}", service.name);
+            return Err(refusal(reason, "name a unit that `systemctl status` knows"));
+        }
+        if reloads && active != "active" {
+            let reason = format!("{place}the unit {} is {active} and cannot be reloaded", service.name);
+            return Err(refusal(reason, format!("start it: `systemctl start {}`", service.name)));
         }
     }
     if let Some(blocked) = &observed.web_blocked {
@@ -120,7 +123,8 @@ fn make(settings: &Settings, observed: &Observed, request: &Request) -> Result<D
     }
     let release = new_id(observed, &resolved.revision)?;
     let stage = stage(settings, observed, request, resolved, made_from);
-    go(settings, observed, request, Target { release, revision: resolved.revision.clone() }, reasons, Some(stage))
+    let Resolved { revision, markers } = resolved.clone();
+    go(settings, observed, request, Target { release, revision, markers }, reasons, Some(stage))
 }
 
 /// The live release is what would be made. Either every service runs it, or it is cut over once more.
@@ -153,16 +157,19 @@ fn runs(observed: &Observed, service: &str, release: &ReleaseId) -> bool {
     }
 }
 
+/// The newest release that is staged and was never live.
+fn staged(observed: &Observed) -> Option<&ReleaseRecord> {
+    observed.state.releases.iter().rev().find(|release| release.state == ReleaseState::Sealed)
+}
+
 fn activate(settings: &Settings, observed: &Observed, request: &Request) -> Result<Decision, Refusal> {
     let chosen = match &request.release {
         Some(id) => known(observed, id)?,
-        None => observed
-            .state
-            .releases
-            .iter()
-            .rev()
-            .find(|release| release.state == ReleaseState::Sealed)
-            .ok_or_else(|| refusal("no release is staged", "make one: `deployctl stage`"))?,
+        None => match (staged(observed), &observed.current) {
+            (Some(staged), _) => staged,
+            (None, Some(live)) => known(observed, live)?,
+            (None, None) => return Err(refusal("no release is staged", "make one: `deployctl stage`")),
+        },
     };
     if observed.current.as_ref() == Some(&chosen.id)
         && settings.services.iter().all(|s| runs(observed, &s.name, &chosen.id))
@@ -232,11 +239,13 @@ fn record<'a>(observed: &'a Observed, id: Option<&ReleaseId>) -> Option<&'a Rele
 struct Target {
     release: ReleaseId,
     revision: String,
+    markers: Vec<String>,
 }
 
 impl Target {
     fn of(release: &ReleaseRecord) -> Self {
-        Self { release: release.id.clone(), revision: release.revision.clone() }
+        let ReleaseRecord { id, revision, markers, .. } = release.clone();
+        Self { release: id, revision, markers }
     }
 }
 
@@ -254,7 +263,7 @@ fn go(
     } else {
         Some(GoLive {
             moves: moves(settings, observed, &target.release, &mut warnings)?,
-            steps: if request.kind == Kind::Rollback { Vec::new() } else { steps(settings, observed, true).0 },
+            steps: if request.kind == Kind::Rollback { Vec::new() } else { steps(settings, &target.markers, true).0 },
             health: settings.health.clone(),
             successes: settings.successes,
             interval: settings.interval,
@@ -275,9 +284,8 @@ fn go(
     })))
 }
 
-/// The steps that apply, and the others with the reason.
-fn steps(settings: &Settings, observed: &Observed, after_activate: bool) -> (Vec<Step>, BTreeMap<String, String>) {
-    let markers = observed.source.as_ref().map(|source| source.markers.as_slice()).unwrap_or_default();
+/// The steps that apply to a tree with these files, and the others with the reason.
+fn steps(settings: &Settings, markers: &[String], after_activate: bool) -> (Vec<Step>, BTreeMap<String, String>) {
     let mut apply = Vec::new();
     let mut skipped = BTreeMap::new();
     for step in settings.steps.iter().filter(|step| step.after_activate == after_activate) {
@@ -298,7 +306,7 @@ fn stage(
     resolved: &Resolved,
     made_from: MadeFrom,
 ) -> Stage {
-    let (steps, skipped) = steps(settings, observed, false);
+    let (steps, skipped) = steps(settings, &resolved.markers, false);
     let source = source_order(settings, request);
     let reference = match &source {
         SourceOrder::Git { reference, .. } => reference.clone(),
@@ -315,6 +323,7 @@ fn stage(
         skipped,
         drop: settings.drop.clone(),
         made_from,
+        markers: resolved.markers.clone(),
     }
 }
 
@@ -348,6 +357,9 @@ fn differences(
         (None, None) => return vec!["the first release".into()],
     };
     let mut reasons = Vec::new();
+    if live.state == ReleaseState::Failed {
+        reasons.push(format!("the live release {} failed its checks", live.id));
+    }
     if live.revision != resolved.revision {
         reasons.push(format!("the revision is {} (was {})", short(&resolved.revision), short(&live.revision)));
     }

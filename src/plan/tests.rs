@@ -74,6 +74,7 @@ fn record(seq: u64, revision: &str, state: ReleaseState, live_at: Option<i64>) -
         files: 1,
         bytes: 1,
         made_from: made_from("1"),
+        markers: Vec::new(),
         deployment: DeploymentId::from_bits(seq),
         sealed_at: 0,
         live_at,

@@ -83,6 +83,8 @@ pub struct Stage {
     pub drop: Vec<String>,
     /// What the release depends on, for the record.
     pub made_from: MadeFrom,
+    /// Which of the files that steps need are there, for the record.
+    pub markers: Vec<String>,
 }
 
 /// How a release becomes live.

@@ -18,6 +18,9 @@ pub struct Reach {
 /// What a unit of an app's user may never reach: the bus, PID 1's private socket, deployd's own state.
 const NEVER: [&str; 4] = ["-/run/dbus", "-/run/systemd/private", "-/var/lib/deployd", "-/run/deployd/requests"];
 
+/// `SCHED_BATCH` of sched(7): no process that serves is ever interrupted for a step.
+const SCHED_BATCH: i32 = 3;
+
 /// For both: an app user's process without privileges, in read-only surroundings.
 fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
     let text = |paths: &[PathBuf], prefix: &str| -> Vec<String> {
@@ -53,7 +56,8 @@ fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
 /// A worker of ours.
 pub fn worker(reach: &Reach) -> BTreeMap<&'static str, Property> {
     let mut properties = common(reach);
-    properties.extend([("UMask", Word(0o022)), ("LimitCORE", Number(0))]);
+    // A little behind live traffic: an export of a large tree is work too.
+    properties.extend([("UMask", Word(0o022)), ("LimitCORE", Number(0)), ("Nice", Int(5))]);
     properties
 }
 
@@ -68,7 +72,9 @@ pub fn step(reach: &Reach) -> BTreeMap<&'static str, Property> {
         // Below the services' default of 100: a build may not starve live traffic.
         ("CPUWeight", Number(20)),
         ("IOWeight", Number(20)),
-        ("Nice", Int(10)),
+        // Where there are no CPU controllers, these alone do it.
+        ("Nice", Int(19)),
+        ("CPUSchedulingPolicy", Int(SCHED_BATCH)),
         ("IOSchedulingClass", Int(2)),
         ("IOSchedulingPriority", Int(7)),
         ("TasksMax", Number(4096)),
