@@ -34,6 +34,8 @@ enum Command {
     Settle { instance: String },
     /// Drains an old slot and stops it (deploy-drain@NAME:SLOT.service)
     Drain { slot: SlotInstance },
+    /// Takes a slot's socket directory from the app's user once its socket is there (app-fpm@NAME:SLOT.service)
+    Guard { slot: SlotInstance },
     /// Brings the live slots up at boot (deployd-recover.service)
     Recover,
     /// Works in an app's tree as its user
@@ -108,6 +110,10 @@ async fn carry_out(command: Command) -> Result<u8> {
             engine::drain(&host, &slot).await?;
             Ok(0)
         }
+        Command::Guard { slot } => {
+            engine::guard(&Paths::default(), &slot)?;
+            Ok(0)
+        }
         Command::Recover => {
             engine::boot(&host("deployd-recover").await?).await?;
             Ok(0)
@@ -157,6 +163,18 @@ fn read_request(paths: &Paths, instance: &str) -> Result<Request> {
     Ok(request)
 }
 
+/// Removes the plans of requests that are no more.
+fn forget_plans(host: &Host, request: &Request, dir: &Dir) -> Result<()> {
+    for name in dir.names()? {
+        let id = name.strip_prefix("plan-").and_then(|rest| rest.strip_suffix(".json"));
+        let Some(Ok(id)) = id.map(str::parse::<DeploymentId>) else { continue };
+        if !host.paths.request_file(&request.app, &id).exists() {
+            dir.unlink(&name)?;
+        }
+    }
+    Ok(())
+}
+
 /// Writes what a request would do where `deployd` reads it.
 async fn write_plan(host: &Host, request: &Request) -> Result<()> {
     let answer = match engine::preview(host, request).await {
@@ -167,6 +185,7 @@ async fn write_plan(host: &Host, request: &Request) -> Result<()> {
     };
     let group = observe::find_user("deployd").map_or(0, |(_, gid)| gid);
     let dir = Dir::open_or_make(&host.paths.app_run_dir(&request.app), 0o755)?;
+    forget_plans(host, request, &dir)?;
     dir.write_for(group, &format!("plan-{}.json", request.id), &serde_json::to_vec_pretty(&answer)?, 0o640)?;
     Ok(())
 }

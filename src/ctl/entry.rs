@@ -56,7 +56,9 @@ impl Entry {
             return None;
         }
         match self.event.as_deref() {
-            Some(events::PHASE) if self.step.is_empty() => Some(format!("==> {}", heading(&self.phase))),
+            Some(events::PHASE) if self.step.is_empty() => {
+                Some(format!("==> {}: {}", heading(&self.phase), self.message))
+            }
             Some(events::PHASE) => Some(format!("==> {}: {}", heading(&self.phase), self.step)),
             Some(events::ACCESS_ALLOWED | events::DEPLOYMENT_STARTED) => None,
             Some(_) if self.is_end() => None,
@@ -104,7 +106,7 @@ mod tests {
     fn phases_head_and_steps_follow() {
         let phase =
             format!(r#"{{"MESSAGE":"cutting over","MESSAGE_ID":"{}","DEPLOYD_PHASE":"cutting-over"}}"#, events::PHASE);
-        assert_eq!(live(&phase).as_deref(), Some("==> Cutting over"));
+        assert_eq!(live(&phase).as_deref(), Some("==> Cutting over: cutting over"));
         let output = r#"{"MESSAGE":"Loading \u001b[2J composer","DEPLOYD_STEP":"composer-install","_PID":"77"}"#;
         assert_eq!(live(output).as_deref(), Some("  composer-install: Loading \\u{1b}[2J composer"));
         assert_eq!(live(r#"{"MESSAGE":"Started x","DEPLOYD_STEP":"x","_PID":"1"}"#), None);

@@ -19,6 +19,7 @@ use crate::{
     system::{
         journal::{self, Priority},
         units::Units,
+        units::Verb,
     },
 };
 
@@ -264,7 +265,11 @@ impl Backend for Host {
                     "deployment {id} of app {app} was started by systemd: `systemctl stop {unit}` cancels it"
                 )));
             }
-            self.units.stop(&unit).await.map_err(|e| Error::Failed(format!("deployment {id} was not cancelled: {e}")))
+            // Not awaited: after activate it goes back first, which may take longer than a call may.
+            self.units
+                .enqueue(Verb::Stop, &unit)
+                .await
+                .map_err(|e| Error::Failed(format!("deployment {id} was not cancelled: {e}")))
         })
     }
 
@@ -274,7 +279,7 @@ impl Backend for Host {
         let load = config::load(&self.paths, app, &(self.facts)(&self.paths, app));
         let settings = load.map_err(|e| Error::BadConfig(if uid == 0 { e.rendered } else { e.summary }))?;
         match how {
-            Showing::Text => Ok(show::text(&settings)),
+            Showing::Text => Ok(config::show(&show::hidden(settings))),
             Showing::Json => show::json(settings).map_err(|e| Error::Failed(format!("{NAME}: {e}"))),
         }
     }

@@ -44,7 +44,13 @@ pub async fn drain(host: &Host, slot: &SlotInstance) -> Result<(), EngineError> 
     refuse_live(host, slot)?;
     notify::status(&format!("{unit}: its last requests end"));
     host.units.stop(&unit).await?;
-    tell(events::DRAINED, Priority::Info, &format!("{unit} is drained and stopped"), slot);
+    let ended = host.units.status(&unit).await?;
+    if ended.result == "success" {
+        tell(events::DRAINED, Priority::Info, &format!("{unit} is drained and stopped"), slot);
+    } else {
+        let message = format!("{unit} was stopped before all its requests had ended: {}", ended.result);
+        tell(events::DRAIN_INCOMPLETE, Priority::Warning, &message, slot);
+    }
     Ok(())
 }
 

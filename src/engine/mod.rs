@@ -11,6 +11,7 @@ mod deployment;
 mod drain;
 mod error;
 mod generated;
+mod guard;
 mod health;
 mod layout;
 mod outcome;
@@ -26,6 +27,7 @@ mod store;
 
 pub use cancel::Cancel;
 pub use drain::drain;
+pub use guard::guard;
 pub use recover::boot;
 pub use run::{preview, run};
 pub use settle::settle;

@@ -22,7 +22,7 @@ impl AppName {
     /// The longest name, in bytes.
     pub const MAX: usize = 32;
     const RULE: &'static str = "write lower-case letters, digits and _ in groups joined by single -, \
-                                beginning with a letter, at most 32 bytes, like my-shop";
+                                beginning with a letter, at most 32 bytes, like my-shop; requests and slots are taken";
 
     /// The name as text.
     pub fn as_str(&self) -> &str {
@@ -35,8 +35,14 @@ impl FromStr for AppName {
     fn from_str(text: &str) -> Result<Self, BadName> {
         let bad = || BadName { kind: "the app name", given: text.chars().take(64).collect(), rule: Self::RULE };
         let word = |w: &str| !w.is_empty() && w.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+        // Directories of deployd's own stand beside those of apps.
+        let reserved = matches!(text, "requests" | "slots");
         let starts = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-        if text.len() <= Self::MAX && starts && text.split('-').all(word) { Ok(Self(text.into())) } else { Err(bad()) }
+        if text.len() <= Self::MAX && starts && !reserved && text.split('-').all(word) {
+            Ok(Self(text.into()))
+        } else {
+            Err(bad())
+        }
     }
 }
 

@@ -166,9 +166,19 @@ async fn survey(worker: &mut Worker, settings: &Settings) -> Result<(Vec<SharedF
     let count = wanted.len();
     let order = Order::Survey { shared_root: settings.root.join("shared"), shared: wanted };
     match worker.ask(&order, LOOK_LIMIT).await? {
-        Answer::Surveyed { shared, maintenance } if shared.len() == count => Ok((shared, maintenance)),
+        Answer::Surveyed { mut shared, maintenance } if shared.len() == count => {
+            // It goes into the record: nothing but a digest is taken.
+            for found in &mut shared {
+                found.digest = found.digest.take().filter(|digest| is_digest(digest));
+            }
+            Ok((shared, maintenance))
+        }
         other => Err(unexpected(&other)),
     }
+}
+
+fn is_digest(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn unexpected(answer: &Answer) -> ObserveError {

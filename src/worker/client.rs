@@ -79,6 +79,11 @@ pub struct WorkerSpec {
     pub program: PathBuf,
 }
 
+/// The longest sentence that is taken from a worker, in characters: it goes into records and onto the bus.
+const MAX_SENTENCE: usize = 600;
+/// How long a worker may take to leave after its last order.
+const LEAVE_LIMIT: Duration = Duration::from_secs(10);
+
 /// A running worker. One order at a time.
 #[derive(Debug)]
 pub struct Worker {
@@ -129,8 +134,9 @@ impl Worker {
     pub async fn ask(&mut self, order: &Order, limit: Duration) -> Result<Answer, WorkerError> {
         match tokio::time::timeout(limit, self.exchange(order)).await {
             Ok(Ok(Answer::Refused { reason, remedy })) => {
-                Err(WorkerError::Refused { reason: printable(&reason), remedy: remedy.map(|text| printable(&text)) })
+                Err(WorkerError::Refused { reason: sentence(&reason), remedy: remedy.map(|text| sentence(&text)) })
             }
+            Ok(Ok(Answer::Probed { healthy, detail })) => Ok(Answer::Probed { healthy, detail: sentence(&detail) }),
             Ok(other) => other,
             Err(_) => Err(WorkerError::Late { unit: self.unit.clone(), limit }),
         }
@@ -158,11 +164,19 @@ impl Worker {
     /// Ends the worker: its input is closed, it leaves by itself. Nothing waits for it unless it must be gone.
     pub async fn finish(mut self) -> Result<(), WorkerError> {
         self.orders = None;
-        if let Some(running) = self.running.take() {
-            self.units.wait(running).await?;
+        if let Some(running) = self.running.take()
+            && tokio::time::timeout(LEAVE_LIMIT, self.units.wait(running)).await.is_err()
+        {
+            // One that was stopped by its own user would hold the app's lock for ever.
+            self.units.stop(&self.unit).await?;
         }
         Ok(())
     }
+}
+
+/// A worker's words, printable and bounded.
+fn sentence(text: &str) -> String {
+    printable(text).chars().take(MAX_SENTENCE).collect()
 }
 
 fn pipe_trouble(name: &str, error: &dyn std::fmt::Display) -> WorkerError {

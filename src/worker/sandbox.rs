@@ -16,7 +16,8 @@ pub struct Reach {
 }
 
 /// What a unit of an app's user may never reach: the bus, PID 1's private socket, deployd's own state.
-const NEVER: [&str; 4] = ["-/run/dbus", "-/run/systemd/private", "-/var/lib/deployd", "-/run/deployd/requests"];
+const NEVER: [&str; 5] =
+    ["-/run/dbus", "-/run/systemd/private", "-/run/user", "-/var/lib/deployd", "-/run/deployd/requests"];
 
 /// `SCHED_BATCH` of sched(7): no process that serves is ever interrupted for a step.
 const SCHED_BATCH: i32 = 3;
@@ -45,6 +46,11 @@ fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
         ("ProtectProc", Text("invisible".into())),
         ("RestrictRealtime", Bool(true)),
         ("LockPersonality", Bool(true)),
+        ("SystemCallArchitectures", Texts(vec!["native".into()])),
+        ("TasksMax", Number(4096)),
+        // Below the services' default of 100: neither a build nor an export may starve live traffic.
+        ("CPUWeight", Number(20)),
+        ("IOWeight", Number(20)),
         ("PrivateNetwork", Bool(!reach.network)),
         (
             "RestrictAddressFamilies",
@@ -69,15 +75,17 @@ pub fn step(reach: &Reach) -> BTreeMap<&'static str, Property> {
         ("KeyringMode", Text("private".into())),
         // Not for a worker: the filter answers ENOSYS to openat2(2), by which a worker opens everything.
         ("RestrictSUIDSGID", Bool(true)),
-        // Below the services' default of 100: a build may not starve live traffic.
-        ("CPUWeight", Number(20)),
-        ("IOWeight", Number(20)),
         // Where there are no CPU controllers, these alone do it.
         ("Nice", Int(19)),
         ("CPUSchedulingPolicy", Int(SCHED_BATCH)),
         ("IOSchedulingClass", Int(2)),
         ("IOSchedulingPriority", Int(7)),
-        ("TasksMax", Number(4096)),
+        // In a user namespace of its own /proc/PID/root and ptrace of the user's other processes are closed to it.
+        ("PrivateUsers", Bool(true)),
+        ("RestrictNamespaces", Number(0)),
+        ("SystemCallFilter", Filter(true, vec!["@system-service".into()])),
+        // EPERM, not a killed process.
+        ("SystemCallErrorNumber", Int(1)),
         ("TimeoutStopUSec", Number(10_000_000)),
         ("LogRateLimitIntervalUSec", Number(1_000_000)),
         ("LogRateLimitBurst", Word(2000)),

@@ -20,6 +20,8 @@ pub async fn serve() -> io::Result<()> {
         let reason = "a worker does not run as root; the engine starts it as the app's user";
         return Err(io::Error::new(io::ErrorKind::PermissionDenied, reason));
     }
+    // Steps and services of this user may neither trace this process nor open its pipes to write answers of their own.
+    rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable)?;
     // What is written gets the modes that are asked for, however the unit was started.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     exchange(BufReader::new(tokio::io::stdin()), tokio::io::stdout()).await

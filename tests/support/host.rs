@@ -197,6 +197,7 @@ impl Host {
             let _ = self.nspawn.kill();
         }
         let _ = self.nspawn.wait();
+        remove_group(&self.name);
         remove(&self.base);
     }
 }
@@ -220,12 +221,21 @@ fn mount(root: &Root, base: &Path) {
     command::local(&["mount", "-t", "overlay", "deployd-test", "-o", &options, &part("merged")]).ok();
 }
 
+/// Moves the shell into a control group named by its first argument, then becomes the command of the others.
+const OWN_GROUP: &str = r#"name=$1; shift
+if [ -w /sys/fs/cgroup/unified/cgroup.procs ]; then
+    mkdir -p "/sys/fs/cgroup/unified/$name" && echo $$ > "/sys/fs/cgroup/unified/$name/cgroup.procs"
+fi
+exec "$@""#;
+
 /// Starts nspawn in a session of its own, without standard input; its console goes to a file. It dies with the thread
 /// that starts it, and its host with it, so that a test that is killed leaves nothing running.
 fn start(name: &str, base: &Path) -> Child {
     let console = File::create(base.join("console")).expect("the host's directory is ours");
     let mut nspawn = Command::new("setpriv");
     nspawn.args(["--pdeathsig", "KILL", "setsid"]);
+    // In a control group of its own: hosts that share one see each other's processes as theirs.
+    nspawn.args(["sh", "-euc", OWN_GROUP, "sh", name]);
     nspawn.args(["systemd-nspawn", "-q", "--boot", "--register=no", "--keep-unit", "--private-network", "-M", name]);
     nspawn.arg("-D").arg(base.join("merged")).env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1").stdin(Stdio::null());
     nspawn.stdout(console.try_clone().expect("a file")).stderr(console);
@@ -239,6 +249,21 @@ fn find_leader(nspawn: u32) -> Option<u32> {
         let name = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
         name.ends_with("lib/systemd/systemd")
     })
+}
+
+/// The control group that a host had goes with it, from the leaves up; the kernel refuses while somebody is in one.
+fn remove_group(name: &str) {
+    let top = Path::new("/sys/fs/cgroup/unified").join(name);
+    let mut groups = vec![top];
+    let mut at = 0;
+    while let Some(dir) = groups.get(at).cloned() {
+        let below = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+        groups.extend(below.filter(|path| path.is_dir()));
+        at += 1;
+    }
+    for group in groups.iter().rev() {
+        let _ = fs::remove_dir(group);
+    }
 }
 
 fn remove(base: &Path) {
