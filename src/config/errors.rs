@@ -104,8 +104,10 @@ fn located<'a>(problem: &Problem, files: &'a [SourceFile]) -> Option<(&'a Source
     Some((file, place.span.start.min(end)..end))
 }
 
+/// Place, thing and remedy in one line.
 fn summary(problem: &Problem, files: &[SourceFile]) -> String {
-    let title = printable(&problem.title);
+    let help = problem.help.as_ref().map_or_else(String::new, |help| format!("; {}", printable(help)));
+    let title = format!("{}{help}", printable(&problem.title));
     match (located(problem, files), &problem.path) {
         (Some((file, span)), _) => {
             format!("{}:{}: {title}", printable(&file.path.to_string_lossy()), file.line(span.start))
@@ -170,7 +172,7 @@ error: unknown key \"usr\"
   |
   = help: write `user`";
         assert_eq!(error.rendered, expected);
-        assert_eq!(error.summary, "/etc/deployd/apps/shop.toml:2: unknown key \"usr\"");
+        assert_eq!(error.summary, "/etc/deployd/apps/shop.toml:2: unknown key \"usr\"; write `user`");
     }
 
     #[test]

@@ -351,7 +351,13 @@ fn all_errors_are_told_at_once_and_in_order() {
     assert!(lines[5].contains("keep = 1 is out of range"));
     assert!(error.rendered.contains("shop.d/50.toml:2"), "{}", error.rendered);
     assert!(error.rendered.contains("useradd"), "{}", error.rendered);
-    assert!(error.summary.contains("shop.toml:1: \"srv\" is not an absolute path (and 5 more)"), "{}", error.summary);
+    assert!(
+        error.summary.contains(
+            "shop.toml:1: \"srv\" is not an absolute path; write it from the root: \"/srv/srv\" (and 5 more)"
+        ),
+        "{}",
+        error.summary
+    );
     assert!(!error.summary.contains('\n'));
 }
 

@@ -8,7 +8,7 @@ use zbus::{OwnedObjectPath, fdo};
 
 use super::{
     args::Start,
-    bus::{self, Bus, Properties, number, text},
+    bus::{self, Bus, Properties, text},
     entry::Entry,
     error::CtlError,
     lists::value,
@@ -224,16 +224,9 @@ fn tell(app: &AppName, ended: &Properties, out: &Out) -> Result<u8, CtlError> {
 }
 
 fn sentence(app: &AppName, ended: &Properties, outcome: Outcome) -> String {
-    let [release, previous, message, kind] = ["Release", "Previous", "Message", "Kind"].map(|name| text(ended, name));
-    let was = if previous.is_empty() || previous == release { String::new() } else { format!(" (was {previous})") };
-    let took = match (number(ended, "LiveMs"), number(ended, "WallMs")) {
-        (0, wall) => wall,
-        (live, _) => live,
-    };
+    let message = text(ended, "Message");
     match outcome {
-        Outcome::Succeeded if release.is_empty() => format!("{app}: {kind} succeeded: {message}"),
-        Outcome::Succeeded if kind == Kind::Stage.as_str() => format!("{app}: {release} is staged, {took} ms"),
-        Outcome::Succeeded => format!("{app}: {release} is live{was}, {took} ms"),
+        Outcome::Succeeded => format!("{app}: {message}"),
         Outcome::RolledBack => format!("{app}: rolled back: {message}"),
         outcome => format!("{app}: {outcome}: {message}"),
     }
@@ -284,10 +277,8 @@ mod tests {
     #[test]
     fn one_sentence_says_how_it_ended() {
         let app: AppName = "shop".parse().unwrap();
-        let live = ended(&[("Release", "R2"), ("Previous", "R1"), ("Kind", "deploy")], 412);
-        assert_eq!(sentence(&app, &live, Outcome::Succeeded), "shop: R2 is live (was R1), 412 ms");
-        let first = ended(&[("Release", "R1"), ("Kind", "deploy")], 9);
-        assert_eq!(sentence(&app, &first, Outcome::Succeeded), "shop: R1 is live, 9 ms");
+        let live = ended(&[("Message", "R2 is live (was R1), 412 ms: .env changed")], 412);
+        assert_eq!(sentence(&app, &live, Outcome::Succeeded), "shop: R2 is live (was R1), 412 ms: .env changed");
         let bad = ended(&[("Message", "no .env"), ("Id", "7")], 0);
         assert_eq!(sentence(&app, &bad, Outcome::Rejected), "shop: rejected: no .env");
         assert!(hint(&app, &bad, Outcome::Failed).unwrap().contains("logs shop --deployment 7"));

@@ -126,6 +126,7 @@ mod tests {
             deployment: crate::model::DeploymentId::from_bits(seq),
             sealed_at: 10,
             live_at,
+            replaced: None,
         }
     }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     config::{Settings, Strategy},
-    model::{LiveSlot, Phase, ReleaseState, Slot, UnitName, events},
+    model::{Kind, LiveSlot, Phase, ReleaseState, Slot, UnitName, events},
     observe::{Host, fpm_unit},
     plan::{GoLive, Handover, Move, Plan, Start},
     system::{
@@ -182,6 +182,9 @@ impl<'a> Deployment<'a> {
         for release in &mut self.state.releases {
             if release.id == self.plan.release {
                 release.live_at = Some(now());
+                if self.plan.kind != Kind::Rollback && self.plan.from.as_ref() != Some(&self.plan.release) {
+                    release.replaced.clone_from(&self.plan.from);
+                }
                 if release.state != ReleaseState::Confirmed {
                     release.state = ReleaseState::Unconfirmed;
                 }

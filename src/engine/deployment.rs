@@ -87,6 +87,15 @@ impl Deployment<'_> {
 
     /// Gives an order to the worker in the release's tree, starting it at first.
     pub async fn ask_tree(&mut self, order: &Order) -> Result<Answer, EngineError> {
+        self.open_tree().await?;
+        match self.tree.as_mut() {
+            Some(worker) => Ok(worker.ask(order, WORK_LIMIT).await?),
+            None => Err(EngineError::Other("the worker is not there".into())),
+        }
+    }
+
+    /// Starts the worker in the release's tree, if it is not there yet.
+    pub async fn open_tree(&mut self) -> Result<(), EngineError> {
         if self.tree.is_none() {
             let mut write = vec![self.settings.root.join("shared")];
             if self.plan.stage.is_some() {
@@ -99,10 +108,7 @@ impl Deployment<'_> {
             let worker = self.host.worker(self.settings, &self.plan.id, "tree", &self.settings.user, reach).await?;
             self.tree = Some(worker);
         }
-        match self.tree.as_mut() {
-            Some(worker) => Ok(worker.ask(order, WORK_LIMIT).await?),
-            None => Err(EngineError::Other("the worker is not there".into())),
-        }
+        Ok(())
     }
 }
 

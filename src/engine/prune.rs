@@ -30,9 +30,16 @@ pub fn surplus(
         .iter()
         .filter(|release| release.state == ReleaseState::Confirmed && Some(&release.id) != current)
         .max_by_key(|release| (release.live_at, release.seq));
+    let replaced =
+        state.releases.iter().find(|release| Some(&release.id) == current).and_then(|live| live.replaced.as_ref());
     let slots = state.live.values().chain(state.fallback.values()).map(|slot| &slot.release);
-    let kept: BTreeSet<&ReleaseId> =
-        current.into_iter().chain(previous.map(|release| &release.id)).chain(slots).chain(running).collect();
+    let kept: BTreeSet<&ReleaseId> = current
+        .into_iter()
+        .chain(previous.map(|release| &release.id))
+        .chain(replaced)
+        .chain(slots)
+        .chain(running)
+        .collect();
     let mut newest: Vec<_> = state.releases.iter().filter(|release| release.state != ReleaseState::Failed).collect();
     newest.sort_by_key(|release| std::cmp::Reverse(release.seq));
     let newest: BTreeSet<&ReleaseId> = newest.into_iter().take(keep).map(|release| &release.id).collect();
@@ -108,6 +115,7 @@ mod tests {
             // The clock went backwards meanwhile: the order is the sequence number's.
             sealed_at: -i64::try_from(seq).unwrap(),
             live_at,
+            replaced: None,
         };
         AppState { releases: releases.iter().map(record).collect(), ..AppState::default() }
     }

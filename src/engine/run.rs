@@ -243,6 +243,8 @@ impl Deployment<'_> {
                     self.record_release(stage, manifest);
                     Ok(())
                 }
+                // There is time to have it ready for the probes.
+                None if plan.live.is_some() => self.open_tree().await,
                 None => Ok(()),
             }
         };

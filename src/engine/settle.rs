@@ -29,7 +29,14 @@ use crate::{
 
 /// Settles an app: takes an interrupted deployment back, bakes and confirms the newest one.
 pub async fn settle(host: &Host, app: &AppName, cancel: &Cancel) -> Result<(), EngineError> {
-    let settings = host.settings(app).map_err(|error| EngineError::Other(error.summary))?;
+    let settings = match host.settings(app) {
+        Ok(settings) => settings,
+        Err(error) => {
+            // Nothing can be settled until it is mended; the next deployment then does it.
+            tracing::error!("{error}");
+            return Ok(());
+        }
+    };
     let store = Store::open(&host.paths, app)?;
     let settling = Settling { host, settings: &settings, store: &store, cancel };
     loop {

@@ -104,6 +104,7 @@ impl Deployment<'_> {
             deployment: self.plan.id.clone(),
             sealed_at: now(),
             live_at: None,
+            replaced: None,
         });
     }
 }

@@ -67,6 +67,9 @@ pub struct ReleaseRecord {
     pub sealed_at: i64,
     /// When it last became live, seconds since 1970.
     pub live_at: Option<i64>,
+    /// What was live before it: where a rollback goes.
+    #[serde(default)]
+    pub replaced: Option<ReleaseId>,
 }
 
 /// What a release depends on beside its revision.

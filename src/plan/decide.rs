@@ -205,19 +205,30 @@ fn roll_back(settings: &Settings, observed: &Observed, request: &Request) -> Res
             }
             release
         }
-        None => {
-            let live = record(observed, observed.current.as_ref()).map_or(u64::MAX, |live| live.seq);
-            others()
-                .filter(|one| one.seq < live && fit(one) && observed.on_disk.contains(&one.id))
-                .max_by_key(|one| (one.state == ReleaseState::Confirmed, one.seq))
-                .ok_or_else(|| refusal("there is no older release to roll back to", "see `deployctl releases`"))?
-        }
+        None => previous(observed, fit)
+            .ok_or_else(|| refusal("there is no older release to roll back to", "see `deployctl releases`"))?,
     };
     let mut reasons = vec!["asked for".to_owned()];
     if chosen.state == ReleaseState::Unconfirmed {
         reasons.push(format!("{} was proved live, but replaced before its bake time had passed", chosen.id));
     }
     go(settings, observed, request, Target::of(chosen), reasons, None)
+}
+
+/// Where a rollback goes by default: along what each release replaced, to the first confirmed one, else the first that
+/// is fit. Of a release that replaced nothing known, to an older one.
+fn previous(observed: &Observed, fit: impl Fn(&ReleaseRecord) -> bool) -> Option<&ReleaseRecord> {
+    let live = record(observed, observed.current.as_ref());
+    let good = |one: &&ReleaseRecord| fit(one) && observed.on_disk.contains(&one.id);
+    // Bounded by the number of releases: a record that leads in a circle ends too.
+    let before = std::iter::successors(live, |one| record(observed, one.replaced.as_ref()));
+    let chain: Vec<_> = before.skip(1).take(observed.state.releases.len()).filter(good).collect();
+    let confirmed = chain.iter().find(|one| one.state == ReleaseState::Confirmed);
+    confirmed.or(chain.first()).copied().or_else(|| {
+        let older = live.map_or(u64::MAX, |live| live.seq);
+        let others = observed.state.releases.iter().filter(|one| one.seq < older);
+        others.filter(good).max_by_key(|one| (one.state == ReleaseState::Confirmed, one.seq))
+    })
 }
 
 fn known<'a>(observed: &'a Observed, id: &ReleaseId) -> Result<&'a ReleaseRecord, Refusal> {

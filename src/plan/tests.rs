@@ -78,6 +78,7 @@ fn record(seq: u64, revision: &str, state: ReleaseState, live_at: Option<i64>) -
         deployment: DeploymentId::from_bits(seq),
         sealed_at: 0,
         live_at,
+        replaced: None,
     }
 }
 
@@ -241,6 +242,20 @@ fn a_rollback_prefers_a_confirmed_release_to_a_newer_one_that_was_replaced_while
     let plan = go(&world, &request(Kind::Rollback));
     assert_eq!(plan.release, replaced.id);
     assert!(plan.reasons[1].contains("replaced before its bake time"), "{:?}", plan.reasons);
+}
+
+#[test]
+fn a_rollback_goes_to_what_was_live_before_not_to_what_was_left_by_an_earlier_rollback() {
+    let mut world = observed();
+    // Release 2 was live, 1 was rolled back to, then 3 was deployed.
+    let live = ReleaseRecord {
+        replaced: Some(world.state.releases[0].id.clone()),
+        ..record(3, A, ReleaseState::Unconfirmed, Some(30))
+    };
+    world.on_disk.push(live.id.clone());
+    world.current = Some(live.id.clone());
+    world.state.releases.push(live);
+    assert_eq!(go(&world, &request(Kind::Rollback)).release, world.state.releases[0].id);
 }
 
 #[test]

@@ -19,8 +19,8 @@ pub struct Reach {
 const NEVER: [&str; 5] =
     ["-/run/dbus", "-/run/systemd/private", "-/run/user", "-/var/lib/deployd", "-/run/deployd/requests"];
 
-/// `SCHED_BATCH` of sched(7): no process that serves is ever interrupted for a step.
-const SCHED_BATCH: i32 = 3;
+/// `SCHED_IDLE` of sched(7): whatever serves goes before a step at once, and a step still has its small share.
+const SCHED_IDLE: i32 = 5;
 
 /// For both: an app user's process without privileges, in read-only surroundings.
 fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
@@ -77,7 +77,7 @@ pub fn step(reach: &Reach) -> BTreeMap<&'static str, Property> {
         ("RestrictSUIDSGID", Bool(true)),
         // Where there are no CPU controllers, these alone do it.
         ("Nice", Int(19)),
-        ("CPUSchedulingPolicy", Int(SCHED_BATCH)),
+        ("CPUSchedulingPolicy", Int(SCHED_IDLE)),
         ("IOSchedulingClass", Int(2)),
         ("IOSchedulingPriority", Int(7)),
         // In a user namespace of its own /proc/PID/root and ptrace of the user's other processes are closed to it.

@@ -57,7 +57,7 @@ fn my_shop_through_every_verb_and_the_bus() {
     });
     assert!(call(&host, "ListApps", &[]).ok().contains("my-shop"));
     call(&host, "GetApp", &["s", "my-shop"]).ok();
-    call(&host, "Rollback", &["ssa{sv}", "my-shop", &first, "0"]).ok();
+    call(&host, "Rollback", &["sa{sv}", "my-shop", "1", "release", "s", &first]).ok();
     eventually("r1 is live", Duration::from_secs(30), || shop.get(&host, "/").value("end") == Some("r1"));
     let slices = host.ok(&["systemctl", "show", "-P", "Slice", "deploy@my-shop.service"]);
     assert_eq!(slices, "deployd-my\\x2dshop.slice\n");

@@ -14,8 +14,9 @@ use crate::{
 /// The processes of the unit, without its main one.
 fn workers(host: &Host, unit: &str) -> BTreeSet<String> {
     let main = host.ok(&["systemctl", "show", "-P", "MainPID", unit]);
-    let listed = host.ok(&["pgrep", "-P", main.trim()]);
-    listed.lines().map(str::to_owned).collect()
+    // Between the last of the old and the first of the new there are none.
+    let listed = host.run(&["pgrep", "-P", main.trim()]);
+    listed.stdout.lines().map(str::to_owned).collect()
 }
 
 #[test]
