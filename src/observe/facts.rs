@@ -43,7 +43,7 @@ fn fpm_binaries(paths: &Paths) -> Vec<(String, std::path::PathBuf)> {
         })
         .collect();
     let number = |v: &str| v.split('.').filter_map(|n| n.parse::<u32>().ok()).collect::<Vec<_>>();
-    found.sort_by(|a, b| number(&b.0).cmp(&number(&a.0)));
+    found.sort_by_key(|(version, _)| std::cmp::Reverse(number(version)));
     found
 }
 

@@ -152,7 +152,8 @@ fn nothing_new_changes_nothing() {
 
 #[test]
 fn each_difference_makes_a_release_and_is_named() {
-    let cases: [(fn(&mut Observed), &str); 4] = [
+    type Change = fn(&mut Observed);
+    let cases: [(Change, &str); 4] = [
         (|o| o.source.as_mut().unwrap().revision = B.into(), "the revision is bbbbbbbb (was aaaaaaaa)"),
         (|o| o.settings_digest = "t".into(), "the settings changed"),
         (|o| o.php = "8.4".into(), "PHP is 8.4 (was 8.2)"),
