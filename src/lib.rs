@@ -11,7 +11,7 @@
 //! | [`worker`] | what is done in an app's tree, as the app's user | model, system |
 //! | [`runtime`] | what is true of php-fpm, nginx and other units | model, config, system |
 //! | [`observe`] | the only reader of the world | all above, never the engine |
-//! | [`plan`] | pure: what will be done, or why it will not | model, config, observe's value |
+//! | [`plan`] | pure: what will be done, or why it will not | model, config, observe's value, worker's orders |
 //! | [`engine`] | executes a plan | all above |
 //! | [`dbus`] | the served interface | model |
 //! | [`daemon`] | the bus service: authorises, starts units, relays | model, config, system, dbus |

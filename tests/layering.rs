@@ -17,7 +17,7 @@ const TABLE: [(&str, &str, &[&str]); 11] = [
     ("worker", "model, system", &["model", "system"]),
     ("runtime", "model, config, system", &["model", "config", "system"]),
     ("observe", "all above, never the engine", &["model", "config", "system", "worker", "runtime"]),
-    ("plan", "model, config, observe's value", &["model", "config", "observe"]),
+    ("plan", "model, config, observe's value, worker's orders", &["model", "config", "observe", "worker"]),
     ("engine", "all above", &["model", "config", "system", "worker", "runtime", "observe", "plan"]),
     ("dbus", "model", &["model"]),
     ("daemon", "model, config, system, dbus", &["model", "config", "system", "dbus"]),
