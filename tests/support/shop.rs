@@ -187,7 +187,8 @@ impl Shop {
     /// Sets a key of the shared `.env`.
     pub fn set_env(&self, host: &Host, key: &str, value: &str) {
         let file = format!("{}/shared/.env", self.root());
-        host.ok(&["sed", "-i", &format!("/^{key}=/d;$a{key}={value}"), &file]);
+        let set = r#"sed -i "/^$1=/d" "$3"; echo "$1=$2" >> "$3""#;
+        host.ok(&["sh", "-euc", set, "sh", key, value, &file]);
     }
 
     fn work_tree(&self) -> String {
