@@ -49,13 +49,7 @@ impl<'a> Starter<'a> {
     /// Starts every idle slot on the new release. They take no traffic yet.
     pub async fn start_slots(&self, live: &GoLive) -> Result<(), EngineError> {
         for handover in handovers(live) {
-            let slot = FpmSlot {
-                host: self.host,
-                settings: self.settings,
-                fpm: &handover.fpm,
-                drain: handover.drain,
-                slot: handover.to,
-            };
+            let slot = FpmSlot::of(self.host, self.settings, handover, handover.to);
             let smaller = match handover.start {
                 Start::Running => continue,
                 Start::Idle { smaller } => smaller,
@@ -83,13 +77,7 @@ impl<'a> Starter<'a> {
             Phase::Starting,
             &format!("waiting for {unit}, which finishes its requests (at most {:?})", handover.drain),
         );
-        let slot = FpmSlot {
-            host: self.host,
-            settings: self.settings,
-            fpm: &handover.fpm,
-            drain: handover.drain,
-            slot: handover.to,
-        };
+        let slot = FpmSlot::of(self.host, self.settings, handover, handover.to);
         slot.drained().await
     }
 }
@@ -99,13 +87,7 @@ impl<'a> Deployment<'a> {
     where
         'a: 'b,
     {
-        FpmSlot {
-            host: self.host,
-            settings: self.settings,
-            fpm: &handover.fpm,
-            drain: handover.drain,
-            slot: handover.to,
-        }
+        FpmSlot::of(self.host, self.settings, handover, handover.to)
     }
 
     /// Probes every new slot on its own socket: it answers from the new release, and its OPcache is warm.
@@ -221,13 +203,7 @@ impl<'a> Deployment<'a> {
             // Nothing was live: nothing may be pointed at.
             return unpoint(self.host, self.settings);
         };
-        let slot = FpmSlot {
-            host: self.host,
-            settings: self.settings,
-            fpm: &handover.fpm,
-            drain: handover.drain,
-            slot: before.slot,
-        };
+        let slot = FpmSlot::of(self.host, self.settings, handover, before.slot);
         if !slot.active().await? {
             slot.prepare(&before.release, false)?;
             slot.start().await?;

@@ -7,6 +7,7 @@ use crate::{
     config::{Check, PhpFpm, ServiceKind, Settings},
     model::{LiveSlot, Paths, ReleaseId, Slot, SlotInstance, UnitName},
     observe::{Host, fpm_unit, pool_text},
+    plan::Handover,
     runtime::php_fpm::{self, SlotConfig},
     system::{tree::Dir, units::Verb},
     worker::order::{Answer, Order},
@@ -28,6 +29,13 @@ pub struct FpmSlot<'a> {
     pub drain: Duration,
     /// Which.
     pub slot: Slot,
+}
+
+impl<'a> FpmSlot<'a> {
+    /// A slot of the service that a handover moves.
+    pub fn of(host: &'a Host, settings: &'a Settings, handover: &'a Handover, slot: Slot) -> Self {
+        Self { host, settings, fpm: &handover.fpm, drain: handover.drain, slot }
+    }
 }
 
 impl FpmSlot<'_> {
