@@ -9,7 +9,7 @@ use crate::{
     observe::Host,
     plan::{Move, Plan},
     worker::{
-        client::Worker,
+        client::{Worker, WorkerError},
         order::{Answer, Order},
         sandbox::Reach,
     },
@@ -114,6 +114,5 @@ impl Deployment<'_> {
 
 /// An answer that belongs to another order.
 pub fn unexpected(answer: &Answer) -> EngineError {
-    let text: String = format!("{answer:?}").chars().take(60).collect();
-    EngineError::Other(format!("a worker gave the answer to another order: {text}"))
+    WorkerError::unexpected(answer).into()
 }

@@ -8,7 +8,7 @@ use super::{
 use crate::{
     config::Settings,
     model::{DeploymentId, Phase, ReleaseId, ReleaseRecord, ReleaseState},
-    observe::Host,
+    observe::{Host, is_digest},
     plan::Stage,
     system::tree::{Dir, EntryKind},
     worker::{
@@ -79,7 +79,7 @@ impl Deployment<'_> {
             Answer::Sealed { manifest, files, bytes } => (manifest, files, bytes),
             other => return Err(unexpected(&other)),
         };
-        if digest.len() != 64 || !digest.bytes().all(|b| b.is_ascii_hexdigit()) {
+        if !is_digest(&digest) {
             return Err(EngineError::Other("the manifest's digest is none".into()));
         }
         let releases = self.layout.root.dir("releases")?;

@@ -177,13 +177,13 @@ async fn survey(worker: &mut Worker, settings: &Settings) -> Result<(Vec<SharedF
     }
 }
 
-fn is_digest(text: &str) -> bool {
+/// Whether it is a SHA-256 digest, as a worker gives one.
+pub fn is_digest(text: &str) -> bool {
     text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
 }
 
 fn unexpected(answer: &Answer) -> ObserveError {
-    let kind = format!("{answer:?}").chars().take(60).collect::<String>();
-    WorkerError::Refused { reason: format!("a worker gave the answer to another order: {kind}"), remedy: None }.into()
+    WorkerError::unexpected(answer).into()
 }
 
 /// What systemd says of each service's slots or unit.

@@ -56,6 +56,14 @@ pub enum WorkerError {
     },
 }
 
+impl WorkerError {
+    /// An answer that belongs to another order.
+    pub fn unexpected(answer: &Answer) -> Self {
+        let text: String = format!("{answer:?}").chars().take(60).collect();
+        Self::Refused { reason: format!("a worker gave the answer to another order: {text}"), remedy: None }
+    }
+}
+
 /// What a worker is started as.
 #[derive(Debug, Clone)]
 pub struct WorkerSpec {
