@@ -266,9 +266,10 @@ mod tests {
         #[test]
         fn a_url_that_passes_has_no_options(text in "(https://|ssh://|)[a-z@:/\\-.]{0,24}") {
             if git_url(&text).is_ok() {
-                // What ssh is given: user and host. A path may hold anything that is no option.
-                let authority = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest);
-                let authority = authority.split('/').next().unwrap_or_default();
+                // What ssh is given: user and host, which end at the first `/` of a URL and the first `:` of
+                // `user@host:path`. A path may hold anything that is no option.
+                let (rest, end) = text.split_once("://").map_or((text.as_str(), ['/', ':']), |(_, rest)| (rest, ['/'; 2]));
+                let authority = rest.split(end).next().unwrap_or_default();
                 prop_assert!(!text.starts_with('-') && !authority.starts_with('-') && !authority.contains("@-"));
             }
         }
