@@ -36,6 +36,7 @@ pub fn prepare(settings: &Settings) -> Result<Layout, EngineError> {
     root_owned(&root)?;
     let releases = open_or_make(&root, "releases")?;
     root_owned(&releases)?;
+    releases.spread();
     if !root.same_file_system(&releases)? {
         return Err(EngineError::Other(format!(
             "{} is on another file system than {}: a release cannot be activated by one rename; move it there",

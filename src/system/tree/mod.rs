@@ -14,8 +14,8 @@ use std::{
 
 use rustix::{
     fs::{
-        self, AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fchmod, fchown, fstat, fstatfs,
-        fsync, mkdirat, openat2, renameat_with, statat, syncfs, unlinkat,
+        self, AtFlags, CWD, FileType, IFlags, Mode, OFlags, RenameFlags, ResolveFlags, Stat, fchmod, fchown, fstat,
+        fstatfs, fsync, ioctl_getflags, ioctl_setflags, mkdirat, openat2, renameat_with, statat, syncfs, unlinkat,
     },
     io::Errno,
     process::{Gid, Uid},
@@ -207,6 +207,18 @@ impl Dir {
     /// syncfs: everything written so far to this directory's file system is on disk when it returns.
     pub fn sync_file_system(&self) -> Result<(), TreeError> {
         syncfs(&self.fd).map_err(self.fail("sync the file system of"))
+    }
+    /// Has the file system place each directory made in this one apart from the others, as ext4 does it for the
+    /// directories at its top (`chattr +T`). Without it ext4 puts them all side by side, and whoever makes files steps
+    /// over each inode that was removed there within the last minutes (`recently_deleted` in fs/ext4/ialloc.c): beside
+    /// a removed tree of 2,000 files the next one takes ten times as long. Other file systems have no such flag.
+    pub fn spread(&self) {
+        let spread = ioctl_getflags(&self.fd).and_then(|flags| {
+            if flags.contains(IFlags::TOPDIR) { Ok(()) } else { ioctl_setflags(&self.fd, flags | IFlags::TOPDIR) }
+        });
+        if let Err(error) = spread {
+            tracing::debug!("{} is not spread: {error}, ignoring", self.path);
+        }
     }
     /// Whether both directories are on one file system.
     pub fn same_file_system(&self, other: &Dir) -> Result<bool, TreeError> {
