@@ -20,7 +20,7 @@ use crate::{
     config::{self, Settings},
     model::{AppState, LiveSlot, Outcome, Phase, ReleaseState, Request, events},
     observe::{Host, Observed, observe},
-    plan::{Decision, GoLive, Plan, plan},
+    plan::{Decision, GoLive, Plan, Stage, plan},
     system::{journal::Priority, notify, tree::Lock, units::Verb},
 };
 
@@ -207,11 +207,13 @@ impl Deployment<'_> {
     /// Everything that touches nothing live.
     async fn before_activate(&mut self, plan: &Plan) -> Result<(), EngineError> {
         self.journal(Phase::Staging)?;
-        if let Some(stage) = &plan.stage {
-            self.stage(stage).await?;
-            self.progress.phase(Phase::Sealing, "taking the manifest, writing everything to disk");
-        }
         let cancel = self.cancel.clone();
+        if let Some(stage) = &plan.stage {
+            self.make_release()?;
+            if !starts_early(stage) {
+                self.stage(stage).await?;
+            }
+        }
         cancel.guard(self.seal_and_start(plan)).await?;
         if let Some(live) = &plan.live {
             self.progress.phase(Phase::Starting, "proving the new slots beside the live ones");
@@ -228,6 +230,7 @@ impl Deployment<'_> {
     }
 
     /// The seal and the start of the idle slots, side by side: a slot reads nothing of the release before its probe.
+    /// Where nothing is built, the export too.
     async fn seal_and_start(&mut self, plan: &Plan) -> Result<(), EngineError> {
         let starting = Starter::of(self);
         let start = async {
@@ -239,6 +242,10 @@ impl Deployment<'_> {
         let seal = async {
             match &plan.stage {
                 Some(stage) => {
+                    if starts_early(stage) {
+                        self.stage(stage).await?;
+                    }
+                    self.progress.phase(Phase::Sealing, "taking the manifest, writing everything to disk");
                     let manifest = self.seal(stage).await?;
                     self.record_release(stage, manifest);
                     Ok(())
@@ -336,6 +343,12 @@ impl Deployment<'_> {
         }
         end
     }
+}
+
+/// Whether slots are started while the release is still written: not where a step may take its time or fail, nor where
+/// a slot's sandbox needs directories of the release.
+fn starts_early(stage: &Stage) -> bool {
+    stage.steps.is_empty() && stage.writable.is_empty()
 }
 
 /// Has the app settled: baked, the old slots drained, confirmed. Under the app's lock, so that no running settling is

@@ -29,12 +29,16 @@ pub struct Manifest {
 }
 
 impl Deployment<'_> {
+    /// Makes the directory of a new release, at its final path: caches bake absolute paths. Root's directory gives it
+    /// its name, the app's user its content.
+    pub fn make_release(&self) -> Result<(), EngineError> {
+        let (uid, gid) = self.layout.user;
+        Ok(self.layout.releases.make_dir(self.plan.release.as_str(), 0o755)?.set_owner(uid, gid, 0o755)?)
+    }
+
     /// Exports the source into a new release, links shared paths, runs the steps.
     pub async fn stage(&mut self, stage: &Stage) -> Result<(), EngineError> {
         let (user, run_as) = (self.layout.user, self.layout.run_as);
-        let name = self.plan.release.to_string();
-        // At its final path: caches bake absolute paths. Root's directory gives it its name, the app's user its content.
-        self.layout.releases.make_dir(&name, 0o755)?.set_owner(user.0, user.1, 0o755)?;
         let other = (user.0 != run_as.0).then_some(run_as.0);
         self.progress.phase(Phase::Staging, &format!("exporting {}", self.plan.revision));
         let cancel = self.cancel.clone();

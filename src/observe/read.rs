@@ -192,9 +192,11 @@ async fn services(host: &Host, settings: &Settings) -> Result<BTreeMap<String, S
     for service in &settings.services {
         let observed = match &service.kind {
             ServiceKind::PhpFpm(_) => {
+                let mut loaded = host.units.active_states(&format!("app-fpm@{}:*.service", settings.app)).await?;
                 let mut slots = BTreeMap::new();
                 for slot in Slot::ALL {
-                    slots.insert(slot, host.units.status(&fpm_unit(settings, slot)?).await?.active);
+                    let active = loaded.remove(fpm_unit(settings, slot)?.as_str());
+                    slots.insert(slot, active.unwrap_or_else(|| "inactive".into()));
                 }
                 ServiceObserved::Slots(slots)
             }

@@ -7,7 +7,7 @@ mod proxy;
 mod spec;
 mod transient;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::sync::{Mutex, mpsc};
 use zbus::OwnedObjectPath;
@@ -145,6 +145,19 @@ impl Units {
             match read.await {
                 Err(_) if link.is_lost() => {}
                 status => return status,
+            }
+        }
+    }
+    /// The active state of every unit that PID 1 has loaded and whose name matches `pattern` (as glob(7)): who is not
+    /// among them is inactive. In one call and without loading any: PID 1 reads a unit that is not active from disk
+    /// anew for each of its properties, and starts nothing meanwhile.
+    pub async fn active_states(&self, pattern: &str) -> Result<BTreeMap<String, String>, UnitError> {
+        let what = format!("list {pattern}");
+        loop {
+            let link = self.link().await?;
+            match answer(&what, link.manager.list_units_by_patterns(&[], &[pattern])).await {
+                Err(_) if link.is_lost() => {}
+                listed => return Ok(listed?.into_iter().map(|unit| (unit.0, unit.3)).collect()),
             }
         }
     }

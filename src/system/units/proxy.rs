@@ -4,6 +4,9 @@ use zbus::{OwnedObjectPath, Result, Variant, proxy};
 
 /// One property of a transient unit.
 pub(super) type Pair = (&'static str, Variant<'static>);
+/// A unit that PID 1 has loaded: name, description, load, active and sub state, followed unit, object, job.
+pub(super) type Listed =
+    (String, String, String, String, String, String, OwnedObjectPath, u32, String, OwnedObjectPath);
 /// A unit that would be made beside the transient one; none ever is.
 pub(super) type Auxiliary = (&'static str, Vec<Pair>);
 
@@ -23,6 +26,7 @@ pub(super) trait Manager {
     fn load_unit(&self, name: &str) -> Result<OwnedObjectPath>;
     fn ref_unit(&self, name: &str) -> Result<()>;
     fn unref_unit(&self, name: &str) -> Result<()>;
+    fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> Result<Vec<Listed>>;
     fn get_unit_processes(&self, name: &str) -> Result<Vec<(String, u32, String)>>;
     fn start_transient_unit(
         &self,
