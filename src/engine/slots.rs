@@ -16,6 +16,9 @@ use crate::{
 /// For one probe of a slot: a cold OPcache compiles the framework meanwhile.
 const PROBE_LIMIT: Duration = Duration::from_secs(30);
 
+/// So many of a new slot's processes are asked at most.
+const MAX_WARM: usize = 256;
+
 /// A slot of an app's php-fpm service.
 #[derive(Debug, Clone)]
 pub struct FpmSlot<'a> {
@@ -118,7 +121,10 @@ impl FpmSlot<'_> {
     pub async fn probe(&self, release: &ReleaseId, live: bool) -> Result<Order, EngineError> {
         let paths = &self.host.paths;
         let public = Paths::release_dir(&self.settings.root, release).join(&self.fpm.public);
-        let status = self.host.units.status(&fpm_unit(self.settings, self.slot)?).await?;
+        let unit = fpm_unit(self.settings, self.slot)?;
+        let status = self.host.units.status(&unit).await?;
+        // Live, it has had its first requests: one question is enough.
+        let times = if live { 1 } else { self.host.units.processes(&unit).await?.len().saturating_sub(1) };
         let host = self.settings.health.iter().find_map(|health| match &health.check {
             Check::Http { host, .. } => host.clone(),
             Check::Run { .. } => None,
@@ -130,6 +136,7 @@ impl FpmSlot<'_> {
             uri: self.fpm.probe.clone(),
             host: host.unwrap_or_else(|| "localhost".into()),
             listener: (status.main_pid != 0).then_some(status.main_pid),
+            times: u32::try_from(times.clamp(1, MAX_WARM)).unwrap_or(1),
             timeout: PROBE_LIMIT,
         })
     }

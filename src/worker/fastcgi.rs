@@ -44,8 +44,27 @@ pub struct Question<'a> {
     pub listener: Option<u32>,
 }
 
-/// Carries out [`super::order::Order::ProbeFastcgi`].
-pub async fn probe(question: Question<'_>, timeout: Duration) -> Answer {
+/// No more is asked after so long, though not each process was reached.
+const WARM_LIMIT: Duration = Duration::from_secs(3);
+
+/// Carries out [`super::order::Order::ProbeFastcgi`]. The kernel wakes the processes that wait in accept(2) in turns, so
+/// that each gets one of as many requests: its first, which costs several times a later one, is then no visitor's. One
+/// at a time, so that live traffic keeps the processors.
+pub async fn probe_each(question: Question<'_>, times: u32, timeout: Duration) -> Answer {
+    let started = Instant::now();
+    let first = probe(question, timeout).await;
+    let mut asked = 1;
+    let healthy = matches!(first, Answer::Probed { healthy: true, .. });
+    while healthy && asked < times && started.elapsed() < WARM_LIMIT {
+        match probe(question, timeout).await {
+            Answer::Probed { healthy: true, .. } => asked += 1,
+            unhealthy => return unhealthy,
+        }
+    }
+    first
+}
+
+async fn probe(question: Question<'_>, timeout: Duration) -> Answer {
     let started = Instant::now();
     let verdict = match tokio::time::timeout(timeout, ask(question)).await {
         Ok(Ok(page)) => page.judge(started.elapsed()),
@@ -335,6 +354,30 @@ mod tests {
             let (was, said) = verdict(answer);
             assert!(was == healthy && said.contains(detail), "{detail}: {was} {said}");
         }
+    }
+
+    #[tokio::test]
+    async fn each_process_is_asked_and_one_that_fails_fails_the_slot() {
+        let tree = tempfile::tempdir().unwrap();
+        let path = tree.path().join("fpm.sock");
+        let socket = tokio::net::UnixListener::bind(&path).unwrap();
+        let root = Path::new("/");
+        let question =
+            Question { socket: &path, document_root: root, script: root, uri: "/", host: "x", listener: None };
+        let answers = async |statuses: &[u16]| {
+            for status in statuses {
+                let (mut stream, _) = socket.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                let page = record(STDOUT, format!("Status: {status} X\r\n\r\n").as_bytes());
+                stream.write_all(&[page, ended(0)].concat()).await.unwrap();
+            }
+        };
+        let limit = Duration::from_secs(5);
+        let (answer, ()) = tokio::join!(probe_each(question, 3, limit), answers(&[200, 200, 200]));
+        assert!(verdict(answer).0);
+        let (answer, ()) = tokio::join!(probe_each(question, 3, limit), answers(&[200, 503]));
+        let (healthy, said) = verdict(answer);
+        assert!(!healthy && said.contains("503"), "{said}");
     }
 
     #[tokio::test]

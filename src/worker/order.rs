@@ -84,7 +84,9 @@ pub enum Order {
         host: String,
         /// The process that must be listening there (`SO_PEERCRED`).
         listener: Option<u32>,
-        /// For the whole exchange.
+        /// How often it is asked, one after the other: once for each process, which take requests in turns.
+        times: u32,
+        /// For one exchange.
         timeout: Duration,
     },
     /// Ask the site for a page. Answer: [`Answer::Probed`].

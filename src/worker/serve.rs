@@ -53,10 +53,10 @@ async fn exchange(mut orders: impl AsyncBufRead + Unpin, mut answers: impl Async
 
 async fn carry_out(order: Order) -> Answer {
     match order {
-        Order::ProbeFastcgi { socket, document_root, script, uri, host, listener, timeout } => {
+        Order::ProbeFastcgi { socket, document_root, script, uri, host, listener, times, timeout } => {
             let (socket, document_root, script) = (&*socket, &*document_root, &*script);
             let question = fastcgi::Question { socket, document_root, script, uri: &uri, host: &host, listener };
-            fastcgi::probe(question, timeout).await
+            fastcgi::probe_each(question, times, timeout).await
         }
         Order::ProbeHttp(probe) => http::probe(&probe).await,
         Order::ProbeRun { run, release, environment, timeout } => {
