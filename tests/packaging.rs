@@ -31,7 +31,8 @@ const ENGINE_UNITS: [&str; 9] = [
     "deploy-drain@.service",
     "deployd-recover.service",
 ];
-const OTHER_UNITS: [&str; 3] = ["deployd.service", "app-fpm@.service", "deployd-slots.target"];
+const OTHER_UNITS: [&str; 5] =
+    ["deployd.service", "app-fpm@.service", "app-octane@.service", "app-http@.service", "deployd-slots.target"];
 
 fn units() -> impl Iterator<Item = &'static str> {
     ENGINE_UNITS.into_iter().chain(OTHER_UNITS)
@@ -162,7 +163,7 @@ fn a_failed_deployment_is_settled_and_starts_of_slots_are_not_limited() {
         assert_eq!(value(unit, "Unit.OnFailure").as_deref(), Some("deploy-settle@%i.service"), "{unit}");
         assert_eq!(value(unit, "Service.Type").as_deref(), Some("oneshot"), "{unit}");
     }
-    for unit in ["deployd.service", "app-fpm@.service"] {
+    for unit in ["deployd.service", "app-fpm@.service", "app-octane@.service", "app-http@.service"] {
         assert_eq!(value(unit, "Unit.StartLimitIntervalSec").as_deref(), Some("0"), "{unit}");
     }
     // php-fpm cuts requests off at TERM.

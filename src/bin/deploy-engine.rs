@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use deployd::{
     engine::{self, Cancel},
-    model::{Actor, AppName, DeploymentId, Kind, Paths, Request, SlotInstance},
+    model::{Actor, AppName, DeploymentId, Kind, Paths, Request, SlotInstance, SlotUnit},
     observe::{self, Host},
     runtime::generator,
     system::{journal, tree::Dir, units::Units},
@@ -32,8 +32,8 @@ enum Command {
     Plan { instance: String },
     /// Bakes, drains, confirms; or recovers (deploy-settle@NAME.service)
     Settle { instance: String },
-    /// Drains an old slot and stops it (deploy-drain@NAME:SLOT.service)
-    Drain { slot: SlotInstance },
+    /// Drains an old slot and stops it (deploy-drain@TEMPLATE@NAME:SLOT.service)
+    Drain { slot: SlotUnit },
     /// Takes a slot's socket directory from the app's user once its socket is there (app-fpm@NAME:SLOT.service)
     Guard { slot: SlotInstance },
     /// Brings the live slots up at boot (deployd-recover.service)

@@ -14,16 +14,22 @@ mod preset;
 mod preset_laravel;
 mod resolve;
 mod service;
+mod service_fpm;
+mod service_kinds;
+mod services;
 mod settings;
 mod shared;
 mod show;
+mod show_service;
 mod source;
 mod source_table;
 mod steps;
+mod strategy;
 mod suggest;
 mod tree;
 mod written;
 
+pub use services::*;
 pub use settings::*;
 pub use show::show;
 pub use source::check_reference;
@@ -111,7 +117,7 @@ fn read(paths: &Paths, app: &AppName) -> Result<(Table, Vec<SourceFile>), Config
 fn pool_file_exists(paths: &Paths, settings: &Option<Settings>, problems: &mut Problems) {
     let Some(settings) = settings else { return };
     for (index, service) in settings.services.iter().enumerate() {
-        let ServiceKind::PhpFpm(PhpFpm { pool: Pool::File(file), .. }) = &service.kind else { continue };
+        let Some(SlotKind::PhpFpm(PhpFpm { pool: Pool::File(file), .. })) = service.slots() else { continue };
         if !paths.host(file).is_file() {
             let place = settings.place(&format!("service[{index}].pool"));
             let place = place.trim_end_matches(": ");

@@ -4,20 +4,22 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Settings, check,
+    MissingJobs, Safety, Settings, check,
     context::{Context, quoted, quoted_list},
     errors::{Problem, SourceFile},
     health::{self, Watch},
     origins,
     preset::{self, Preset},
-    service, shared, source_table, steps,
+    service, shared, source_table, steps, strategy,
     tree::Table,
     written::{At, Reader},
 };
-use crate::model::AppName;
+use crate::model::{AppName, UnitName};
 
 /// Of a step, when it writes none.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(600);
+/// nginx's unit, in every distribution.
+const NGINX: &str = "nginx.service";
 /// Releases kept.
 const KEEP: i64 = 5;
 
@@ -35,7 +37,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
             user.clone()
         }
     };
-    let web_user = web_user(cx, &mut top);
+    let (web_user, web_unit) = web(cx, &mut top);
     let source = source_table::source(cx, &mut top, files, root.as_deref());
     let shared = shared::shared(cx, &mut top, &preset);
     let writable = listed(cx, &mut top, "writable", &preset.writable, preset.name);
@@ -46,6 +48,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let environment = environment(cx, &mut top, &preset, services.iter().any(service::is_php_fpm));
     let (health, Watch { successes, interval, bake }) = health::health(cx, &mut top, &preset);
     let keep = keep(cx, &mut top);
+    let safety = safety(cx, &mut top, &preset);
     top.finish(&mut cx.problems);
     if !cx.problems.is_empty() {
         return None;
@@ -56,6 +59,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
         user: user?,
         run_as: run_as?,
         web_user,
+        web_unit: web_unit?,
         source: source?,
         shared,
         writable,
@@ -69,6 +73,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
         interval,
         bake,
         keep,
+        safety,
         inferred: std::mem::take(&mut cx.inferred),
         files: files.iter().map(|file| file.path.clone()).collect(),
         origins: origins::origins(table, files),
@@ -109,18 +114,44 @@ fn checked_user(cx: &mut Context<'_>, at: At<String>, key: &str) -> String {
     at.value
 }
 
-fn web_user(cx: &mut Context<'_>, top: &mut Reader<'_>) -> Option<String> {
+/// nginx: whom its workers run as, and its unit.
+fn web(cx: &mut Context<'_>, top: &mut Reader<'_>) -> (Option<String>, Option<UnitName>) {
+    let (mut user, mut unit) = (None, None);
     if let Some(table) = top.table("web", &mut cx.problems) {
         let mut web = Reader::new(table, "[web]");
-        let written = web.text("user", "www-data", &mut cx.problems);
+        user = web.text("user", "www-data", &mut cx.problems).map(|at| checked_user(cx, at, "web.user"));
+        unit = web.text("unit", NGINX, &mut cx.problems).map(|at| {
+            let checked = strategy::unit_name(&at.value, false);
+            cx.take(checked, &at.place)
+        });
         web.finish(&mut cx.problems);
-        if let Some(at) = written {
-            return Some(checked_user(cx, at, "web.user"));
-        }
     }
-    let found = cx.host.web_user.clone()?;
-    cx.infer("web.user", quoted(&found), "nginx's workers run as it");
-    Some(found)
+    if user.is_none()
+        && let Some(found) = cx.host.web_user.clone()
+    {
+        cx.infer("web.user", quoted(&found), "nginx's workers run as it");
+        user = Some(found);
+    }
+    (user, unit.unwrap_or_else(|| NGINX.parse().ok()))
+}
+
+/// `[safety]`. With a preset that knows how jobs are found, missing classes are refused.
+fn safety(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset) -> Safety {
+    let mut safety = Safety::default();
+    if preset.name == "laravel" {
+        safety.missing_jobs = MissingJobs::Refuse;
+    }
+    let Some(table) = top.table("safety", &mut cx.problems) else { return safety };
+    let mut reader = Reader::new(table, "[safety]");
+    match cx.word(&mut reader, "missing_jobs", &["refuse", "warn", "ignore"]) {
+        Some("warn") => safety.missing_jobs = MissingJobs::Warn,
+        Some("ignore") => safety.missing_jobs = MissingJobs::Ignore,
+        Some(_) => safety.missing_jobs = MissingJobs::Refuse,
+        None => {}
+    }
+    safety.zero_downtime = cx.word(&mut reader, "require", &["zero-downtime"]).is_some();
+    reader.finish(&mut cx.problems);
+    safety
 }
 
 /// A list of directories of a release: the preset's and the written.

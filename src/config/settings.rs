@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
+use super::Service;
 use crate::model::{AppName, UnitName};
 
 /// A configuration that was refused: all its errors, rendered with file, line and caret.
@@ -40,6 +41,8 @@ pub struct Settings {
     pub run_as: String,
     /// The user that nginx connects as; the slots' sockets admit it.
     pub web_user: Option<String>,
+    /// nginx's unit: reloaded when a service that it reaches by port has moved.
+    pub web_unit: UnitName,
     /// Where releases come from.
     pub source: Source,
     /// What outlives releases, in order.
@@ -67,6 +70,8 @@ pub struct Settings {
     pub bake: Duration,
     /// Releases kept, the live one included; at least 2.
     pub keep: usize,
+    /// What is refused for safety's sake.
+    pub safety: Safety,
     /// What was not written but found or defaulted, for `deployctl show`: key, value, why.
     pub inferred: Vec<Inferred>,
     /// The files it was read from, strongest last.
@@ -84,6 +89,28 @@ impl Settings {
             (None, None) => String::new(),
         }
     }
+}
+
+/// What is refused for safety's sake.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Safety {
+    /// What is done about waiting jobs whose class the release to come does not have.
+    pub missing_jobs: MissingJobs,
+    /// `require = "zero-downtime"`: what would break that promise is refused, not only warned of.
+    pub zero_downtime: bool,
+}
+
+/// What is done about waiting jobs whose class the release to come does not have.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum MissingJobs {
+    /// The deployment is refused; nothing live changes.
+    Refuse,
+    /// It is told.
+    Warn,
+    /// Nobody looks.
+    #[default]
+    Ignore,
 }
 
 /// Something that was not written but found or defaulted.
@@ -137,71 +164,6 @@ pub struct Shared {
     pub directory: bool,
     /// Must be there before a deployment.
     pub required: bool,
-}
-
-/// A service: one systemd unit, or a set of slots, that runs the app.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Service {
-    /// For people and records: `php-fpm`, or the unit's name.
-    pub name: String,
-    /// What it is.
-    pub kind: ServiceKind,
-    /// The longest that draining may take.
-    pub drain: Duration,
-}
-
-/// What a service is and how it moves.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum ServiceKind {
-    /// php-fpm in slots of ours, by handover.
-    PhpFpm(PhpFpm),
-    /// An existing unit.
-    Unit {
-        /// Its name.
-        unit: UnitName,
-        /// How it moves.
-        strategy: Strategy,
-    },
-}
-
-/// How an existing unit moves to a release.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Strategy {
-    /// `ReloadUnit`, then every process of before but the main one is watched until it is gone.
-    Reload,
-    /// `RestartUnit`.
-    Restart,
-}
-
-/// php-fpm in slots.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct PhpFpm {
-    /// As `8.2`; empty when the binary's name has none.
-    pub version: String,
-    /// `/usr/sbin/php-fpm8.2`.
-    pub binary: PathBuf,
-    /// Its pool.
-    pub pool: Pool,
-    /// What is asked of a new slot: `REQUEST_URI`.
-    pub probe: String,
-    /// `public`: the site's document root, relative to a release.
-    pub public: String,
-    /// No stricter than Debian's unit, or strict.
-    pub strict: bool,
-    /// The memory of one slot when it is at `pm.max_children`, in MiB, for the plan's warning; 0 means not known.
-    pub memory_mib: u64,
-}
-
-/// A pool's directives.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Pool {
-    /// The site's own file, used as it is but for `listen*`, `user` and `group`.
-    File(PathBuf),
-    /// From `[service.pool]` over a sane default.
-    Directives(BTreeMap<String, String>),
 }
 
 /// One build or after-activate command.

@@ -2,7 +2,7 @@
 //! found or defaulted. Values of the written environment are withheld: they may be secrets. Pure.
 
 use super::{
-    Check, Health, Pool, Service, ServiceKind, Settings, Source, Step, Strategy,
+    Check, Health, MissingJobs, Settings, Source, Step,
     context::{quoted, quoted_list},
     duration,
 };
@@ -25,7 +25,7 @@ pub fn show(settings: &Settings) -> String {
     out.text
 }
 
-struct Page<'a> {
+pub(super) struct Page<'a> {
     settings: &'a Settings,
     text: String,
 }
@@ -35,7 +35,7 @@ impl Page<'_> {
         self.settings.inferred.iter().find(|i| i.key == key).map(|i| i.why.as_str())
     }
     /// A line as it stands, with the reason for `key` when there is one.
-    fn push(&mut self, line: &str, key: &str) {
+    pub(super) fn push(&mut self, line: &str, key: &str) {
         self.text.push_str(line);
         if let Some(why) = self.why(key) {
             let why = format!("  # {}", printable(why));
@@ -43,10 +43,10 @@ impl Page<'_> {
         }
         self.text.push('\n');
     }
-    fn line(&mut self, name: &str, value: &str, key: &str) {
+    pub(super) fn line(&mut self, name: &str, value: &str, key: &str) {
         self.push(&format!("{name} = {value}"), key);
     }
-    fn header(&mut self, header: &str, key: &str) {
+    pub(super) fn header(&mut self, header: &str, key: &str) {
         self.text.push('\n');
         self.push(header, key);
     }
@@ -101,10 +101,11 @@ impl Page<'_> {
             }
             Source::Directory { path } => self.line("directory", &quoted(&path.to_string_lossy()), "source.directory"),
         }
+        self.header("[web]", "web");
         if let Some(user) = &self.settings.web_user {
-            self.header("[web]", "web");
             self.line("user", &quoted(user), "web.user");
         }
+        self.line("unit", &quoted(self.settings.web_unit.as_str()), "web.unit");
     }
 
     fn environment(&mut self) {
@@ -116,41 +117,6 @@ impl Page<'_> {
             let key = format!("environment.{name}");
             let shown = if self.why(&key).is_some() { quoted(value) } else { quoted("(set, not shown)") };
             self.line(name, &shown, &key);
-        }
-    }
-
-    fn service(&mut self, service: &Service) {
-        self.header("[[service]]", &format!("service.{}", service.name));
-        match &service.kind {
-            ServiceKind::Unit { unit, strategy } => {
-                self.line("unit", &quoted(unit.as_str()), "");
-                let word = if *strategy == Strategy::Reload { "reload" } else { "restart" };
-                self.line("strategy", &quoted(word), "");
-                self.line("drain", &quoted(&duration::format(service.drain)), "");
-            }
-            ServiceKind::PhpFpm(fpm) => {
-                self.line("kind", "\"php-fpm\"", "");
-                if !fpm.version.is_empty() {
-                    self.line("php", &quoted(&fpm.version), "service.php-fpm.php");
-                }
-                self.line("probe", &quoted(&fpm.probe), "service.php-fpm.probe");
-                self.line("public", &quoted(&fpm.public), "service.php-fpm.public");
-                self.line("sandbox", if fpm.strict { "\"strict\"" } else { "\"default\"" }, "");
-                self.line("drain", &quoted(&duration::format(service.drain)), "");
-                self.pool(&fpm.pool);
-            }
-        }
-    }
-
-    fn pool(&mut self, pool: &Pool) {
-        match pool {
-            Pool::File(path) => self.line("pool", &quoted(&path.to_string_lossy()), ""),
-            Pool::Directives(directives) => {
-                self.push("[service.pool]", "service.php-fpm.pool");
-                for (name, value) in directives {
-                    self.line(&quoted(name), &quoted(value), "");
-                }
-            }
         }
     }
 
@@ -207,5 +173,15 @@ impl Page<'_> {
         self.line("bake", &quoted(&duration::format(s.bake)), "health.bake");
         self.header("[releases]", "");
         self.line("keep", &s.keep.to_string(), "releases.keep");
+        self.header("[safety]", "");
+        let missing = match s.safety.missing_jobs {
+            MissingJobs::Refuse => "refuse",
+            MissingJobs::Warn => "warn",
+            MissingJobs::Ignore => "ignore",
+        };
+        self.line("missing_jobs", &quoted(missing), "safety.missing_jobs");
+        if s.safety.zero_downtime {
+            self.line("require", "\"zero-downtime\"", "");
+        }
     }
 }

@@ -93,7 +93,7 @@ fn four_lines_are_a_laravel_app() {
     assert!(s.steps.iter().all(|step| step.shared_rw == (step.name == "migrate")));
     assert!(s.steps.iter().all(|step| step.as_run_as == (step.name.ends_with("-cache") || step.name == "migrate")));
     assert_eq!(s.services.len(), 1);
-    let ServiceKind::PhpFpm(fpm) = &s.services[0].kind else { panic!() };
+    let Some(SlotKind::PhpFpm(fpm)) = s.services[0].slots() else { panic!() };
     assert_eq!((fpm.version.as_str(), fpm.memory_mib), ("8.3", 480));
     assert_eq!(s.environment["VIEW_COMPILED_PATH"], "{release}/bootstrap/cache/views");
     assert_eq!(in_release(&s.environment["VIEW_COMPILED_PATH"], Path::new("/srv/x")), "/srv/x/bootstrap/cache/views");
@@ -199,7 +199,7 @@ keep = 3
         ]
     );
     assert_eq!((s.environment["PORT"].as_str(), s.environment["APP_DEBUG"].as_str()), ("8080", "false"));
-    let ServiceKind::PhpFpm(fpm) = &s.services[0].kind else { panic!() };
+    let Some(SlotKind::PhpFpm(fpm)) = s.services[0].slots() else { panic!() };
     assert_eq!(
         (fpm.binary.to_str(), fpm.probe.as_str(), fpm.public.as_str()),
         (Some("/usr/sbin/php-fpm8.2"), "/up", "web")
@@ -383,7 +383,27 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("service = [{ kind = \"php-fpm\" }]\n[environment]\nA = \"$x\"\n", "A begins with `$`", "the app's own .env"),
     ("[[service]]\nkind = \"php-fpm\"\n[service.pool]\npm = \"\"\n", "pm is empty", "remove it"),
     ("[access]\ndeploy = []\n", "\"access\" comes in a later version", "remove it"),
-    ("[[service]]\nkind = \"octane\"\n", "kind = \"octane\" comes in a later version", "strategy = \"restart\""),
+    ("[[service]]\nkind = \"reverb\"\n", "kind = \"reverb\" comes in a later version", "strategy = \"restart\""),
+    ("[[service]]\nkind = \"octane\"\nports = [8000, 8001]\n", "which server Octane runs", "server = \"swoole\""),
+    ("[[service]]\nkind = \"octane\"\nserver = \"swoole\"\n", "the ports of the slots are not said", "ports = [8000"),
+    (
+        "[[service]]\nkind = \"octane\"\nserver = \"swoole\"\nports = [8000]\n",
+        "ports is not a list of 2 to 4 ports",
+        "each once",
+    ),
+    (
+        "[[service]]\nkind = \"octane\"\nserver = \"roadrunner\"\nports = [8000, 8001]\nadmin_ports = [8001, 8002]\n",
+        "a port is in ports and in admin_ports",
+        "none of ports",
+    ),
+    ("[[service]]\nkind = \"http\"\nports = [3000, 3001]\n", "what serves is not said", "run = [\"node\""),
+    (
+        "[[service]]\nkind = \"http\"\nunit = \"web.service\"\nports = [3000, 3001]\n",
+        "web.service is no template",
+        "\"web@.service\"",
+    ),
+    ("[[service]]\nkind = \"queue\"\nqueues = [\"--x\"]\n", "cannot be the name of a queue", "each queue an item"),
+    ("[safety]\nmissing_jobs = \"no\"\n", "missing_jobs = \"no\" is not known", "\"refuse\", \"warn\" or \"ignore\""),
     ("[[service]]\nkind = \"php_fpm\"\n", "did you mean \"php-fpm\"?", "kind = \"php-fpm\""),
     ("[[service]]\nkind = \"php-fpm\"\nphp = \"8.1\"\n", "php-fpm \"8.1\" is not on this host", "\"8.3\" or \"8.2\""),
     ("[[service]]\nkind = \"php-fpm\"\nphp = 8.2\n", "a number with a point cannot stand here", "in quotes: \"8.2\""),
@@ -408,9 +428,15 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("[[service]]\nkind = \"php-fpm\"\n[service.pool]\npm = \"a\\nb\"\n", "a line break", "one line"),
     ("[[service]]\nkind = \"php-fpm\"\n[[service]]\nkind = \"php-fpm\"\n", "two services \"php-fpm\"", "remove one"),
     ("[[service]]\nunit = \"x.service\"\n", "how x.service moves", "strategy = \"reload\""),
-    ("[[service]]\nunit = \"x.service\"\nstrategy = \"rolling\"\n", "later version", "\"reload\" or \"restart\""),
+    ("[[service]]\nunit = \"x.service\"\nstrategy = \"rolling\"\n", "x.service is no template", "\"web@.service\""),
     ("[[service]]\nunit = \"deploy@shop.service\"\nstrategy = \"reload\"\n", "deployd's own", "php-fpm"),
     ("[[service]]\nunit = \"x\"\nstrategy = \"reload\"\n", "unit name \"x\" is not valid", "systemctl list-units"),
+    ("[[service]]\nunit = \"x.service\"\nstrategy = \"signal\"\n", "which signal tells x.service", "signal = \"USR2\""),
+    (
+        "[[service]]\nunit = \"x.service\"\nstrategy = \"signal\"\nsignal = \"KILL\"\n",
+        "does not tell a program to take up new code",
+        "\"USR2\"",
+    ),
     ("[[service]]\nunit = \"x@.service\"\nstrategy = \"reload\"\n", "is a template", "instance"),
     ("[[service]]\ndrain = \"1s\"\n", "neither kind nor unit", "kind = \"php-fpm\""),
     ("[[service]]\nkind = \"php-fpm\"\ndrain = \"infinity\"\n", "must always end", "drain = \"30s\""),

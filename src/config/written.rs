@@ -15,8 +15,7 @@ pub(super) struct At<T> {
 }
 
 /// Keys of later versions: refused, but not as if they were typing errors.
-const LATER: [&str; 10] =
-    ["access", "webhook", "require", "archive", "server", "ports", "instances", "signal", "hold", "workers"];
+const LATER: [&str; 4] = ["access", "webhook", "archive", "hold"];
 
 /// A table that is being read.
 pub(super) struct Reader<'t> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Pool, ServiceKind, Settings};
+use crate::config::{Pool, ServiceKind, Settings, SlotKind};
 
 /// What stands for a hidden value.
 const HIDDEN: &str = "(hidden)";
@@ -17,7 +17,7 @@ pub fn hidden(mut settings: Settings) -> Settings {
     hide(&mut settings.environment);
     settings.steps.iter_mut().for_each(|step| hide(&mut step.environment));
     for service in &mut settings.services {
-        if let ServiceKind::PhpFpm(fpm) = &mut service.kind
+        if let ServiceKind::Slots(SlotKind::PhpFpm(fpm)) = &mut service.kind
             && let Pool::Directives(directives) = &mut fpm.pool
         {
             directives.iter_mut().filter(|(key, _)| key.starts_with("env[")).for_each(|(_, v)| *v = HIDDEN.into());
@@ -52,6 +52,7 @@ mod tests {
             user: "shop".into(),
             run_as: "shop".into(),
             web_user: Some("www-data".into()),
+            web_unit: "nginx.service".parse().unwrap(),
             source: Source::Directory { path: "/srv/build".into() },
             shared: vec![],
             writable: vec!["storage".into()],
@@ -65,6 +66,7 @@ mod tests {
             interval: Duration::from_millis(200),
             bake: Duration::from_secs(20),
             keep: 5,
+            safety: Default::default(),
             inferred: vec![
                 inferred("run_as", "\"shop\"", "not written: the same as user"),
                 inferred("step[0].run", "[\"php\"]", "composer.json is there"),

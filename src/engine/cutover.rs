@@ -7,20 +7,18 @@ use super::{
     activate::{activate, restore},
     deployment::{Deployment, now},
     error::EngineError,
+    existing::{move_unit, prove_unit, still_going},
+    jobs,
     progress::Progress,
-    slots::{FpmSlot, verdict},
+    slots::ServiceSlot,
+    turn::{point, unpoint},
 };
 use crate::{
-    config::{Settings, Strategy},
-    model::{Kind, LiveSlot, Phase, ReleaseState, Slot, UnitName, events},
-    observe::{Host, fpm_unit},
+    config::Settings,
+    model::{Kind, LiveSlot, Phase, ReleaseState, Slot, events},
+    observe::Host,
     plan::{GoLive, Handover, Move, Plan, Start},
-    system::{
-        journal::Priority,
-        process::Watch,
-        tree::{Dir, EntryKind},
-        units::UnitError,
-    },
+    system::journal::Priority,
 };
 
 /// What starting slots needs of a deployment: apart from it, so that a release is sealed meanwhile.
@@ -46,10 +44,10 @@ impl<'a> Starter<'a> {
         }
     }
 
-    /// Starts every idle slot on the new release. They take no traffic yet.
+    /// Starts every idle slot on the new release. They take no traffic yet; workers of queues start at their turn.
     pub async fn start_slots(&self, live: &GoLive) -> Result<(), EngineError> {
         for handover in handovers(live) {
-            let slot = FpmSlot::of(self.host, self.settings, handover, handover.to);
+            let slot = ServiceSlot::of(self.host, self.settings, handover, handover.to)?;
             let smaller = match handover.start {
                 Start::Running => continue,
                 Start::Idle { smaller } => smaller,
@@ -60,7 +58,9 @@ impl<'a> Starter<'a> {
             };
             self.started.borrow_mut().insert(handover.service.clone(), handover.to);
             slot.prepare(&self.plan.release, smaller)?;
-            slot.start().await?;
+            if !handover.kind.takes_jobs() {
+                slot.start().await?;
+            }
         }
         Ok(())
     }
@@ -72,38 +72,27 @@ impl<'a> Starter<'a> {
 
     /// All slots are busy: waits for the one that drains.
     async fn await_drain(&self, handover: &Handover) -> Result<(), EngineError> {
-        let unit = fpm_unit(self.settings, handover.to)?;
+        let slot = ServiceSlot::of(self.host, self.settings, handover, handover.to)?;
         self.progress.waiting(
             Phase::Starting,
-            &format!("waiting for {unit}, which finishes its requests (at most {:?})", handover.drain),
+            &format!("waiting for {}, which finishes what it has (at most {:?})", slot.unit(), handover.drain),
         );
-        let slot = FpmSlot::of(self.host, self.settings, handover, handover.to);
         slot.drained().await
     }
 }
 
-impl<'a> Deployment<'a> {
-    fn slot_of<'b>(&self, handover: &'b Handover) -> FpmSlot<'b>
-    where
-        'a: 'b,
-    {
-        FpmSlot::of(self.host, self.settings, handover, handover.to)
-    }
-
-    /// Probes every new slot on its own socket: it answers from the new release, and its OPcache is warm.
+impl Deployment<'_> {
+    /// Probes every new slot while it is not live: it answers from the new release, and is warm.
     pub async fn probe_slots(&mut self, live: &GoLive) -> Result<(), EngineError> {
         for handover in handovers(live) {
-            let slot = self.slot_of(handover);
-            let order = slot.probe(&self.plan.release, false).await?;
-            let answer = self.ask_tree(&order).await?;
-            let what = format!("{} of {} in slot {}, not yet live", handover.service, self.plan.release, handover.to);
-            verdict(what, answer)?;
+            self.probe(handover).await?;
         }
         Ok(())
     }
 
     /// Activates, points every service, proves each. On failure everything that was moved is moved back.
     pub async fn go_live(&mut self, live: &GoLive) -> Result<(), EngineError> {
+        self.pause_old(live).await?;
         self.progress.phase(Phase::Activating, &format!("activating {}", self.plan.release));
         activate(&self.layout, &self.plan.release, &self.plan.id)?;
         let release = self.plan.release.to_string();
@@ -111,8 +100,7 @@ impl<'a> Deployment<'a> {
         self.progress.phase(Phase::CuttingOver, "moving the services");
         for one in &live.moves {
             self.moved += 1;
-            self.point(one).await?;
-            self.prove(one).await?;
+            self.point_and_prove(one).await?;
         }
         self.progress.phase(Phase::Verifying, "proving the site");
         for step in &live.steps {
@@ -121,32 +109,39 @@ impl<'a> Deployment<'a> {
         self.prove_site(live).await
     }
 
-    async fn point(&self, one: &Move) -> Result<(), EngineError> {
-        match one {
-            Move::Handover(handover) => self.slot_of(handover).point(),
-            Move::Unit { unit, strategy, drain, .. } => {
-                move_unit(self.host, self.progress, unit, *strategy, *drain).await
+    /// The live workers of queues take no further job from here on.
+    async fn pause_old(&mut self, live: &GoLive) -> Result<(), EngineError> {
+        for (handover, before) in handovers(live).filter_map(|one| Some((one, one.from.as_ref()?))) {
+            if handover.kind.takes_jobs() {
+                jobs::pause(&ServiceSlot::of(self.host, self.settings, handover, before.slot)?).await?;
             }
         }
+        Ok(())
     }
 
-    /// Proved live: whoever answers where nginx connects is the new slot's main process, and it answers well.
-    async fn prove(&mut self, one: &Move) -> Result<(), EngineError> {
-        match one {
+    /// One service's turn. It is told when it is proved, and the next begins after that.
+    async fn point_and_prove(&mut self, one: &Move) -> Result<(), EngineError> {
+        let release = &self.plan.release;
+        let (unit, message) = match one {
             Move::Handover(handover) => {
-                let order = self.slot_of(handover).probe(&self.plan.release, true).await?;
-                let answer = self.ask_tree(&order).await?;
-                verdict(format!("{} of {}, live", handover.service, self.plan.release), answer)?;
-                Ok(())
+                let slot = self.new_slot(handover)?;
+                point(&slot).await?;
+                self.prove(handover).await?;
+                let message = format!("{} of {release} is live in slot {}", handover.service, handover.to);
+                (slot.unit().clone(), message)
             }
-            Move::Unit { unit, .. } => {
-                let status = self.host.units.status(unit).await?;
-                if status.active == "active" {
-                    return Ok(());
-                }
-                Err(EngineError::Unhealthy { what: unit.to_string(), detail: format!("it is {}", status.active) })
+            Move::Scheduler { service, timer } => {
+                self.host.units.start(timer).await?;
+                (timer.clone(), format!("{service} runs {release} from its next run on"))
             }
-        }
+            Move::Unit { unit, strategy, drain, .. } => {
+                move_unit(self.host, self.progress, unit, strategy, *drain).await?;
+                prove_unit(self.host, unit, strategy).await?;
+                (unit.clone(), format!("{unit} runs {release}"))
+            }
+        };
+        self.progress.event(events::SERVICE_LIVE, Priority::Info, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
+        Ok(())
     }
 
     /// The new state, once the release is proved live.
@@ -177,47 +172,69 @@ impl<'a> Deployment<'a> {
     }
 
     /// Goes back: the services that were moved, in reverse order, `current` before the units that read it. The old slots
-    /// are still there. Everything is tried; what failed is told together.
-    pub async fn go_back(&mut self, live: &GoLive) -> Result<(), EngineError> {
+    /// are still there. Everything is tried; what failed is told together. Returns the services that went back, in the
+    /// order in which they did.
+    pub async fn go_back(&mut self, live: &GoLive) -> Result<Vec<String>, EngineError> {
         let mut failed = Vec::new();
         let mut note = |done: Result<(), EngineError>| failed.extend(done.err().map(|error| error.to_string()));
         let moved = &live.moves[..self.moved.min(live.moves.len())];
+        let mut gone_back = Vec::new();
         for one in moved.iter().rev() {
             if let Move::Handover(handover) = one {
                 note(self.point_back(handover).await);
+                gone_back.push(handover.service.clone());
             }
         }
         note(restore(&self.layout, self.plan.from.as_ref(), &self.plan.id));
         for one in moved.iter().rev() {
             if let (Move::Unit { unit, strategy, drain, .. }, Some(_)) = (one, &self.plan.from) {
-                note(still_going(move_unit(self.host, self.progress, unit, *strategy, *drain).await));
+                note(still_going(move_unit(self.host, self.progress, unit, strategy, *drain).await));
+                gone_back.push(unit.to_string());
             }
         }
+        note(self.resume_old(live).await);
         note(self.drain_new(live).await);
-        if failed.is_empty() { Ok(()) } else { Err(EngineError::Other(failed.join("; "))) }
+        if failed.is_empty() { Ok(gone_back) } else { Err(EngineError::Other(failed.join("; "))) }
     }
 
     /// The slot of before is kept running until the new release is confirmed; one that died is started again.
     async fn point_back(&self, handover: &Handover) -> Result<(), EngineError> {
+        if handover.kind.takes_jobs() {
+            // The old ones go on once `current` is theirs again.
+            return jobs::hold(&self.new_slot(handover)?).await;
+        }
         let Some(before) = &handover.from else {
-            // Nothing was live: nothing may be pointed at.
-            return unpoint(self.host, self.settings);
+            return unpoint(self.host, self.settings, &handover.service).await;
         };
-        let slot = FpmSlot::of(self.host, self.settings, handover, before.slot);
+        let slot = ServiceSlot::of(self.host, self.settings, handover, before.slot)?;
         if !slot.active().await? {
             slot.prepare(&before.release, false)?;
             slot.start().await?;
         }
-        slot.point()
+        point(&slot).await?;
+        let message = format!("{} is back in slot {}", handover.service, before.slot);
+        let fields = [("DEPLOYD_UNIT", slot.unit().as_str())];
+        self.progress.event(events::SERVICE_BACK, Priority::Warning, &message, &fields);
+        Ok(())
+    }
+
+    /// The old workers of queues take jobs again.
+    async fn resume_old(&self, live: &GoLive) -> Result<(), EngineError> {
+        for (handover, before) in handovers(live).filter_map(|one| Some((one, one.from.as_ref()?))) {
+            if handover.kind.takes_jobs() {
+                jobs::resume(&ServiceSlot::of(self.host, self.settings, handover, before.slot)?).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The new slots have had traffic: they finish it before they stop.
     async fn drain_new(&self, live: &GoLive) -> Result<(), EngineError> {
         for handover in handovers(live).filter(|handover| handover.start != Start::Running) {
             if handover.from.is_some() {
-                self.slot_of(handover).drain().await?;
+                self.new_slot(handover)?.drain().await?;
             } else {
-                self.slot_of(handover).stop().await?;
+                self.new_slot(handover)?.stop().await?;
             }
         }
         Ok(())
@@ -226,7 +243,7 @@ impl<'a> Deployment<'a> {
     /// Stops what was started and never had traffic.
     pub async fn stop_slots(&self, live: &GoLive) -> Result<(), EngineError> {
         for handover in handovers(live).filter(|one| self.started.get(&one.service) == Some(&one.to)) {
-            self.slot_of(handover).stop().await?;
+            self.new_slot(handover)?.stop().await?;
         }
         Ok(())
     }
@@ -236,55 +253,6 @@ impl<'a> Deployment<'a> {
 pub fn handovers(live: &GoLive) -> impl Iterator<Item = &Handover> {
     live.moves.iter().filter_map(|one| match one {
         Move::Handover(handover) => Some(handover.as_ref()),
-        Move::Unit { .. } => None,
+        Move::Scheduler { .. } | Move::Unit { .. } => None,
     })
-}
-
-/// An existing unit: restarted, or reloaded with every process of before watched until it is gone.
-pub async fn move_unit(
-    host: &Host,
-    progress: &Progress,
-    unit: &UnitName,
-    strategy: Strategy,
-    drain: std::time::Duration,
-) -> Result<(), EngineError> {
-    let units = &host.units;
-    if strategy == Strategy::Restart {
-        return Ok(units.restart(unit).await?);
-    }
-    let main = units.status(unit).await?.main_pid;
-    let before: Vec<u32> = units.processes(unit).await?.into_iter().filter(|pid| *pid != main).collect();
-    let call =
-        |e: std::io::Error| UnitError::Call { what: format!("watch the processes of {unit}"), detail: e.to_string() };
-    let watch = Watch::new(&before).map_err(call)?;
-    units.reload(unit).await?;
-    let left = watch.gone(drain).await;
-    if left.is_empty() {
-        let message = format!("{} old processes of {unit} are gone", before.len());
-        progress.event(events::DRAINED, Priority::Info, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
-        return Ok(());
-    }
-    let message = format!("{} old processes of {unit} are still there after {drain:?}: {left:?}", left.len());
-    progress.event(events::DRAIN_INCOMPLETE, Priority::Warning, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
-    Err(EngineError::NotGone { unit: unit.clone(), left: left.len(), limit: drain })
-}
-
-/// Going back, processes that are still busy are no failure: they serve the release that stays.
-pub fn still_going(moved: Result<(), EngineError>) -> Result<(), EngineError> {
-    match moved {
-        Err(EngineError::NotGone { unit, left, .. }) => {
-            tracing::warn!("{left} processes of {unit} are still busy with what they had");
-            Ok(())
-        }
-        other => other,
-    }
-}
-
-/// Takes the link away that nginx connects through.
-pub fn unpoint(host: &Host, settings: &Settings) -> Result<(), EngineError> {
-    let run = Dir::open_or_make(&host.paths.app_run_dir(&settings.app), 0o755)?;
-    if run.kind("fpm.sock")? == EntryKind::Link {
-        run.unlink("fpm.sock")?;
-    }
-    Ok(())
 }

@@ -7,7 +7,7 @@ use crate::{
     config::Settings,
     model::{AppState, Paths, Phase, Request, Running},
     observe::Host,
-    plan::{Move, Plan},
+    plan::{Move, Plan, Start},
     worker::{
         client::{Worker, WorkerError},
         order::{Answer, Order},
@@ -69,7 +69,7 @@ impl Deployment<'_> {
     pub fn journal(&mut self, phase: Phase) -> Result<(), EngineError> {
         let slots = self.plan.live.iter().flat_map(|live| &live.moves).filter_map(|one| match one {
             Move::Handover(handover) => Some((handover.service.clone(), handover.to)),
-            Move::Unit { .. } => None,
+            Move::Scheduler { .. } | Move::Unit { .. } => None,
         });
         self.state.running = Some(Running {
             id: self.plan.id.clone(),
@@ -83,6 +83,20 @@ impl Deployment<'_> {
             started_at: self.started_at,
         });
         self.save()
+    }
+
+    /// A slot that is given up for this deployment is no longer what a rollback may point at: noted durably before it
+    /// drains, so that nobody takes the new release in it for the old one.
+    pub fn forget_taken(&mut self) -> Result<(), EngineError> {
+        let before = self.state.fallback.len();
+        for one in self.plan.live.iter().flat_map(|live| &live.moves) {
+            if let Move::Handover(handover) = one
+                && handover.start != Start::Running
+            {
+                self.state.fallback.retain(|service, kept| *service != handover.service || kept.slot != handover.to);
+            }
+        }
+        if self.state.fallback.len() == before { Ok(()) } else { self.save() }
     }
 
     /// Gives an order to the worker in the release's tree, starting it at first.

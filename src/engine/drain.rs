@@ -6,10 +6,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::error::EngineError;
+use super::{error::EngineError, jobs, slot_files};
 use crate::{
-    model::{SlotInstance, events},
+    model::{SlotUnit, events},
     observe::Host,
+    runtime::slot::FPM,
     system::{
         journal::{self, Priority},
         notify,
@@ -25,13 +26,17 @@ const LOOK: Duration = Duration::from_millis(10);
 const QUEUE_LIMIT: Duration = Duration::from_secs(300);
 
 /// Drains one slot and stops it. A slot that traffic is pointed at is refused.
-pub async fn drain(host: &Host, slot: &SlotInstance) -> Result<(), EngineError> {
-    let unit = format!("app-fpm@{slot}.service")
-        .parse()
-        .map_err(|e: crate::model::BadName| EngineError::Other(e.to_string()))?;
-    let status = host.units.status(&unit).await?;
+pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
+    let unit = slot.unit();
+    let status = host.units.status(unit).await?;
     if matches!(status.active.as_str(), "inactive" | "failed") {
         return Ok(());
+    }
+    if slot.template() != FPM {
+        return match slot_files::record(host, slot)?.and_then(|record| record.port) {
+            Some(_) => Err(EngineError::Other(format!("{unit}: draining a port is not built yet"))),
+            None => jobs::drain(host, slot).await,
+        };
     }
     refuse_live(host, slot)?;
     notify::status(&format!("{unit}: waiting for an empty accept queue"));
@@ -43,8 +48,8 @@ pub async fn drain(host: &Host, slot: &SlotInstance) -> Result<(), EngineError> 
     // In between nothing can have come: the link that nginx connects through names another socket.
     refuse_live(host, slot)?;
     notify::status(&format!("{unit}: its last requests end"));
-    host.units.stop(&unit).await?;
-    let ended = host.units.status(&unit).await?;
+    host.units.stop(unit).await?;
+    let ended = host.units.status(unit).await?;
     if ended.result == "success" {
         tell(events::DRAINED, Priority::Info, &format!("{unit} is drained and stopped"), slot);
     } else {
@@ -56,8 +61,8 @@ pub async fn drain(host: &Host, slot: &SlotInstance) -> Result<(), EngineError> 
 
 /// Waits until nothing waits in the slot's accept queue, seen twice: a connection of just before the link was renamed
 /// has arrived by the second look.
-async fn await_empty(host: &Host, slot: &SlotInstance) -> Result<(), String> {
-    let socket = host.paths.fpm_socket(slot);
+async fn await_empty(host: &Host, slot: &SlotUnit) -> Result<(), String> {
+    let socket = host.paths.fpm_socket(slot.instance());
     let since = Instant::now();
     let mut seen_empty = 0;
     while seen_empty < 2 {
@@ -76,16 +81,16 @@ async fn await_empty(host: &Host, slot: &SlotInstance) -> Result<(), String> {
     Ok(())
 }
 
-fn refuse_live(host: &Host, slot: &SlotInstance) -> Result<(), EngineError> {
-    let run = Dir::open(&host.paths.app_run_dir(&slot.app))?;
-    let own = host.paths.fpm_socket(slot).display().to_string();
+fn refuse_live(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
+    let run = Dir::open(&host.paths.app_run_dir(slot.app()))?;
+    let own = host.paths.fpm_socket(slot.instance()).display().to_string();
     if run.read_link("fpm.sock").is_ok_and(|target| target == own) {
-        return Err(EngineError::Other(format!("app-fpm@{slot}.service is live: it is not drained")));
+        return Err(EngineError::Other(format!("{} is live: it is not drained", slot.unit())));
     }
     Ok(())
 }
 
-fn tell(event: events::EventId, priority: Priority, message: &str, slot: &SlotInstance) {
-    let unit = format!("app-fpm@{slot}.service");
-    journal::event(event, priority, message, &[("DEPLOYD_APP", slot.app.as_str()), ("DEPLOYD_UNIT", &unit)]);
+fn tell(event: events::EventId, priority: Priority, message: &str, slot: &SlotUnit) {
+    let fields = [("DEPLOYD_APP", slot.app().as_str()), ("DEPLOYD_UNIT", slot.unit().as_str())];
+    journal::event(event, priority, message, &fields);
 }

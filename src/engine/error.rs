@@ -66,9 +66,20 @@ pub enum EngineError {
         /// The drain limit.
         limit: Duration,
     },
+    /// nginx, or what stands for it, did not take its new configuration.
+    #[error("{unit} did not take its new configuration: {detail}")]
+    NotReloaded {
+        /// Which.
+        unit: UnitName,
+        /// What was seen, or its own words.
+        detail: String,
+    },
     /// It was asked to stop before activate.
     #[error("cancelled before activate; nothing live was changed")]
     Cancelled,
+    /// A unit cannot be named so.
+    #[error(transparent)]
+    Name(#[from] crate::model::BadName),
     /// Something else that this place can put in a sentence.
     #[error("{0}")]
     Other(String),
@@ -80,6 +91,9 @@ impl EngineError {
         match self {
             Self::Worker(WorkerError::Refused { remedy, .. })
             | Self::Observe(ObserveError::Worker(WorkerError::Refused { remedy, .. })) => remedy.clone(),
+            Self::NotReloaded { unit, .. } => {
+                Some(format!("see `nginx -t` and `journalctl -u {unit}`, then deploy again"))
+            }
             Self::Step { unit, .. } => Some(format!("its output: `journalctl -u {unit}`")),
             _ => None,
         }

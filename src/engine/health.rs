@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{
     deployment::{Deployment, WORK_LIMIT},
     error::EngineError,
-    slots::verdict,
+    turn::verdict,
 };
 use crate::{
     config::{Check, Health},

@@ -8,9 +8,10 @@ use super::{
     store::Store,
 };
 use crate::{
-    config::{ServiceKind, Settings},
-    model::{AppState, DeploymentId, ReleaseId, ReleaseState, Slot, SlotInstance, events},
-    observe::{Host, fpm_unit, read_current},
+    config::Settings,
+    model::{AppState, DeploymentId, ReleaseId, ReleaseState, events},
+    observe::{Host, read_current},
+    runtime::slot,
     system::{
         journal::{self, Priority},
         tree::Dir,
@@ -78,17 +79,18 @@ pub async fn prune(
 /// The releases that slots run, recorded or not: one that drains still serves what it has.
 async fn run_by_slots(host: &Host, settings: &Settings) -> Result<BTreeSet<ReleaseId>, EngineError> {
     let mut running = BTreeSet::new();
-    if !settings.services.iter().any(|service| matches!(service.kind, ServiceKind::PhpFpm(_))) {
+    let slotted: Vec<_> = settings.services.iter().filter_map(|service| service.slots()).collect();
+    if slotted.is_empty() {
         return Ok(running);
     }
-    let links = Dir::open_or_make(&host.paths.run_dir().join("slots"), 0o755)?;
-    for slot in Slot::ALL {
-        let status = host.units.status(&fpm_unit(settings, slot)?).await?;
+    let links = Dir::open_or_make(&host.paths.slots_dir(), 0o755)?;
+    for (kind, slot) in slotted.into_iter().flat_map(|kind| kind.slots().into_iter().map(move |slot| (kind, slot))) {
+        let name = slot::unit(kind, &settings.app, slot)?;
+        let status = host.units.status(name.unit()).await?;
         if matches!(status.active.as_str(), "inactive" | "failed") {
             continue;
         }
-        let instance = SlotInstance { app: settings.app.clone(), slot };
-        let target = links.read_link(&instance.to_string())?;
+        let target = links.read_link(&name.to_string())?;
         running.extend(target.rsplit('/').next().and_then(|id| id.parse::<ReleaseId>().ok()));
     }
     Ok(running)

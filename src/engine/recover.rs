@@ -3,18 +3,22 @@
 
 use super::{
     activate::restore,
-    cutover::{move_unit, still_going, unpoint},
     error::EngineError,
+    existing::{move_unit, still_going},
+    jobs,
     layout::{self, Layout},
     progress::Progress,
-    slots::{fpm_slot, recorded},
+    slots::{recorded, slot_of},
     stage::{discard, empty_trash},
     store::Store,
+    turn::{aim, point, unpoint},
+    upstream,
 };
 use crate::{
     config::{self, ServiceKind, Settings},
     model::{AppName, AppState, Phase, ReleaseState, Running, events},
-    observe::{Host, fpm_unit, read_current},
+    observe::{Host, read_current},
+    runtime::slot,
     system::{
         journal::{self, Priority},
         tree::Dir,
@@ -51,10 +55,16 @@ async fn take_back(
             slot.prepare(&kept.release, false)?;
             slot.start().await?;
         }
-        slot.point()?;
+        if slot.kind.takes_jobs() {
+            jobs::resume(&slot).await?;
+        } else if was_live {
+            point(&slot).await?;
+        } else {
+            aim(&slot)?;
+        }
     }
-    if state.live.is_empty() {
-        unpoint(host, settings)?;
+    for service in settings.services.iter().filter(|service| !state.live.contains_key(&service.name)) {
+        unpoint(host, settings, &service.name).await?;
     }
     if swapped {
         restore(&layout, running.from.as_ref(), &running.id)?;
@@ -77,7 +87,7 @@ async fn move_units(host: &Host, settings: &Settings, running: &Running) -> Resu
     let progress = Progress::open(&host.paths, &settings.app, &running.id, running.kind, running.actor.clone());
     for service in settings.services.iter().rev() {
         if let ServiceKind::Unit { unit, strategy } = &service.kind {
-            still_going(move_unit(host, &progress, unit, *strategy, service.drain).await)?;
+            still_going(move_unit(host, &progress, unit, strategy, service.drain).await)?;
         }
     }
     Ok(())
@@ -91,15 +101,14 @@ async fn stop_started(
     running: &Running,
     was_live: bool,
 ) -> Result<(), EngineError> {
-    let links = Dir::open_or_make(&host.paths.run_dir().join("slots"), 0o755)?;
+    let links = Dir::open_or_make(&host.paths.slots_dir(), 0o755)?;
     for (service, slot) in &running.slots {
-        let kept = state.live.values().chain(state.fallback.values()).any(|kept| kept.slot == *slot);
-        let link = links.read_link(&format!("{}:{slot}", settings.app)).unwrap_or_default();
-        if kept || !link.ends_with(&format!("/{}", running.to)) {
-            continue;
-        }
-        if let Some(slot) = fpm_slot(host, settings, service, *slot) {
-            if was_live && state.live.contains_key(service) { slot.drain().await? } else { slot.stop().await? }
+        let of_service = [state.live.get(service), state.fallback.get(service)];
+        let kept = of_service.into_iter().flatten().any(|kept| kept.slot == *slot);
+        let Some(one) = slot_of(host, settings, service, *slot).filter(|_| !kept) else { continue };
+        let link = links.read_link(&one.name.to_string()).unwrap_or_default();
+        if link.ends_with(&format!("/{}", running.to)) {
+            if was_live && state.live.contains_key(service) { one.drain().await? } else { one.stop().await? }
         }
     }
     Ok(())
@@ -154,8 +163,12 @@ async fn boot_app(host: &Host, app: &AppName) -> Result<(), EngineError> {
             continue;
         }
         slot.prepare(&kept.release, false)?;
-        slot.point()?;
-        host.units.enqueue(Verb::Start, &fpm_unit(&settings, kept.slot)?).await?;
+        aim(&slot)?;
+        host.units.enqueue(Verb::Start, slot.unit()).await?;
+    }
+    // Where nothing is live yet, nginx finds its include all the same.
+    for service in settings.services.iter().filter_map(|service| slot::upstream(service.slots()?)) {
+        upstream::ensure(host, app, service)?;
     }
     if state.running.is_some() || state.settling.is_some() {
         super::run::settle_later(host, &settings).await?;

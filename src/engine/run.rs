@@ -232,6 +232,7 @@ impl Deployment<'_> {
     /// The seal and the start of the idle slots, side by side: a slot reads nothing of the release before its probe.
     /// Where nothing is built, the export too.
     async fn seal_and_start(&mut self, plan: &Plan) -> Result<(), EngineError> {
+        self.forget_taken()?;
         let starting = Starter::of(self);
         let start = async {
             match &plan.live {
@@ -271,8 +272,8 @@ impl Deployment<'_> {
     async fn succeed(&mut self, plan: &Plan, before: &BTreeMap<String, LiveSlot>) -> End {
         // A slot that was kept for the rollback of an earlier deployment is not needed any more.
         for (slot, kept) in recorded(self.host, self.settings, before) {
-            let used =
-                self.state.live.values().chain(self.state.fallback.values()).any(|other| other.slot == kept.slot);
+            let of_service = [self.state.live.get(slot.service), self.state.fallback.get(slot.service)];
+            let used = of_service.into_iter().flatten().any(|other| other.slot == kept.slot);
             if !used && let Err(error) = slot.drain().await {
                 tracing::warn!("the slot {} is not drained yet: {error}, ignoring", kept.slot);
             }
@@ -326,9 +327,13 @@ impl Deployment<'_> {
             None => "nothing is live, as before".to_owned(),
         };
         let end = match back {
-            Ok(()) => {
+            Ok(services) => {
                 self.state.running = None;
-                End::early(Outcome::RolledBack, format!("{reason}; {was}"))
+                let back = match services.as_slice() {
+                    [] | [_] => String::new(),
+                    several => format!(", {} went back in this order", several.join(", ")),
+                };
+                End::early(Outcome::RolledBack, format!("{reason}; {was}{back}"))
             }
             Err(error) => {
                 // What was under way stays in the record: settling takes it up again, when a person asks for it.

@@ -1,95 +1,66 @@
-//! php-fpm slots: started on a release, probed, pointed at. What is true of php-fpm itself is in `runtime`.
+//! Slots of a service: prepared, started, drained, stopped. What is true of each kind is in `runtime`; how a kind is
+//! probed and pointed at is in `turn`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use super::{deployment::unexpected, error::EngineError};
+use super::{error::EngineError, slot_files};
 use crate::{
-    config::{Check, PhpFpm, ServiceKind, Settings},
-    model::{LiveSlot, Paths, ReleaseId, Slot, SlotInstance, UnitName},
-    observe::{Host, fpm_unit, pool_text},
+    config::{Settings, SlotKind},
+    model::{LiveSlot, ReleaseId, Slot, SlotUnit, UnitName},
+    observe::Host,
     plan::Handover,
-    runtime::php_fpm::{self, SlotConfig},
-    system::{tree::Dir, units::Verb},
-    worker::order::{Answer, Order},
+    runtime::slot,
+    system::units::Verb,
 };
 
-/// For one probe of a slot: a cold OPcache compiles the framework meanwhile.
-const PROBE_LIMIT: Duration = Duration::from_secs(30);
-
-/// So many of a new slot's processes are asked at most.
-const MAX_WARM: usize = 256;
-
-/// A slot of an app's php-fpm service.
+/// A slot of one of an app's services.
 #[derive(Debug, Clone)]
-pub struct FpmSlot<'a> {
+pub struct ServiceSlot<'a> {
     /// Where it runs.
     pub host: &'a Host,
     /// Whose it is.
     pub settings: &'a Settings,
-    /// What it runs as.
-    pub fpm: &'a PhpFpm,
-    /// The longest that its requests may take to end.
+    /// The service, as settings and state name it.
+    pub service: &'a str,
+    /// What runs in it.
+    pub kind: &'a SlotKind,
+    /// The longest that its requests or jobs may take to end.
     pub drain: Duration,
-    /// Which.
-    pub slot: Slot,
+    /// Its unit.
+    pub name: SlotUnit,
 }
 
-impl<'a> FpmSlot<'a> {
+impl<'a> ServiceSlot<'a> {
     /// A slot of the service that a handover moves.
-    pub fn of(host: &'a Host, settings: &'a Settings, handover: &'a Handover, slot: Slot) -> Self {
-        Self { host, settings, fpm: &handover.fpm, drain: handover.drain, slot }
-    }
-}
-
-impl FpmSlot<'_> {
-    fn instance(&self) -> SlotInstance {
-        SlotInstance { app: self.settings.app.clone(), slot: self.slot }
+    pub fn of(host: &'a Host, settings: &'a Settings, handover: &'a Handover, slot: Slot) -> Result<Self, EngineError> {
+        let Handover { service, kind, drain, .. } = handover;
+        Ok(Self { host, settings, service, kind, drain: *drain, name: slot::unit(kind, &settings.app, slot)? })
     }
 
-    /// Writes what the slot is started from: the link to its release, and its configuration.
+    /// Its unit.
+    pub fn unit(&self) -> &UnitName {
+        self.name.unit()
+    }
+
+    /// Writes what the slot is started from: the link to its release, its configuration or environment, its record.
     pub fn prepare(&self, release: &ReleaseId, smaller: bool) -> Result<(), EngineError> {
-        let paths = &self.host.paths;
-        let instance = self.instance();
-        let dir = Paths::release_dir(&self.settings.root, release);
-        let slots = Dir::open_or_make(&paths.run_dir().join("slots"), 0o755)?;
-        slots.swap_link(&instance.to_string(), &dir.display().to_string(), "new")?;
-        let pool = self.pool_text()?;
-        let config = SlotConfig {
-            settings: self.settings,
-            fpm: self.fpm,
-            drain: self.drain,
-            slot: &instance,
-            release: &dir,
-            pool_file: pool.as_deref(),
-            shrink: smaller,
-        };
-        let text = php_fpm::config_text(&config, paths).map_err(|e| EngineError::Pool(e.to_string()))?;
-        let run = Dir::open_or_make(&paths.app_run_dir(&self.settings.app), 0o755)?;
-        let (_, gid) = super::layout::ids(&self.settings.run_as)?;
-        run.write_for(gid, &format!("fpm-{}.conf", self.slot), text.as_bytes(), 0o640)?;
-        Ok(())
+        slot_files::write(self, release, smaller)
     }
 
-    /// The text of the site's own pool file, if it has one.
-    fn pool_text(&self) -> Result<Option<String>, EngineError> {
-        Ok(pool_text(&self.host.paths, self.fpm)?)
-    }
-
-    /// Starts the slot and returns when php-fpm says that it is ready.
+    /// Starts the slot and returns when its unit says that it is ready.
     pub async fn start(&self) -> Result<(), EngineError> {
-        let unit = fpm_unit(self.settings, self.slot)?;
-        self.host.units.reset_failed(&unit).await?;
-        Ok(self.host.units.start(&unit).await?)
+        self.host.units.reset_failed(self.unit()).await?;
+        Ok(self.host.units.start(self.unit()).await?)
     }
 
     /// Stops the slot, which nobody is pointed at.
     pub async fn stop(&self) -> Result<(), EngineError> {
-        Ok(self.host.units.stop(&fpm_unit(self.settings, self.slot)?).await?)
+        Ok(self.host.units.stop(self.unit()).await?)
     }
 
     /// Whether the slot's unit is active.
     pub async fn active(&self) -> Result<bool, EngineError> {
-        Ok(self.host.units.status(&fpm_unit(self.settings, self.slot)?).await?.active == "active")
+        Ok(self.host.units.status(self.unit()).await?.active == "active")
     }
 
     /// Has the slot drained and stopped by a unit of its own; does not wait.
@@ -102,70 +73,28 @@ impl FpmSlot<'_> {
         Ok(self.host.units.start(&self.drain_unit()?).await?)
     }
 
+    /// `deploy-drain@app-octane@shop:a.service`: its instance is the slot's unit.
     fn drain_unit(&self) -> Result<UnitName, EngineError> {
-        let name = format!("deploy-drain@{}.service", self.instance());
-        name.parse().map_err(|e: crate::model::BadName| EngineError::Other(e.to_string()))
-    }
-
-    /// Points traffic at the slot: one rename of the link that nginx connects through. Nothing waits.
-    pub fn point(&self) -> Result<(), EngineError> {
-        let paths = &self.host.paths;
-        let socket = paths.fpm_socket(&self.instance());
-        let run = Dir::open_or_make(&paths.app_run_dir(&self.settings.app), 0o755)?;
-        run.swap_link("fpm.sock", &socket.display().to_string(), "new")?;
-        Ok(())
-    }
-
-    /// The order that asks this slot for a page of a release. `live`: through the link that nginx uses; then whoever
-    /// answers there must be this slot's main process.
-    pub async fn probe(&self, release: &ReleaseId, live: bool) -> Result<Order, EngineError> {
-        let paths = &self.host.paths;
-        let public = Paths::release_dir(&self.settings.root, release).join(&self.fpm.public);
-        let unit = fpm_unit(self.settings, self.slot)?;
-        let status = self.host.units.status(&unit).await?;
-        // Live, it has had its first requests: one question is enough.
-        let times = if live { 1 } else { self.host.units.processes(&unit).await?.len().saturating_sub(1) };
-        let host = self.settings.health.iter().find_map(|health| match &health.check {
-            Check::Http { host, .. } => host.clone(),
-            Check::Run { .. } => None,
-        });
-        Ok(Order::ProbeFastcgi {
-            socket: if live { paths.fpm_link(&self.settings.app) } else { paths.fpm_socket(&self.instance()) },
-            script: public.join("index.php"),
-            document_root: public,
-            uri: self.fpm.probe.clone(),
-            host: host.unwrap_or_else(|| "localhost".into()),
-            listener: (status.main_pid != 0).then_some(status.main_pid),
-            times: u32::try_from(times.clamp(1, MAX_WARM)).unwrap_or(1),
-            timeout: PROBE_LIMIT,
-        })
+        Ok(format!("deploy-drain@{}.service", self.name).parse()?)
     }
 }
 
-/// The slots of an app's php-fpm service by its name in the record.
-pub fn fpm_slot<'a>(host: &'a Host, settings: &'a Settings, service: &str, slot: Slot) -> Option<FpmSlot<'a>> {
-    settings.services.iter().find(|one| one.name == service).and_then(|one| match &one.kind {
-        ServiceKind::PhpFpm(fpm) => Some(FpmSlot { host, settings, fpm, drain: one.drain, slot }),
-        ServiceKind::Unit { .. } => None,
-    })
+/// A slot of an app's service by the service's name in the record. None: there is no such service with slots now.
+pub fn slot_of<'a>(host: &'a Host, settings: &'a Settings, service: &str, slot: Slot) -> Option<ServiceSlot<'a>> {
+    let found = settings.services.iter().find(|one| one.name == service)?;
+    let kind = found.slots()?;
+    let name = slot::unit(kind, &settings.app, slot).ok()?;
+    Some(ServiceSlot { host, settings, service: &found.name, kind, drain: found.drain, name })
 }
 
-/// Every recorded slot of a kind, with its service.
+/// Every recorded slot, with what it is recorded as, in the order of the configuration.
 pub fn recorded<'a>(
     host: &'a Host,
     settings: &'a Settings,
-    slots: &'a std::collections::BTreeMap<String, LiveSlot>,
-) -> impl Iterator<Item = (FpmSlot<'a>, &'a LiveSlot)> {
-    slots.iter().filter_map(|(service, kept)| Some((fpm_slot(host, settings, service, kept.slot)?, kept)))
-}
-
-/// A probe's answer as a verdict.
-pub fn verdict(what: impl Into<String>, answer: Answer) -> Result<String, EngineError> {
-    match answer {
-        Answer::Probed { healthy: true, detail } => Ok(detail),
-        Answer::Probed { healthy: false, detail } => {
-            Err(EngineError::Unhealthy { what: what.into(), detail: crate::model::printable(&detail) })
-        }
-        other => Err(unexpected(&other)),
-    }
+    slots: &'a BTreeMap<String, LiveSlot>,
+) -> impl Iterator<Item = (ServiceSlot<'a>, &'a LiveSlot)> {
+    settings.services.iter().filter_map(|service| {
+        let kept = slots.get(&service.name)?;
+        Some((slot_of(host, settings, &service.name, kept.slot)?, kept))
+    })
 }

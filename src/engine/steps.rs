@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{deployment::Deployment, error::EngineError};
 use crate::{
-    config::{ServiceKind, Step, in_release},
+    config::{SlotKind, Step, in_release},
     model::Phase,
     observe::PATH,
     runtime::dropins::slice_of,
@@ -86,8 +86,8 @@ impl Deployment<'_> {
 
     /// `php8.2` for an app that php-fpm 8.2 serves.
     fn php_cli(&self) -> Option<String> {
-        self.settings.services.iter().find_map(|service| match &service.kind {
-            ServiceKind::PhpFpm(fpm) if !fpm.version.is_empty() => Some(format!("php{}", fpm.version)),
+        self.settings.services.iter().find_map(|service| match service.slots() {
+            Some(SlotKind::PhpFpm(fpm)) if !fpm.version.is_empty() => Some(format!("php{}", fpm.version)),
             _ => None,
         })
     }

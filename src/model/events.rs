@@ -39,9 +39,13 @@ pub const ACCESS_ALLOWED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f0f";
 pub const DRAIN_INCOMPLETE: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f10";
 /// An old slot was drained and stopped, or old workers are gone.
 pub const DRAINED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f11";
+/// A service was given its traffic in the new release, and proved; the next one's turn comes.
+pub const SERVICE_LIVE: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f12";
+/// A service that had been moved was given back to its old slot.
+pub const SERVICE_BACK: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f13";
 
 /// Every event, with its constant's name.
-pub const ALL: [(&str, EventId); 17] = [
+pub const ALL: [(&str, EventId); 19] = [
     ("DEPLOYMENT_STARTED", DEPLOYMENT_STARTED),
     ("DEPLOYMENT_SUCCEEDED", DEPLOYMENT_SUCCEEDED),
     ("DEPLOYMENT_UNCHANGED", DEPLOYMENT_UNCHANGED),
@@ -59,4 +63,6 @@ pub const ALL: [(&str, EventId); 17] = [
     ("ACCESS_ALLOWED", ACCESS_ALLOWED),
     ("DRAIN_INCOMPLETE", DRAIN_INCOMPLETE),
     ("DRAINED", DRAINED),
+    ("SERVICE_LIVE", SERVICE_LIVE),
+    ("SERVICE_BACK", SERVICE_BACK),
 ];

@@ -7,6 +7,7 @@ mod paths;
 mod record;
 mod release;
 mod request;
+mod slot_unit;
 mod state_file;
 mod text;
 
@@ -16,4 +17,5 @@ pub use paths::Paths;
 pub use record::{AppState, DeploymentRecord, LiveSlot, MadeFrom, ReleaseRecord, Running};
 pub use release::{BadReleaseId, ReleaseId, ReleaseState};
 pub use request::{Actor, Request};
+pub use slot_unit::SlotUnit;
 pub use text::printable;

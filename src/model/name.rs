@@ -13,6 +13,14 @@ pub struct BadName {
     rule: &'static str,
 }
 
+impl BadName {
+    /// Of a slot's unit.
+    pub(super) fn slot_unit(given: &str) -> Self {
+        let rule = "write TEMPLATE@APP:SLOT, like app-octane@shop:a";
+        Self { kind: "the slot's unit", given: given.chars().take(64).collect(), rule }
+    }
+}
+
 /// An app's name: `[a-z][a-z0-9_]*(-[a-z0-9_]+)*`, at most 32 bytes. It is used unescaped (`%i`) in unit names.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{AppName, DeploymentId, ReleaseId, SlotInstance};
+use super::{AppName, DeploymentId, ReleaseId, SlotInstance, SlotUnit};
 
 /// The paths deployd uses, below one root (`/` in production).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,9 +74,25 @@ impl Paths {
     pub fn fpm_config(&self, slot: &SlotInstance) -> PathBuf {
         self.app_run_dir(&slot.app).join(format!("fpm-{}.conf", slot.slot))
     }
-    /// `/run/deployd/slots/APP:SLOT`, the link to the release that the slot runs.
-    pub fn slot_link(&self, slot: &SlotInstance) -> PathBuf {
-        self.run_dir().join("slots").join(slot.to_string())
+    /// `/run/deployd/slots`: the links to the releases that slots run.
+    pub fn slots_dir(&self) -> PathBuf {
+        self.run_dir().join("slots")
+    }
+    /// `/run/deployd/slots/TEMPLATE@APP:SLOT`, the link to the release that the slot runs.
+    pub fn slot_link(&self, slot: &SlotUnit) -> PathBuf {
+        self.slots_dir().join(slot.to_string())
+    }
+    /// The environment of a slot's processes, in the format of `EnvironmentFile=`; root's alone, it may hold secrets.
+    pub fn slot_environment(&self, slot: &SlotUnit) -> PathBuf {
+        self.app_run_dir(slot.app()).join(format!("slot-{}-{}.env", slot.template(), slot.slot()))
+    }
+    /// What a slot was last started as: its port, its drain time.
+    pub fn slot_record(&self, slot: &SlotUnit) -> PathBuf {
+        self.app_run_dir(slot.app()).join(format!("slot-{}-{}.json", slot.template(), slot.slot()))
+    }
+    /// `/run/deployd/NAME/upstream-SERVICE.conf`: the upstream that nginx includes.
+    pub fn upstream(&self, app: &AppName, service: &str) -> PathBuf {
+        self.app_run_dir(app).join(format!("upstream-{service}.conf"))
     }
     /// What the running deployment is doing, as JSON; rewritten by rename.
     pub fn progress_file(&self, app: &AppName) -> PathBuf {

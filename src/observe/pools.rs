@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::Host;
 use crate::{
-    config::{PhpFpm, Pool, ServiceKind, Settings},
+    config::{PhpFpm, Pool, Settings, SlotKind},
     model::{Paths, Slot, SlotInstance},
     runtime::php_fpm::{self, ConfigTextError, SlotConfig},
     system::tree::{Dir, TreeError},
@@ -44,9 +44,9 @@ pub enum PoolError {
 
 /// The php-fpm services of an app.
 pub fn fpm_services(settings: &Settings) -> impl Iterator<Item = (&crate::config::Service, &PhpFpm)> {
-    settings.services.iter().filter_map(|service| match &service.kind {
-        ServiceKind::PhpFpm(fpm) => Some((service, fpm)),
-        ServiceKind::Unit { .. } => None,
+    settings.services.iter().filter_map(|service| match service.slots() {
+        Some(SlotKind::PhpFpm(fpm)) => Some((service, fpm)),
+        _ => None,
     })
 }
 

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     config::{ServiceKind, Settings},
-    model::{AppState, Kind, ReleaseId, Request, Slot, SlotInstance, UnitName},
+    model::{AppState, Kind, ReleaseId, Request},
+    runtime::{scheduler, slot},
     system::{
         process,
         tree::{Dir, EntryKind, TreeError},
@@ -191,14 +192,21 @@ async fn services(host: &Host, settings: &Settings) -> Result<BTreeMap<String, S
     let mut found = BTreeMap::new();
     for service in &settings.services {
         let observed = match &service.kind {
-            ServiceKind::PhpFpm(_) => {
-                let mut loaded = host.units.active_states(&format!("app-fpm@{}:*.service", settings.app)).await?;
+            ServiceKind::Slots(kind) => {
+                let pattern = format!("{}@{}:*.service", slot::template(kind), settings.app);
+                let mut loaded = host.units.active_states(&pattern).await?;
                 let mut slots = BTreeMap::new();
-                for slot in Slot::ALL {
-                    let active = loaded.remove(fpm_unit(settings, slot)?.as_str());
+                for slot in kind.slots() {
+                    let unit = slot::unit(kind, &settings.app, slot).map_err(unnamed)?;
+                    let active = loaded.remove(unit.unit().as_str());
                     slots.insert(slot, active.unwrap_or_else(|| "inactive".into()));
                 }
                 ServiceObserved::Slots(slots)
+            }
+            ServiceKind::Scheduler(_) => {
+                let timer = scheduler::timer(&settings.app).parse().map_err(unnamed)?;
+                let status = host.units.status(&timer).await?;
+                ServiceObserved::Unit { load: status.load, active: status.active }
             }
             ServiceKind::Unit { unit, .. } => {
                 let status = host.units.status(unit).await?;
@@ -210,12 +218,8 @@ async fn services(host: &Host, settings: &Settings) -> Result<BTreeMap<String, S
     Ok(found)
 }
 
-/// `app-fpm@APP:SLOT.service`.
-pub fn fpm_unit(settings: &Settings, slot: Slot) -> Result<UnitName, UnitError> {
-    let instance = SlotInstance { app: settings.app.clone(), slot };
-    let name = format!("app-fpm@{instance}.service");
-    name.parse()
-        .map_err(|e: crate::model::BadName| UnitError::Call { what: format!("name {name}"), detail: e.to_string() })
+fn unnamed(error: crate::model::BadName) -> UnitError {
+    UnitError::Call { what: "name a unit".into(), detail: error.to_string() }
 }
 
 /// The first directory on the way to the root that nginx may not pass. Everyone may pass most; then nobody is asked.

@@ -5,8 +5,8 @@ use super::{
     value::{Handover, Move, Refusal, Start},
 };
 use crate::{
-    config::{PhpFpm, Service, ServiceKind, Settings},
-    model::{LiveSlot, ReleaseId, Slot},
+    config::{Service, ServiceKind, Settings, SlotKind},
+    model::{LiveSlot, ReleaseId, Slot, UnitName},
     observe::{Observed, ServiceObserved},
 };
 
@@ -20,11 +20,12 @@ pub(super) fn moves(
     let mut moves = Vec::new();
     for service in &settings.services {
         moves.push(match &service.kind {
-            ServiceKind::PhpFpm(fpm) => Move::Handover(Box::new(handover(service, fpm, observed, release, warnings)?)),
+            ServiceKind::Slots(kind) => Move::Handover(Box::new(handover(service, kind, observed, release, warnings)?)),
+            ServiceKind::Scheduler(_) => Move::Scheduler { service: service.name.clone(), timer: timer(settings)? },
             ServiceKind::Unit { unit, strategy } => Move::Unit {
                 service: service.name.clone(),
                 unit: unit.clone(),
-                strategy: *strategy,
+                strategy: strategy.clone(),
                 drain: service.drain,
             },
         });
@@ -32,9 +33,14 @@ pub(super) fn moves(
     Ok(moves)
 }
 
+fn timer(settings: &Settings) -> Result<UnitName, Refusal> {
+    let name = format!("app-schedule@{}.timer", settings.app);
+    name.parse().map_err(|error| refusal(format!("{error}"), "name the app otherwise"))
+}
+
 fn handover(
     service: &Service,
-    fpm: &PhpFpm,
+    kind: &SlotKind,
     observed: &Observed,
     release: &ReleaseId,
     warnings: &mut Vec<String>,
@@ -51,10 +57,14 @@ fn handover(
     let (to, start) = if let Some(kept) = fallback.filter(serves) {
         (kept.slot, Start::Running)
     } else {
-        let kept = |slot: Slot| [live, fallback].into_iter().flatten().any(|kept| kept.slot == slot);
+        let all = || kind.slots().into_iter();
+        let is_live = |slot: Slot| live.is_some_and(|kept| kept.slot == slot);
+        let kept = |slot: Slot| is_live(slot) || fallback.is_some_and(|kept| kept.slot == slot);
         let idle = |slot: &Slot| !kept(*slot) && matches!(state(*slot), "inactive" | "failed");
         let busy = |slot: &Slot| !kept(*slot);
-        match (Slot::ALL.into_iter().find(idle), Slot::ALL.into_iter().find(busy)) {
+        // With few slots, what is kept for a rollback gives way: it drains first.
+        let given_up = |slot: &Slot| !is_live(*slot);
+        match (all().find(idle), all().find(busy).or_else(|| all().find(given_up))) {
             (Some(slot), _) => (slot, Start::Idle { smaller: memory_is_short(observed, &service.name, warnings) }),
             (None, Some(slot)) => (slot, Start::Draining),
             (None, None) => {
@@ -62,7 +72,7 @@ fn handover(
             }
         }
     };
-    Ok(Handover { service: service.name.clone(), fpm: fpm.clone(), from, to, start, drain: service.drain })
+    Ok(Handover { service: service.name.clone(), kind: kind.clone(), from, to, start, drain: service.drain })
 }
 
 /// Whether a second slot of full size may not fit beside the live one; then it says so.

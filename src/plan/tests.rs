@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::*;
 use crate::{
-    config::{PhpFpm, Pool, Service, ServiceKind, Settings, Shared, Source, Step, Strategy},
+    config::{PhpFpm, Pool, Service, ServiceKind, Settings, Shared, SlotKind, Source, Step, Strategy},
     model::{Actor, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseRecord, ReleaseState, Request, Slot},
     observe::{Observed, Resolved, ServiceObserved},
     worker::order::{SharedFound, SharedKind},
@@ -40,13 +40,14 @@ fn settings() -> Settings {
         user: "shop".into(),
         run_as: "shop".into(),
         web_user: Some("www-data".into()),
+        web_unit: "nginx.service".parse().unwrap(),
         source: Source::Git { url: "/srv/git/shop".into(), reference: "main".into(), ssh_key: None, known_hosts: None },
         shared: vec![Shared { path: ".env".into(), directory: false, required: true }],
         writable: Vec::new(),
         build_writable: Vec::new(),
         services: vec![Service {
             name: "php-fpm".into(),
-            kind: ServiceKind::PhpFpm(fpm),
+            kind: ServiceKind::Slots(SlotKind::PhpFpm(fpm)),
             drain: Duration::from_secs(30),
         }],
         steps: vec![step("composer-install", "composer.json"), step("npm-ci", "package.json")],
@@ -57,6 +58,7 @@ fn settings() -> Settings {
         interval: Duration::ZERO,
         bake: Duration::ZERO,
         keep: 5,
+        safety: Default::default(),
         inferred: Vec::new(),
         files: vec!["/etc/deployd/apps/shop.toml".into()],
         origins: BTreeMap::new(),

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    config::{Health, PhpFpm, Step, Strategy},
+    config::{Health, SlotKind, Step, Strategy},
     model::{AppName, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseId, Slot, UnitName},
     worker::order::{SharedPath, SourceOrder},
 };
@@ -108,8 +108,15 @@ pub struct GoLive {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Move {
-    /// php-fpm from slot to slot.
+    /// From slot to slot.
     Handover(Box<Handover>),
+    /// The scheduler: its next run is in the new release; its timer is started when it is not yet.
+    Scheduler {
+        /// The service, as the record names it.
+        service: String,
+        /// `app-schedule@shop.timer`.
+        timer: UnitName,
+    },
     /// An existing unit.
     Unit {
         /// The service, as the record names it.
@@ -128,18 +135,18 @@ impl Move {
     pub fn service(&self) -> &str {
         match self {
             Move::Handover(handover) => &handover.service,
-            Move::Unit { service, .. } => service,
+            Move::Scheduler { service, .. } | Move::Unit { service, .. } => service,
         }
     }
 }
 
-/// php-fpm from slot to slot.
+/// From slot to slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Handover {
     /// The service, as the record names it.
     pub service: String,
-    /// Its settings.
-    pub fpm: PhpFpm,
+    /// What runs in the slots.
+    pub kind: SlotKind,
     /// The slot that is live now.
     pub from: Option<LiveSlot>,
     /// The slot that will be.

@@ -2,17 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use super::unit_text::{argument, path_name, slice, word};
-use crate::{
-    config::{PhpFpm, Service, ServiceKind, Settings},
-    model::{Paths, Slot, SlotInstance},
+use super::{
+    slot_dropin,
+    unit_text::{path_name, slice, word},
 };
+use crate::{config::Settings, model::Paths};
 
 /// Every drop-in has this name.
 pub const FILE: &str = "50-deployd.conf";
-/// Given to php-fpm after its drain time, before systemd kills what is left, in seconds.
-const STOP_MARGIN: u64 = 10;
-
 /// The slice of everything of an app: `deployd-my\x2dshop.slice`.
 pub fn slice_of(app: &crate::model::AppName) -> String {
     slice(app.as_str())
@@ -22,13 +19,7 @@ pub fn slice_of(app: &crate::model::AppName) -> String {
 pub fn dropins(settings: &Settings, paths: &Paths) -> Vec<(PathBuf, String)> {
     let mut out = Vec::new();
     for service in &settings.services {
-        if let ServiceKind::PhpFpm(fpm) = &service.kind {
-            for slot in Slot::ALL {
-                let instance = SlotInstance { app: settings.app.clone(), slot };
-                let dir = format!("app-fpm@{instance}.service.d");
-                out.push((Path::new(&dir).join(FILE), slot_text(settings, service, fpm, &instance, paths)));
-            }
-        }
+        out.extend(slot_dropin::of_service(settings, service, paths));
     }
     let root = format!("ReadWritePaths=-{}\n", word(&settings.root.to_string_lossy()));
     for kind in ["deploy", "deploy-stage", "deploy-activate", "deploy-rollback", "deploy-settle"] {
@@ -47,7 +38,7 @@ pub fn dropins(settings: &Settings, paths: &Paths) -> Vec<(PathBuf, String)> {
     out
 }
 
-fn head(settings: &Settings) -> String {
+pub(super) fn head(settings: &Settings) -> String {
     let file = settings.files.first().map(|f| f.to_string_lossy()).unwrap_or_default();
     format!("# From {} by deployd-generator; changes are lost.\n", crate::model::printable(&file))
 }
@@ -61,39 +52,8 @@ fn after_mounts(settings: &Settings) -> String {
     format!("{}[Unit]\nAfter={}\n", head(settings), units.join(" "))
 }
 
-fn slot_text(settings: &Settings, service: &Service, fpm: &PhpFpm, slot: &SlotInstance, paths: &Paths) -> String {
-    let path = |path: &Path| word(&path.to_string_lossy());
-    let config = paths.fpm_config(slot);
-    let command =
-        [&fpm.binary.to_string_lossy(), "--nodaemonize", "--fpm-config", &config.to_string_lossy()].map(argument);
-    let mut lines = vec![
-        format!("{}[Unit]", head(settings)),
-        format!("RequiresMountsFor={}", path(&settings.root)),
-        String::new(),
-        "[Service]".into(),
-        format!("User={}", word(&settings.run_as)),
-        // Empty: that user's own group.
-        "Group=".into(),
-        format!("Slice={}", slice_of(&settings.app)),
-        // Empty first: ExecStart= would otherwise be added to the template's.
-        "ExecStart=".into(),
-        format!("ExecStart={}", command.join(" ")),
-        format!("TimeoutStopSec={}", service.drain.as_secs() + STOP_MARGIN),
-        format!("ReadOnlyPaths=-{}", path(&settings.root.join("releases"))),
-    ];
-    for dir in &settings.writable {
-        // Through the slot's link: systemd follows it when the unit starts, so this is its own release's only.
-        lines.push(format!("ReadWritePaths=-{}", path(&paths.slot_link(slot).join(dir))));
-    }
-    if fpm.strict {
-        lines.extend(strict(settings));
-    }
-    lines.push(String::new());
-    lines.join("\n")
-}
-
-/// `sandbox = "strict"`: what a PHP site can do without. PHP's JIT needs writable and executable memory.
-fn strict(settings: &Settings) -> Vec<String> {
+/// `sandbox = "strict"`: what a site can do without. JITs (PHP's, Node's) need writable and executable memory.
+pub(super) fn strict(settings: &Settings) -> Vec<String> {
     let home = ["/home", "/root", "/run/user"].iter().any(|dir| settings.root.starts_with(dir));
     let mut lines: Vec<String> = [
         "NoNewPrivileges=yes",
@@ -128,6 +88,9 @@ fn strict(settings: &Settings) -> Vec<String> {
     lines.push(format!("ReadWritePaths=-{}", word(&settings.root.join("shared").to_string_lossy())));
     lines
 }
+
+#[cfg(test)]
+use super::unit_text::argument;
 
 #[cfg(test)]
 #[path = "dropins_tests.rs"]

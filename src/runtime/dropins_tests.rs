@@ -33,7 +33,7 @@ ExecStart=
 ExecStart=/usr/sbin/php-fpm8.3 --nodaemonize --fpm-config /run/deployd/my-shop/fpm-b.conf
 TimeoutStopSec=40
 ReadOnlyPaths=-/srv/my-shop/releases
-ReadWritePaths=-/run/deployd/slots/my-shop:b/bootstrap/cache/views
+ReadWritePaths=-/run/deployd/slots/app-fpm@my-shop:b/bootstrap/cache/views
 ";
     assert_eq!(files[1].0, "app-fpm@my-shop:b.service.d/50-deployd.conf");
     assert_eq!(files[1].1, expected);

@@ -1,8 +1,16 @@
-//! What is true of the runtimes: php-fpm's configuration and the units' drop-ins. Pure, but for the generator's files.
+//! What is true of the runtimes, a file each, and the units' drop-ins. Pure, but for the generator's files.
 
 pub mod dropins;
 pub mod generator;
+pub mod horizon;
+pub mod http;
+pub mod nginx;
+pub mod octane;
 pub mod php_fpm;
 mod pool;
 mod pool_parse;
+pub mod queue;
+pub mod scheduler;
+pub mod slot;
+mod slot_dropin;
 mod unit_text;

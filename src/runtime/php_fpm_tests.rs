@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::{
-    ServiceKind, load,
+    SlotKind, load,
     tests::{Host, facts},
 };
 
@@ -18,7 +18,7 @@ fn settings(more: &str) -> Settings {
 }
 
 fn text(settings: &Settings, pool_file: Option<&str>, shrink: bool) -> Result<String, ConfigTextError> {
-    let ServiceKind::PhpFpm(fpm) = &settings.services[0].kind else { panic!() };
+    let Some(SlotKind::PhpFpm(fpm)) = settings.services[0].slots() else { panic!() };
     let slot = "shop:a".parse().unwrap();
     let drain = settings.services[0].drain;
     let release = Path::new("/srv/shop/releases/20260131T120000Z-1a2b3c4d");

@@ -92,6 +92,13 @@ pub fn cwd(pid: u32) -> Seen<PathBuf> {
     }
 }
 
+/// What a process calls itself: its arguments, or the title that it has put in their place. None: it has ended.
+pub fn title(pid: u32) -> Option<String> {
+    let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let text = String::from_utf8_lossy(&bytes).replace('\0', " ");
+    Some(text.trim_end().to_owned())
+}
+
 /// MemAvailable of /proc/meminfo, in MiB.
 pub fn memory_available_mib() -> io::Result<u64> {
     available(&std::fs::read_to_string("/proc/meminfo")?)

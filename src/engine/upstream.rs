@@ -1,0 +1,103 @@
+//! nginx's include of a service that it reaches by port: written by one rename, then nginx reloaded, and the reload
+//! awaited and proved. `systemctl reload` may say that it is done while the master has kept its old workers.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+use super::{error::EngineError, slot_files::file_name};
+use crate::{
+    model::{AppName, UnitName},
+    observe::Host,
+    runtime::nginx::{self, Role},
+    system::{process, tree::Dir},
+};
+
+/// The largest include, in bytes.
+const MAX_INCLUDE: u64 = 64 * 1024;
+/// The longest that nginx may take to start workers with a new configuration. It reads certificates meanwhile.
+const RELOAD: Duration = Duration::from_secs(30);
+/// Between two looks at nginx's processes: nobody tells when one changes its title.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Makes the include if it is not there: an upstream that has no live server yet, so that a site which uses it passes
+/// nginx's test before the first deployment.
+pub fn ensure(host: &Host, app: &AppName, service: &str) -> Result<(), EngineError> {
+    let file = host.paths.upstream(app, service);
+    let run = Dir::open_or_make(&host.paths.app_run_dir(app), 0o755)?;
+    match run.read(&file_name(&file), MAX_INCLUDE)? {
+        Some(_) => Ok(()),
+        None => aim(host, app, service, None),
+    }
+}
+
+/// Points the include at a port, or at nothing. Takes effect when nginx reads it.
+pub fn aim(host: &Host, app: &AppName, service: &str, to: Option<(&str, u16)>) -> Result<(), EngineError> {
+    let file = host.paths.upstream(app, service);
+    let run = Dir::open_or_make(&host.paths.app_run_dir(app), 0o755)?;
+    Ok(run.write_volatile(&file_name(&file), nginx::upstream_text(app, service, to).as_bytes(), 0o644)?)
+}
+
+/// The port that the include points at.
+pub fn aimed_at(host: &Host, app: &AppName, service: &str) -> Result<Option<u16>, EngineError> {
+    let file = host.paths.upstream(app, service);
+    let run = Dir::open_or_make(&host.paths.app_run_dir(app), 0o755)?;
+    let text = run.read(&file_name(&file), MAX_INCLUDE)?.unwrap_or_default();
+    Ok(nginx::upstream_port(&String::from_utf8_lossy(&text)))
+}
+
+/// Reloads nginx, and returns when every worker of before accepts nothing any more and new ones serve. An nginx that
+/// does not run reads the include when it starts.
+pub async fn reload(host: &Host, unit: &UnitName) -> Result<(), EngineError> {
+    if host.units.status(unit).await?.active != "active" {
+        tracing::warn!("{unit} is not running: it reads the new upstream when it starts");
+        return Ok(());
+    }
+    let before = workers(host, unit).await?;
+    if let Err(error) = host.units.reload(unit).await {
+        return Err(refused(host, unit, &error.to_string()));
+    }
+    let since = Instant::now();
+    loop {
+        let now = workers(host, unit).await?;
+        let old = before.keys().filter(|pid| now.get(*pid) == Some(&Role::Worker)).count();
+        let new = now.iter().filter(|(pid, role)| **role == Role::Worker && !before.contains_key(*pid)).count();
+        if old == 0 && new > 0 {
+            return Ok(());
+        }
+        if since.elapsed() > RELOAD {
+            let what = format!("after {RELOAD:?} {old} workers of before still serve and {new} new ones do");
+            return Err(refused(host, unit, &what));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+fn refused(_host: &Host, unit: &UnitName, detail: &str) -> EngineError {
+    EngineError::NotReloaded { unit: unit.clone(), detail: detail.to_owned() }
+}
+
+/// nginx's workers, by what they say that they do.
+pub async fn workers(host: &Host, unit: &UnitName) -> Result<BTreeMap<u32, Role>, EngineError> {
+    let mut found = BTreeMap::new();
+    for pid in host.units.processes(unit).await? {
+        // One that has ended meanwhile has no title.
+        let role = nginx::role(&process::title(pid).unwrap_or_default());
+        if role != Role::Other {
+            found.insert(pid, role);
+        }
+    }
+    Ok(found)
+}
+
+/// Whether the port is the one that the include points at: such a slot is live.
+pub fn is_live(host: &Host, app: &AppName, service: &str, port: u16) -> Result<bool, EngineError> {
+    Ok(aimed_at(host, app, service)? == Some(port))
+}
+
+/// Whether nginx is told of our upstreams at all.
+pub fn included(host: &Host) -> bool {
+    host.paths.host(Path::new("/etc/nginx/conf.d/deployd-upstreams.conf")).exists()
+}
