@@ -1,11 +1,11 @@
 //! Cut over: idle slots started and proved beside the live ones, then each service pointed, in order, each proved live
 //! before the next. On failure the same backwards.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::collections::BTreeMap;
 
 use super::{
     activate::{activate, restore},
-    deployment::{Deployment, now},
+    deployment::{Deployment, Started, now},
     error::EngineError,
     existing::{move_unit, prove_unit, still_going},
     jobs,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     config::Settings,
-    model::{Kind, LiveSlot, Phase, ReleaseState, Slot, events},
+    model::{Kind, LiveSlot, Phase, ReleaseState, events},
     observe::Host,
     plan::{GoLive, Handover, Move, Plan, Start},
     system::journal::Priority,
@@ -28,8 +28,7 @@ pub struct Starter<'a> {
     settings: &'a Settings,
     plan: &'a Plan,
     progress: &'a Progress,
-    /// The slots that were reached, by service: what is stopped if the deployment is given up.
-    started: RefCell<BTreeMap<String, Slot>>,
+    started: Started,
 }
 
 impl<'a> Starter<'a> {
@@ -40,7 +39,7 @@ impl<'a> Starter<'a> {
             settings: deployment.settings,
             plan: deployment.plan,
             progress: deployment.progress,
-            started: RefCell::default(),
+            started: deployment.started.clone(),
         }
     }
 
@@ -63,11 +62,6 @@ impl<'a> Starter<'a> {
             }
         }
         Ok(())
-    }
-
-    /// The slots that were started, or whose start failed.
-    pub fn started(&self) -> BTreeMap<String, Slot> {
-        self.started.borrow().clone()
     }
 
     /// All slots are busy: waits for the one that drains.
@@ -242,7 +236,8 @@ impl Deployment<'_> {
 
     /// Stops what was started and never had traffic.
     pub async fn stop_slots(&self, live: &GoLive) -> Result<(), EngineError> {
-        for handover in handovers(live).filter(|one| self.started.get(&one.service) == Some(&one.to)) {
+        let started = self.started.borrow().clone();
+        for handover in handovers(live).filter(|one| started.get(&one.service) == Some(&one.to)) {
             self.new_slot(handover)?.stop().await?;
         }
         Ok(())

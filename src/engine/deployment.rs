@@ -1,11 +1,11 @@
 //! One running deployment: what all its parts need, and its write-ahead journal.
 
-use std::time::Duration;
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
 use super::{cancel::Cancel, error::EngineError, layout::Layout, progress::Progress, store::Store};
 use crate::{
     config::Settings,
-    model::{AppState, Paths, Phase, Request, Running},
+    model::{AppState, Paths, Phase, Request, Running, Slot},
     observe::Host,
     plan::{Move, Plan, Start},
     worker::{
@@ -17,6 +17,9 @@ use crate::{
 
 /// Work in the tree may take this long in all before it is given up.
 pub const WORK_LIMIT: Duration = Duration::from_secs(60 * 60);
+
+/// The slots that were reached for a deployment, by service: what is stopped if it is given up, at whatever moment.
+pub type Started = Rc<RefCell<BTreeMap<String, Slot>>>;
 
 /// One running deployment.
 #[derive(Debug)]
@@ -41,8 +44,8 @@ pub struct Deployment<'a> {
     pub state: AppState,
     /// The worker in the release's tree, once it is needed.
     pub tree: Option<Worker>,
-    /// The slots that were started for it, by service.
-    pub started: std::collections::BTreeMap<String, crate::model::Slot>,
+    /// The slots that were started for it.
+    pub started: Started,
     /// How many of the plan's services were begun to be moved.
     pub moved: usize,
     /// Seconds since 1970.

@@ -1,7 +1,7 @@
 //! The whole transaction, in its order: lock, recover, observe, plan, stage, seal, start, activate, cut over, verify,
 //! record.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use super::{
     cancel::Cancel,
@@ -167,7 +167,7 @@ impl Attempt<'_> {
             layout,
             state,
             tree: None,
-            started: BTreeMap::new(),
+            started: Rc::default(),
             moved: 0,
             started_at: self.started_at,
         };
@@ -213,6 +213,8 @@ impl Deployment<'_> {
             if !starts_early(stage) {
                 self.stage(stage).await?;
             }
+            // Before the slots: what it does is waited for longest.
+            cancel.guard(self.open_tree()).await?;
         }
         cancel.guard(self.seal_and_start(plan)).await?;
         if let Some(live) = &plan.live {
@@ -257,7 +259,6 @@ impl Deployment<'_> {
             }
         };
         let (sealed, started): (Result<(), EngineError>, Result<(), EngineError>) = tokio::join!(seal, start);
-        self.started = starting.started();
         sealed?;
         started
     }
