@@ -1,5 +1,7 @@
 //! Findings as they are gathered: each once, every text printable and bounded.
 
+use std::collections::BTreeMap;
+
 use crate::model::{Finding, Severity, printable};
 
 /// The most findings of one id: a list of a hundred processes helps nobody.
@@ -9,7 +11,11 @@ const LONGEST: usize = 300;
 
 /// What was found so far.
 #[derive(Debug, Default)]
-pub(super) struct Found(Vec<Finding>);
+pub(super) struct Found {
+    all: Vec<Finding>,
+    /// How many of an id were left out.
+    left: BTreeMap<&'static str, usize>,
+}
 
 /// What a finding says.
 pub(super) struct Words {
@@ -32,17 +38,25 @@ impl Found {
             happens: text(words.happens),
             remedy: text(words.remedy),
         };
-        let same = self.0.iter().filter(|other| other.id == id).count();
-        if same < MOST && !self.0.contains(&finding) {
-            self.0.push(finding);
+        if self.all.contains(&finding) {
+            return;
+        }
+        match self.all.iter().filter(|other| other.id == id).count() {
+            MOST.. => *self.left.entry(id).or_default() += 1,
+            _ => self.all.push(finding),
         }
     }
 
     /// The worst first, groups together.
     pub(super) fn sorted(mut self) -> Vec<Finding> {
-        let order: Vec<String> = self.0.iter().map(|finding| finding.group.clone()).collect();
+        for (id, left) in &self.left {
+            if let Some(last) = self.all.iter_mut().rfind(|finding| finding.id == *id) {
+                last.thing = format!("{} (and {left} more)", last.thing);
+            }
+        }
+        let order: Vec<String> = self.all.iter().map(|finding| finding.group.clone()).collect();
         let group = |finding: &Finding| order.iter().position(|group| *group == finding.group);
-        self.0.sort_by_key(|finding| (finding.severity, group(finding)));
-        self.0
+        self.all.sort_by_key(|finding| (finding.severity, group(finding)));
+        self.all
     }
 }

@@ -278,3 +278,12 @@ fn the_tree_the_disk_and_what_is_foreign() {
     assert_eq!(refusing, ["tree-owner", "tree-owner", "supervisor-program", "not-read"]);
     assert!(check(&settings(vec![]), &Facts::default()).is_empty());
 }
+
+#[test]
+fn a_long_list_is_cut_and_says_so() {
+    let process = |pid| ForeignProcess { pid, name: "php".into(), unit: String::new() };
+    let facts = Facts { processes: (1..=40).map(process).collect(), ..Facts::default() };
+    let found = check(&settings(vec![]), &facts);
+    assert_eq!(found.len(), 12);
+    assert!(found[11].thing.ends_with("(and 28 more)"), "{:?}", found[11]);
+}

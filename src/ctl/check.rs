@@ -17,8 +17,8 @@ const DENIED: u8 = 7;
 
 /// One app, or all that the caller may see.
 pub async fn run(bus: &Bus, app: Option<AppName>, out: &Out) -> Result<u8, CtlError> {
-    let checked = match &app {
-        Some(app) => vec![(app.to_string(), findings(bus, app.as_str()).await?)],
+    let (checked, failed) = match &app {
+        Some(app) => (vec![(app.to_string(), findings(bus, app.as_str()).await?)], 0),
         None => all(bus, out).await?,
     };
     if out.is_json() {
@@ -37,19 +37,25 @@ pub async fn run(bus: &Bus, app: Option<AppName>, out: &Out) -> Result<u8, CtlEr
         }
     }
     let breaks = checked.iter().flat_map(|(_, found)| found).any(|finding| text(finding, "severity") == "breaks");
-    Ok(if breaks { BREAKS } else { 0 })
+    Ok(if breaks { BREAKS } else { failed })
 }
 
-async fn all(bus: &Bus, out: &Out) -> Result<Vec<(String, Vec<Properties>)>, CtlError> {
-    let mut checked = Vec::new();
+/// Every app's findings, and the exit status of the first that could not be looked at, or 0.
+async fn all(bus: &Bus, out: &Out) -> Result<(Vec<(String, Vec<Properties>)>, u8), CtlError> {
+    let (mut checked, mut failed) = (Vec::new(), 0);
     for (app, _) in bus.manager.list_apps().await? {
         match findings(bus, &app).await {
             Ok(found) => checked.push((app, found)),
-            Err(error) if error.status() == DENIED => out.note(&format!("({app} is left out: {error})")),
-            Err(error) => return Err(error),
+            Err(error) => {
+                out.note(&format!("({app} is left out: {})", crate::model::printable(&error.to_string())));
+                // Apps that are not the caller's to see are no failure.
+                if error.status() != DENIED && failed == 0 {
+                    failed = error.status();
+                }
+            }
         }
     }
-    Ok(checked)
+    Ok((checked, failed))
 }
 
 async fn findings(bus: &Bus, app: &str) -> Result<Vec<Properties>, CtlError> {

@@ -130,7 +130,12 @@ pub fn requests(paths: &Paths, app: &AppName) -> Vec<Request> {
     let Some(dir) = requests_dir(paths, app) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let paths = entries.flatten().map(|entry| entry.path());
-    paths.filter_map(|path| read::<Request>(&path).ok().flatten()).filter(|request| request.app == *app).collect()
+    let (asked, others): (Vec<_>, Vec<_>) = paths.partition(|path| !matches!(read::<CheckRequest>(path), Ok(Some(_))));
+    for check in others {
+        // Whoever asked for it has gone with the service that was asked.
+        let _ = std::fs::remove_file(check);
+    }
+    asked.iter().filter_map(|path| read::<Request>(path).ok().flatten()).filter(|request| request.app == *app).collect()
 }
 
 /// A request by its id.

@@ -67,14 +67,30 @@ fn unit_of(pid: u32) -> String {
     group.split('/').find(is_unit).map(printable).unwrap_or_default()
 }
 
+/// Templates whose instances are slots of ours.
+const SLOTS: [&str; 6] = ["app-fpm@", "app-octane@", "app-http@", "app-horizon@", "app-queue@", "app-schedule@"];
+/// Units that work on deployments: the engine's, its workers and steps.
+const ENGINE: [&str; 9] = [
+    "deploy@",
+    "deploy-stage@",
+    "deploy-activate@",
+    "deploy-rollback@",
+    "deploy-run@",
+    "deploy-settle@",
+    "deploy-worker-",
+    "deploy-step-",
+    "deployd",
+];
+
 fn is_ours(settings: &Settings, unit: &str) -> bool {
-    let slot = |rest: &str| rest.split_once('@').is_some_and(|(_, instance)| of_app(settings, instance));
     let of_service = settings.services.iter().any(|service| match &service.kind {
         ServiceKind::Unit { unit: name, .. } => name.as_str() == unit,
         ServiceKind::PhpFpm(_) => false,
     });
-    // Our own: slots, and what works on a deployment.
-    of_service || unit.strip_prefix("app-").is_some_and(slot) || unit.starts_with("deploy")
+    let slot = SLOTS.iter().find_map(|template| unit.strip_prefix(template));
+    of_service
+        || slot.is_some_and(|instance| of_app(settings, instance))
+        || ENGINE.iter().any(|prefix| unit.starts_with(prefix))
 }
 
 /// `shop:a.service` and `shop.service` are of the app `shop`.

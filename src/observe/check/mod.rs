@@ -9,7 +9,7 @@ mod php;
 mod tree;
 mod units;
 
-use std::path::PathBuf;
+use std::{path::PathBuf, time::Instant};
 
 use crate::{
     check::{Facts, Unread},
@@ -31,6 +31,7 @@ pub enum Depth {
 
 /// The facts.
 pub async fn facts(host: &Host, settings: &Settings, state: &AppState, id: &DeploymentId, depth: Depth) -> Facts {
+    let since = Instant::now();
     let mut unread = Vec::new();
     let units = units::units(host, settings, &mut unread).await;
     let mut facts = root_files(host, settings, unread);
@@ -40,6 +41,7 @@ pub async fn facts(host: &Host, settings: &Settings, state: &AppState, id: &Depl
     facts.memory_available_mib = process::memory_available_mib().ok();
     facts.slot_memory_mib = super::pools::pools(host, settings).unwrap_or_default();
     facts.processes = foreign::processes(settings);
+    tracing::debug!("the host was looked at in {} us", since.elapsed().as_micros());
     if depth == Depth::Whole {
         match app::app(host, settings, state, id).await {
             Ok(app) => facts.app = app,
