@@ -29,7 +29,7 @@ $app->bootstrapWith([
 ]);
 $config = $app->make('config');
 
-$told = [];
+$told = ['config.cached' => $app->configurationIsCached() ? 'yes' : 'no'];
 foreach (['session.driver', 'session.files', 'octane.server', 'octane.state_file', 'horizon.fast_termination'] as $key) {
     $value = $config->get($key);
     if (is_scalar($value)) {

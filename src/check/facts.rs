@@ -19,6 +19,8 @@ pub struct Facts {
     pub nginx: Vec<Directive>,
     /// The socket link that nginx is to connect through, when there are php-fpm slots.
     pub fpm_link: Option<PathBuf>,
+    /// Ports of idle slots on which somebody listens.
+    pub taken: Vec<TakenPort>,
     /// Lines that name the app's root, and run by themselves.
     pub jobs: Vec<ForeignJob>,
     /// Processes with their working directory in the tree, none of them of a service of the app or of deployd.
@@ -72,6 +74,17 @@ pub struct PoolFacts {
     pub name: String,
     /// Its directives.
     pub entries: Vec<Entry>,
+}
+
+/// A slot's port that is somebody else's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct TakenPort {
+    /// The service.
+    pub service: String,
+    /// The slot.
+    pub slot: String,
+    /// Of 127.0.0.1.
+    pub port: u16,
 }
 
 /// Something that runs by itself and names the app's root.

@@ -27,7 +27,7 @@ use crate::{
 };
 
 /// Every finding there is. They are stable, and explained in deployctl(1).
-pub const IDS: [&str; 29] = [
+pub const IDS: [&str; 32] = [
     "code-written",
     "cron-line",
     "disk-space",
@@ -41,6 +41,7 @@ pub const IDS: [&str; 29] = [
     "nginx-document-root-param",
     "nginx-fastcgi-pass",
     "nginx-open-file-cache",
+    "nginx-proxy-pass",
     "nginx-upstream-keepalive",
     "not-read",
     "octane-port",
@@ -52,11 +53,13 @@ pub const IDS: [&str; 29] = [
     "opcache-size",
     "php-open-basedir",
     "session-driver",
+    "slot-port",
     "supervisor-program",
     "tree-owner",
     "unit-kill-mode",
     "unit-kill-signal",
     "unit-stop-timeout",
+    "warm-unproved",
 ];
 
 /// All findings, the worst first.

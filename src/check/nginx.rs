@@ -11,7 +11,7 @@ use super::{
     place,
 };
 use crate::{
-    config::{ServiceKind, Settings},
+    config::{Settings, SlotKind},
     model::Severity,
 };
 
@@ -33,7 +33,7 @@ struct Look<'a> {
 }
 
 pub(super) fn check(settings: &Settings, facts: &Facts, found: &mut Found) {
-    let slots = settings.services.iter().any(|service| matches!(service.kind, ServiceKind::PhpFpm(_)));
+    let slots = settings.services.iter().any(|service| matches!(service.slots(), Some(SlotKind::PhpFpm(_))));
     let link = facts.fpm_link.as_deref().filter(|_| slots).map(|link| format!("unix:{}", link.display()));
     for http in facts.nginx.iter().filter(|directive| directive.name == "http") {
         let upstreams = http.inner().iter().filter(|d| d.name == "upstream").map(|d| (d.arg(0), d)).collect();
@@ -59,7 +59,23 @@ fn is_of(settings: &Settings, server: &Directive, outer: &Scope<'_>) -> bool {
     let names = |d: &Directive| d.name == "set" && d.arg(0) == "$deployd_app" && d.arg(1) == settings.app.as_str();
     let rooted =
         |d: &Directive| matches!(d.name.as_str(), "root" | "alias") && in_tree(settings, &scope.expand(d.arg(0)));
-    server.inner().iter().any(|d| names(d) || rooted(d) || (d.name == "location" && is_of(settings, d, &scope)))
+    let to_slot = |d: &Directive| d.name == "proxy_pass" && slot_port(settings, &scope.expand(d.arg(0))).is_some();
+    server
+        .inner()
+        .iter()
+        .any(|d| names(d) || rooted(d) || to_slot(d) || (d.name == "location" && is_of(settings, d, &scope)))
+}
+
+/// The service and the port, when an address is that of one of its slots.
+fn slot_port<'s>(settings: &'s Settings, url: &str) -> Option<(&'s str, u16)> {
+    let authority = url.split_once("://")?.1.split('/').next()?;
+    let (host, port) = authority.rsplit_once(':')?;
+    let port: u16 = port.parse().ok()?;
+    let local = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
+    let services = settings.services.iter().filter(|_| local);
+    services
+        .filter_map(|s| Some((s.name.as_str(), s.slots()?.web()?)))
+        .find_map(|(name, web)| web.ports.contains(&port).then_some((name, port)))
 }
 
 fn in_tree(settings: &Settings, path: &str) -> bool {
@@ -116,6 +132,7 @@ impl<'a> Look<'a> {
             match directive.name.as_str() {
                 "location" | "if" | "limit_except" => self.level(directive, &scope, found),
                 "fastcgi_pass" => self.fastcgi(directive, &scope, found),
+                "proxy_pass" => self.proxy(directive, &scope, found),
                 _ => {}
             }
         }
@@ -162,6 +179,19 @@ impl<'a> Look<'a> {
             };
             found.add(GROUP, "nginx-fastcgi-pass", Severity::Breaks, words);
         }
+    }
+
+    /// A program behind nginx: through the upstream that deployd writes, not at one slot's own port.
+    fn proxy(&self, pass: &Directive, scope: &Scope<'a>, found: &mut Found) {
+        let to = scope.expand(pass.arg(0));
+        let Some((service, port)) = slot_port(self.settings, &to) else { return };
+        let words = Words {
+            thing: format!("proxy_pass {to}"),
+            place: place(&pass.at),
+            happens: format!("port {port} is one slot's of {service}: after the switch nobody listens there"),
+            remedy: format!("write `proxy_pass http://{}-{service};`", self.settings.app),
+        };
+        found.add(GROUP, "nginx-proxy-pass", Severity::Breaks, words);
     }
 
     fn script(&self, scope: &Scope<'a>, found: &mut Found) {

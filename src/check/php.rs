@@ -8,7 +8,7 @@ use super::{
     ini, place,
 };
 use crate::{
-    config::{Pool, Service, ServiceKind, Settings},
+    config::{Pool, Service, Settings, SlotKind},
     model::Severity,
 };
 
@@ -39,7 +39,7 @@ impl Php<'_> {
     /// What holds for a directive in the app's pool, and where it is written.
     fn value(&self, key: &str) -> Option<(String, String)> {
         let names = ["php_admin_value", "php_admin_flag", "php_value", "php_flag"].map(|name| format!("{name}[{key}]"));
-        if let ServiceKind::PhpFpm(fpm) = &self.service.kind
+        if let Some(SlotKind::PhpFpm(fpm)) = self.service.slots()
             && let Pool::Directives(directives) = &fpm.pool
             && let Some((name, value)) = names.iter().find_map(|name| directives.get_key_value(name))
         {

@@ -32,7 +32,20 @@ pub(super) fn check(settings: &Settings, facts: &Facts, found: &mut Found) {
                 };
                 found.add(GROUP, "fpm-restart", Severity::Breaks, words);
             }
-            Strategy::Reload => reload(fpm, unit.as_str(), at, found),
+            // php-fpm knows one signal for new code, USR2, and that is its reload.
+            Strategy::Reload | Strategy::Signal { .. } => reload(fpm, unit.as_str(), at, found),
+            Strategy::Warm => {
+                if let Err(why) = warm(settings, facts, fpm) {
+                    let words = Words {
+                        thing: format!("strategy = \"warm\" of {unit}"),
+                        place: at.into(),
+                        happens: format!("the next request may be the old release's: {why}"),
+                        remedy: REMEDY.into(),
+                    };
+                    found.add(GROUP, "warm-unproved", Severity::Breaks, words);
+                }
+            }
+            Strategy::Rolling(_) => {}
         }
     }
 }
@@ -57,4 +70,23 @@ fn reload(fpm: &FpmFacts, unit: &str, at: &str, found: &mut Found) {
         remedy: REMEDY.into(),
     };
     found.add(GROUP, "fpm-reload-waits", Severity::Breaks, words);
+}
+
+/// Whether php-fpm needs no reload: nginx hands it the release's own path, and nothing was loaded before.
+fn warm(settings: &Settings, facts: &Facts, fpm: &FpmFacts) -> Result<(), String> {
+    if !super::mentions_app(settings, &facts.nginx) {
+        return Err("no server of nginx with the app's root was found".into());
+    }
+    if let Some(unread) = facts.unread.first() {
+        return Err(format!("{} was not looked at", unread.what));
+    }
+    let mut nginx = Found::default();
+    super::nginx::check(settings, facts, &mut nginx);
+    if let Some(finding) = nginx.sorted().into_iter().find(|finding| finding.severity == Severity::Breaks) {
+        return Err(format!("{} at {}", finding.id, finding.place));
+    }
+    match ini::last(&fpm.ini, "opcache.preload").filter(|entry| !entry.value.is_empty()) {
+        Some(preload) => Err(format!("opcache.preload at {}", place(&preload.at))),
+        None => Ok(()),
+    }
 }

@@ -3,7 +3,10 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use super::*;
-use crate::config::{self, MissingJobs, PhpFpm, Pool, Safety, Service, ServiceKind, Source, Strategy};
+use crate::config::{
+    Http, MissingJobs, Octane, OctaneServer, PhpFpm, Pool, Program, Safety, Service, ServiceKind, SlotKind, Source,
+    Strategy, Web,
+};
 
 fn settings(services: Vec<Service>) -> Settings {
     Settings {
@@ -12,6 +15,7 @@ fn settings(services: Vec<Service>) -> Settings {
         user: "shop".into(),
         run_as: "shop".into(),
         web_user: None,
+        web_unit: "nginx.service".parse().unwrap(),
         source: Source::Directory { path: "/srv/build".into() },
         shared: vec![],
         writable: vec![],
@@ -43,7 +47,7 @@ fn slots(directives: &[(&str, &str)]) -> Service {
         strict: false,
         memory_mib: 480,
     };
-    Service { name: "php-fpm".into(), kind: config::ServiceKind::PhpFpm(fpm), drain: Duration::from_secs(30) }
+    Service { name: "php-fpm".into(), kind: ServiceKind::Slots(SlotKind::PhpFpm(fpm)), drain: Duration::from_secs(30) }
 }
 
 fn existing(unit: &str, strategy: Strategy) -> Service {
@@ -286,4 +290,76 @@ fn a_long_list_is_cut_and_says_so() {
     let found = check(&settings(vec![]), &facts);
     assert_eq!(found.len(), 12);
     assert!(found[11].thing.ends_with("(and 28 more)"), "{:?}", found[11]);
+}
+
+fn web() -> Web {
+    Web { ports: vec![8000, 8001], probe: "/".into(), start: Duration::from_secs(30) }
+}
+
+fn octane_slots() -> Service {
+    let octane = Octane {
+        server: OctaneServer::Frankenphp,
+        web: web(),
+        admin_ports: vec![],
+        workers: None,
+        task_workers: None,
+        max_requests: 500,
+        php: "php".into(),
+        strict: false,
+    };
+    Service {
+        name: "octane".into(),
+        kind: ServiceKind::Slots(SlotKind::Octane(octane)),
+        drain: Duration::from_secs(30),
+    }
+}
+
+#[test]
+fn slots_that_are_reached_by_port() {
+    let program = Program::Run { run: vec!["node".into()], strict: false };
+    let http = ServiceKind::Slots(SlotKind::Http(Http { program, web: web() }));
+    let service = Service { name: "http".into(), kind: http, drain: Duration::from_secs(30) };
+    let settings = settings(vec![service]);
+    let of = |to: &str| {
+        ids(&settings, &Facts { nginx: nginx("", &format!("location / {{ proxy_pass {to}; }}")), ..Facts::default() })
+    };
+    assert_eq!(of("http://127.0.0.1:8001/x"), ["nginx-proxy-pass"]);
+    assert_eq!(of("http://localhost:8000"), ["nginx-proxy-pass"]);
+    for good in ["http://shop-http", "http://127.0.0.1:9000", "http://10.0.0.1:8000", "http://127.0.0.1:80000"] {
+        assert!(of(good).is_empty(), "{good}");
+    }
+    let taken = vec![TakenPort { service: "http".into(), slot: "b".into(), port: 8001 }];
+    assert_eq!(ids(&settings, &Facts { taken, ..Facts::default() }), ["slot-port"]);
+}
+
+#[test]
+fn an_octane_slots_state_file_is_its_own_or_named() {
+    let settings = settings(vec![octane_slots()]);
+    let of = |pairs: &[(&str, &str)]| {
+        let config = pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        ids(&settings, &Facts { app: Some(AppFacts { config, ..AppFacts::default() }), ..Facts::default() })
+    };
+    let file = ("octane.state_file", "/srv/shop/shared/storage/logs/octane-server-state.json");
+    let shared = ("octane.state_file-shared", "yes");
+    assert_eq!(of(&[file, shared, ("config.cached", "no")]), ["octane-state-file"]);
+    assert!(of(&[file, shared, ("config.cached", "yes")]).is_empty());
+    assert!(of(&[file, ("octane.state_file-shared", "no")]).is_empty());
+}
+
+#[test]
+fn warm_is_proved_or_named() {
+    let name = "php8.2-fpm.service";
+    let settings = settings(vec![existing(name, Strategy::Warm)]);
+    let site = |script: &str| {
+        nginx("", &format!("{ROOT}location / {{ {PASS} fastcgi_param SCRIPT_FILENAME {script}/index.php; }}"))
+    };
+    let of = |nginx: Vec<Directive>, ini: &str| {
+        let fpm = FpmFacts { ini: parse_ini(Path::new("/etc/php.ini"), ini), ..fpm_facts("") };
+        let fpm = BTreeMap::from([(name.to_owned(), fpm)]);
+        ids(&settings, &Facts { nginx, fpm, ..Facts::default() })
+    };
+    assert!(of(site("$realpath_root"), "").is_empty());
+    assert!(of(site("$document_root"), "").contains(&"warm-unproved".to_owned()));
+    assert!(of(site("$realpath_root"), "opcache.preload = /x").contains(&"warm-unproved".to_owned()));
+    assert_eq!(of(vec![], ""), ["warm-unproved"], "what was not seen is not proved");
 }

@@ -62,19 +62,24 @@ fn stop(service: &Service, unit: &UnitFacts, found: &mut Found) {
         return;
     }
     // A reload stops nothing; but the next upgrade of the package does.
-    let reloads = matches!(&service.kind, ServiceKind::Unit { strategy: Strategy::Reload, .. });
+    let reloads = matches!(
+        &service.kind,
+        ServiceKind::Unit { strategy: Strategy::Reload | Strategy::Signal { .. } | Strategy::Warm, .. }
+    );
     let severity = if reloads { Severity::Warning } else { Severity::Breaks };
     let what = if matches!(role, Role::Fpm | Role::Octane) { "requests" } else { "jobs" };
     let mut tell = |id, thing: String, happens: String, line: String| {
         let remedy = format!("`systemctl edit {}`: write `{line}` below [Service]", unit.unit);
         found.add(GROUP, id, severity, Words { thing, place: unit.unit.clone(), happens, remedy });
     };
+    // How slots of ours are stopped is their template's to say; what an edit may have taken from it is time.
+    let slots = service.slots().is_some() && role != Role::Fpm;
     let (signal, name) = if role == Role::Fpm { (SIGQUIT, "SIGQUIT") } else { (SIGTERM, "SIGTERM") };
-    if unit.kill_signal != signal {
+    if unit.kill_signal != signal && !slots {
         let happens = format!("a stop or a restart cuts off {what} under way");
         tell("unit-kill-signal", signal_name(unit.kill_signal), happens, format!("KillSignal={name}"));
     }
-    if unit.kill_mode != "mixed" && role != Role::Octane {
+    if unit.kill_mode != "mixed" && role != Role::Octane && !slots {
         let happens =
             format!("a stop signals every process at once, not the main one: {what} under way may be cut off");
         tell("unit-kill-mode", format!("KillMode={}", unit.kill_mode), happens, "KillMode=mixed".into());

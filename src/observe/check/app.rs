@@ -102,6 +102,8 @@ async fn look(
         other => return Err(WorkerError::unexpected(&other).into()),
     }
     let environment = settings.environment.iter().map(|(name, value)| (name.clone(), in_release(value, &release)));
+    // As each Octane slot has one of its own: whether the configuration reads it shows.
+    let environment = environment.chain([("OCTANE_STATE_FILE".to_owned(), "/run/deployd/a-slots-own".to_owned())]);
     let shared = settings.root.join("shared").display().to_string();
     let order = Order::Tell {
         run: vec!["php".into(), PROBE.into(), shared],

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use super::files::Files;
 use crate::{
     check::{ForeignJob, ForeignProcess, Scheduler, parse_ini},
-    config::{Origin, ServiceKind, Settings},
+    config::{Origin, ServiceKind, Settings, Strategy},
     model::{Paths, names_path, printable},
+    runtime::slot,
     system::process::{self, Seen},
 };
 
@@ -84,8 +85,16 @@ const ENGINE: [&str; 9] = [
 
 fn is_ours(settings: &Settings, unit: &str) -> bool {
     let of_service = settings.services.iter().any(|service| match &service.kind {
+        ServiceKind::Unit { unit: name, strategy: Strategy::Rolling(_) } => {
+            name.as_str().strip_suffix(".service").is_some_and(|template| unit.starts_with(template))
+        }
         ServiceKind::Unit { unit: name, .. } => name.as_str() == unit,
-        ServiceKind::PhpFpm(_) => false,
+        // The site's own template: the package's are known below, also those of a service that is no more.
+        ServiceKind::Slots(kind) => {
+            let instance = unit.strip_prefix(slot::template(kind)).and_then(|rest| rest.strip_prefix('@'));
+            instance.is_some_and(|instance| of_app(settings, instance))
+        }
+        ServiceKind::Scheduler(_) => false,
     });
     let slot = SLOTS.iter().find_map(|template| unit.strip_prefix(template));
     of_service

@@ -6,6 +6,7 @@ mod files;
 mod foreign;
 mod nginx;
 mod php;
+mod ports;
 mod tree;
 mod units;
 
@@ -13,7 +14,7 @@ use std::{path::PathBuf, time::Instant};
 
 use crate::{
     check::{Facts, Unread},
-    config::{ServiceKind, Settings},
+    config::{Settings, SlotKind},
     model::{AppState, DeploymentId},
     system::process,
 };
@@ -36,6 +37,7 @@ pub async fn facts(host: &Host, settings: &Settings, state: &AppState, id: &Depl
     let units = units::units(host, settings, &mut unread).await;
     let mut facts = root_files(host, settings, unread);
     facts.units = units;
+    facts.taken = ports::taken(host, settings, &mut facts.unread).await;
     facts.owned = tree::owned(settings, &mut facts.unread);
     facts.disk = tree::disk(settings, state);
     facts.memory_available_mib = process::memory_available_mib().ok();
@@ -59,7 +61,7 @@ fn root_files(host: &Host, settings: &Settings, unread: Vec<Unread>) -> Facts {
     let nginx = nginx::read(&mut files);
     let fpm = php::read(&mut files, settings, &nginx);
     let jobs = foreign::jobs(&mut files, settings);
-    let slots = settings.services.iter().any(|service| matches!(service.kind, ServiceKind::PhpFpm(_)));
+    let slots = settings.services.iter().any(|service| matches!(service.slots(), Some(SlotKind::PhpFpm(_))));
     // nginx.conf has the path as it is in production.
     let link = slots.then(|| PathBuf::from("/").join(crate::model::Paths::default().fpm_link(&settings.app)));
     Facts { nginx, fpm, jobs, fpm_link: link, unread: files.unread, ..Facts::default() }

@@ -8,7 +8,7 @@ use std::{
 use super::files::Files;
 use crate::{
     check::{Directive, Entry, FpmFacts, PoolFacts, parse_ini},
-    config::{PhpFpm, Pool, ServiceKind, Settings},
+    config::{PhpFpm, Pool, ServiceKind, Settings, SlotKind},
 };
 
 /// The files of each service that is php-fpm, by the service's name.
@@ -16,7 +16,8 @@ pub fn read(files: &mut Files<'_>, settings: &Settings, nginx: &[Directive]) -> 
     let mut found = BTreeMap::new();
     for service in &settings.services {
         let facts = match &service.kind {
-            ServiceKind::PhpFpm(fpm) => Some(slots(files, fpm)),
+            ServiceKind::Slots(SlotKind::PhpFpm(fpm)) => Some(slots(files, fpm)),
+            ServiceKind::Slots(_) | ServiceKind::Scheduler(_) => None,
             ServiceKind::Unit { unit, .. } => {
                 version(unit.as_str()).map(|version| master(files, version, settings, nginx))
             }
