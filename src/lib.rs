@@ -9,9 +9,10 @@
 //! | [`config`] | `/etc/deployd/apps/*.toml` as written, merged, as needed | model |
 //! | [`system`] | systemd, the journal, rooted directories, sockets, processes | model |
 //! | [`worker`] | what is done in an app's tree, as the app's user | model, system |
+//! | [`check`] | pure: what of a host would break the promise | model, config |
 //! | [`runtime`] | what is true of php-fpm, nginx and other units | model, config, system |
 //! | [`observe`] | the only reader of the world | all above, never the engine |
-//! | [`plan`] | pure: what will be done, or why it will not | model, config, observe's value, worker's orders |
+//! | [`plan`] | pure: what will be done, or why it will not | model, config, check, observe's value, worker's orders |
 //! | [`engine`] | executes a plan | all above |
 //! | [`dbus`] | the served interface | model |
 //! | [`daemon`] | the bus service: authorises, starts units, relays | model, config, system, dbus |
@@ -19,6 +20,7 @@
 //!
 //! Architecture invariant: the table is held by `tests/layering.rs`.
 
+pub mod check;
 pub mod config;
 pub mod ctl;
 pub mod daemon;

@@ -16,7 +16,7 @@ use deployd::{
         self, Access, Answer, App, AppView, Backend, Deployment, DeploymentView, Dict, Error, LogFilter, Manager,
         ManagerProxy, SharedView, Showing, Ticket, app_path, deployment_path, no_such_app, publish,
     },
-    model::{AppName, DeploymentId, Kind, Request},
+    model::{AppName, CheckRequest, DeploymentId, Kind, Request},
 };
 use futures_util::StreamExt;
 use zbus::{Connection, DBusError, OwnedObjectPath, OwnedVariant, Variant, connection, fdo};
@@ -156,6 +156,13 @@ impl Backend for FakeBackend {
     }
     fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String> {
         Box::pin(async move { Ok(format!("{{\"decision\":\"go\",\"kind\":\"{}\"}}", request.kind)) })
+    }
+    fn findings(self: Arc<Self>, request: CheckRequest) -> Answer<'static, Vec<Dict>> {
+        Box::pin(async move {
+            let text = |text: String| OwnedVariant::try_from(Variant::from(text)).unwrap();
+            let id = text("nginx-document-root".into());
+            Ok(vec![Dict::from([("id".to_owned(), id), ("app".to_owned(), text(request.check.to_string()))])])
+        })
     }
     fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()> {
         Box::pin(async move {
@@ -340,6 +347,20 @@ async fn what_is_authorised_is_what_is_started() {
 }
 
 #[tokio::test]
+async fn a_check_is_asked_about_as_a_plan_is() {
+    let scene = Scene::new().await;
+    let manager = scene.manager().await;
+    let found = manager.check("shop", &options(&[])).await.unwrap();
+    assert_eq!(found[0]["id"].downcast_ref::<&str>().unwrap(), "nginx-document-root");
+    assert_eq!(found[0]["app"].downcast_ref::<&str>().unwrap(), "shop");
+    let (action, details, _) = scene.asked.lock().unwrap()[0].clone();
+    assert_eq!((action.as_str(), details["kind"].as_str()), ("org.deployd1.plan", "check"));
+    assert_eq!(refusal(manager.check("nothing", &options(&[])).await).0, "org.deployd1.Error.NoSuchApp");
+    let (_, text) = refusal(manager.check("shop", &options(&[("deep", true.into())])).await);
+    assert_eq!(text, "unknown option \"deep\"; known are: there are none");
+}
+
+#[tokio::test]
 async fn a_no_reaches_the_caller_by_its_name_and_starts_nothing() {
     let scene = Scene::new().await;
     let manager = scene.manager().await;
@@ -350,6 +371,7 @@ async fn a_no_reaches_the_caller_by_its_name_and_starts_nothing() {
     assert_eq!(refusal(manager.activate("other", &none).await).0, denied);
     assert_eq!(refusal(manager.rollback("other", &none).await).0, denied);
     assert_eq!(refusal(manager.plan("other", "deploy", &none).await).0, denied);
+    assert_eq!(refusal(manager.check("other", &none).await).0, denied);
     assert_eq!(refusal(manager.open_log("other", &none).await).0, denied);
     // Without the flag nobody may be asked, and the caller hears that asking would help.
     let body = ("my-shop", HashMap::<&str, Variant<'_>>::new());
@@ -358,7 +380,7 @@ async fn a_no_reaches_the_caller_by_its_name_and_starts_nothing() {
     assert_eq!(name, "org.freedesktop.DBus.Error.InteractiveAuthorizationRequired");
     assert_eq!(scene.asked.lock().unwrap().last().unwrap().2, 0);
     assert!(scene.backend.started.lock().unwrap().is_empty());
-    let actions = ["deploy", "stage", "activate", "rollback", "plan", "read-logs"];
+    let actions = ["deploy", "stage", "activate", "rollback", "plan", "plan", "read-logs"];
     let mut expected: Vec<_> = actions.iter().map(|a| format!("denied org.deployd1.{a} other")).collect();
     expected.push("denied org.deployd1.deploy my-shop".into());
     assert_eq!(scene.backend.told(), expected);

@@ -10,15 +10,20 @@ use std::{
 };
 
 /// Module, the words of its last column in `src/lib.rs`, and what they mean.
-const TABLE: [(&str, &str, &[&str]); 11] = [
+const TABLE: [(&str, &str, &[&str]); 12] = [
     ("model", "nothing", &[]),
     ("config", "model", &["model"]),
     ("system", "model", &["model"]),
     ("worker", "model, system", &["model", "system"]),
+    ("check", "model, config", &["model", "config"]),
     ("runtime", "model, config, system", &["model", "config", "system"]),
-    ("observe", "all above, never the engine", &["model", "config", "system", "worker", "runtime"]),
-    ("plan", "model, config, observe's value, worker's orders", &["model", "config", "observe", "worker"]),
-    ("engine", "all above", &["model", "config", "system", "worker", "runtime", "observe", "plan"]),
+    ("observe", "all above, never the engine", &["model", "config", "system", "worker", "check", "runtime"]),
+    (
+        "plan",
+        "model, config, check, observe's value, worker's orders",
+        &["model", "config", "check", "observe", "worker"],
+    ),
+    ("engine", "all above", &["model", "config", "system", "worker", "check", "runtime", "observe", "plan"]),
     ("dbus", "model", &["model"]),
     ("daemon", "model, config, system, dbus", &["model", "config", "system", "dbus"]),
     ("ctl", "model, dbus", &["model", "dbus"]),
@@ -38,7 +43,7 @@ const EFFECTS: [&str; 11] = [
     "nix",
     "zbus",
 ];
-const PURE: [&str; 2] = ["model", "plan"];
+const PURE: [&str; 3] = ["model", "check", "plan"];
 
 /// Source without comments, string and character literals, and `#[cfg(test)]` items.
 fn code_only(source: &str) -> String {

@@ -218,9 +218,20 @@ fn the_manual_has_every_exit_status() {
         let word = outcome.as_str().replace('-', " ");
         assert!(meaning(outcome.exit_status()).contains(&word), "{word}");
     }
-    for (status, word) in [(0, "nothing was changed"), (2, "command line"), (7, "denied"), (8, "no such")] {
+    for (status, word) in
+        [(0, "nothing was changed"), (2, "command line"), (7, "denied"), (8, "no such"), (9, "breaks the promise")]
+    {
         assert!(meaning(status).contains(word), "{status}");
     }
+}
+
+#[test]
+fn the_manual_has_every_finding() {
+    let page = read("man/deployctl.1");
+    let table = page.split(".Sh FINDINGS").nth(1).unwrap().split(".Sh ").next().unwrap();
+    let told: BTreeSet<&str> =
+        table.lines().filter_map(|line| line.strip_prefix(".It Cm ")).flat_map(|names| names.split(" , ")).collect();
+    assert_eq!(told, deployd::check::IDS.into_iter().collect());
 }
 
 #[test]

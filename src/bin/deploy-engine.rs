@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use deployd::{
     engine::{self, Cancel},
-    model::{Actor, AppName, DeploymentId, Kind, Paths, Request, SlotInstance, SlotUnit},
+    model::{Actor, AppName, CheckRequest, DeploymentId, Kind, Paths, Request, SlotInstance, SlotUnit},
     observe::{self, Host},
     runtime::generator,
     system::{journal, tree::Dir, units::Units},
@@ -28,7 +28,7 @@ enum Command {
     Run { kind: Kind, app: AppName },
     /// One deployment by a request of the bus (deploy-run@NAME:ID.service)
     Request { instance: String },
-    /// What a request would do (deploy-plan@NAME:ID.service)
+    /// What a request would do, or what a check finds (deploy-plan@NAME:ID.service)
     Plan { instance: String },
     /// Bakes, drains, confirms; or recovers (deploy-settle@NAME.service)
     Settle { instance: String },
@@ -95,8 +95,7 @@ async fn carry_out(command: Command) -> Result<u8> {
         }
         Command::Plan { instance } => {
             let host = host(&format!("deploy-plan@{instance}")).await?;
-            let request = read_request(&host.paths, &instance)?;
-            write_plan(&host, &request).await?;
+            answer(&host, &instance).await?;
             Ok(0)
         }
         Command::Settle { instance } => {
@@ -145,17 +144,10 @@ fn seconds() -> u32 {
 
 /// Reads a request as strictly as anything from another program: bounded, typed, and about what its name says.
 fn read_request(paths: &Paths, instance: &str) -> Result<Request> {
-    let (app, id) = instance.split_once(':').context("write NAME:ID")?;
-    let app: AppName = app.parse()?;
-    let id: DeploymentId = id.parse().map_err(anyhow::Error::msg)?;
-    let file = paths.request_file(&app, &id);
-    let dir = Dir::open(file.parent().context("no directory")?)?;
-    let bytes =
-        dir.read(id.as_str(), Request::MAX_BYTES)?.with_context(|| format!("{} is not there", file.display()))?;
-    let request: Request =
-        serde_json::from_slice(&bytes).with_context(|| format!("{} is no request", file.display()))?;
+    let (app, id, bytes) = request_bytes(paths, instance)?;
+    let request: Request = serde_json::from_slice(&bytes).with_context(|| format!("the request {app}:{id} is none"))?;
     if request.app != app || request.id != id {
-        bail!("{} is about something else", file.display());
+        bail!("the request {app}:{id} is about something else");
     }
     if let Some(reference) = &request.reference {
         deployd::config::check_reference(reference).map_err(anyhow::Error::msg)?;
@@ -163,29 +155,50 @@ fn read_request(paths: &Paths, instance: &str) -> Result<Request> {
     Ok(request)
 }
 
-/// Removes the plans of requests that are no more.
-fn forget_plans(host: &Host, request: &Request, dir: &Dir) -> Result<()> {
-    for name in dir.names()? {
-        let id = name.strip_prefix("plan-").and_then(|rest| rest.strip_suffix(".json"));
-        let Some(Ok(id)) = id.map(str::parse::<DeploymentId>) else { continue };
-        if !host.paths.request_file(&request.app, &id).exists() {
-            dir.unlink(&name)?;
+fn request_bytes(paths: &Paths, instance: &str) -> Result<(AppName, DeploymentId, Vec<u8>)> {
+    let (app, id) = instance.split_once(':').context("write NAME:ID")?;
+    let app: AppName = app.parse()?;
+    let id: DeploymentId = id.parse().map_err(anyhow::Error::msg)?;
+    let file = paths.request_file(&app, &id);
+    let dir = Dir::open(file.parent().context("no directory")?)?;
+    let bytes =
+        dir.read(id.as_str(), Request::MAX_BYTES)?.with_context(|| format!("{} is not there", file.display()))?;
+    Ok((app, id, bytes))
+}
+
+/// Writes what a request would do, or what a check finds, where `deployd` reads it.
+async fn answer(host: &Host, instance: &str) -> Result<()> {
+    let (app, id, bytes) = request_bytes(&host.paths, instance)?;
+    let value = match serde_json::from_slice::<CheckRequest>(&bytes) {
+        Ok(request) if request.check == app && request.id == id => {
+            serde_json::to_value(engine::check_host(host, &request).await)?
         }
-    }
+        _ => plan(host, &read_request(&host.paths, instance)?).await?,
+    };
+    let group = observe::find_user("deployd").map_or(0, |(_, gid)| gid);
+    let dir = Dir::open_or_make(&host.paths.app_run_dir(&app), 0o755)?;
+    forget_answers(host, &app, &dir)?;
+    dir.write_for(group, &format!("plan-{id}.json"), &serde_json::to_vec_pretty(&value)?, 0o640)?;
     Ok(())
 }
 
-/// Writes what a request would do where `deployd` reads it.
-async fn write_plan(host: &Host, request: &Request) -> Result<()> {
-    let answer = match engine::preview(host, request).await {
+async fn plan(host: &Host, request: &Request) -> Result<serde_json::Value> {
+    Ok(match engine::preview(host, request).await {
         Ok(decision) => serde_json::to_value(&decision)?,
         Err(refusal) => {
             serde_json::json!({"decision": "rejected", "reason": refusal.reason, "remedy": refusal.remedy})
         }
-    };
-    let group = observe::find_user("deployd").map_or(0, |(_, gid)| gid);
-    let dir = Dir::open_or_make(&host.paths.app_run_dir(&request.app), 0o755)?;
-    forget_plans(host, request, &dir)?;
-    dir.write_for(group, &format!("plan-{}.json", request.id), &serde_json::to_vec_pretty(&answer)?, 0o640)?;
+    })
+}
+
+/// Removes the answers to requests that are no more.
+fn forget_answers(host: &Host, app: &AppName, dir: &Dir) -> Result<()> {
+    for name in dir.names()? {
+        let id = name.strip_prefix("plan-").and_then(|rest| rest.strip_suffix(".json"));
+        let Some(Ok(id)) = id.map(str::parse::<DeploymentId>) else { continue };
+        if !host.paths.request_file(app, &id).exists() {
+            dir.unlink(&name)?;
+        }
+    }
     Ok(())
 }

@@ -68,6 +68,11 @@ enum TypedCommand {
         #[arg(long)]
         release: Option<String>,
     },
+    /// Say what of this host would break the promise, and what to do about it
+    Check {
+        /// The app; without it all of them
+        name: Option<String>,
+    },
     /// Say what is live, what is running, and what one can go back to
     Status {
         /// The app; without it all of them
@@ -151,6 +156,7 @@ pub enum Command {
     Start(Start),
     Cancel { app: AppName, id: Option<DeploymentId> },
     Plan(Start),
+    Check(Option<AppName>),
     Status(Option<AppName>),
     Releases(AppName),
     Deployments { app: AppName, limit: u32 },
@@ -211,6 +217,7 @@ impl TryFrom<Typed> for Command {
                 },
                 wait: true,
             })),
+            TypedCommand::Check { name } => Ok(Command::Check(name.as_deref().map(app).transpose()?)),
             TypedCommand::Status { name } => Ok(Command::Status(name.as_deref().map(app).transpose()?)),
             TypedCommand::Releases { name } => Ok(Command::Releases(app(&name)?)),
             TypedCommand::ListDeployments { name, lines } => {

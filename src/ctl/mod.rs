@@ -3,6 +3,7 @@
 
 mod args;
 mod bus;
+mod check;
 mod deploy;
 mod entry;
 mod error;
@@ -20,7 +21,8 @@ use error::CtlError;
 use out::Out;
 
 /// Runs the command line; returns the exit status: 0 succeeded or unchanged, 1 failed, 2 usage, 3 rejected,
-/// 4 rolled back, 5 stuck, 6 cancelled, 7 denied, 8 no such app or release.
+/// 4 rolled back, 5 stuck, 6 cancelled, 7 denied, 8 no such app or release,
+/// 9 a check found what breaks the promise.
 pub fn main() -> u8 {
     let typed = Typed::parse();
     let out = Out::new(typed.json);
@@ -47,6 +49,7 @@ async fn run(typed: Typed, out: &Out) -> Result<u8, CtlError> {
         Command::Start(start) => deploy::run(bus, start, out).await,
         Command::Cancel { app, id } => deploy::cancel(&bus, &app, id, out).await,
         Command::Plan(Start { app, kind, options, .. }) => lists::plan(&bus, &app, kind, &options, out).await,
+        Command::Check(app) => check::run(&bus, app, out).await,
         Command::Status(app) => status::run(&bus, app, out).await,
         Command::Releases(app) => lists::releases(&bus, &app, out).await,
         Command::Deployments { app, limit } => lists::deployments(&bus, &app, limit, out).await,

@@ -8,11 +8,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     dbus::Error,
-    model::{AppName, AppState, DeploymentId, DeploymentRecord, Kind, Paths, Phase, Request},
+    model::{
+        AppName, AppState, CheckAnswer, CheckRequest, DeploymentId, DeploymentRecord, Kind, Paths, Phase, Request,
+    },
 };
 
 /// The largest file that is read, in bytes.
@@ -84,23 +86,32 @@ pub fn plan(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<Option<se
     read(&paths.app_run_dir(app).join(format!("plan-{id}.json")))
 }
 
+/// What the engine found when it was asked for a check.
+pub fn check_answer(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<Option<CheckAnswer>, Error> {
+    read(&paths.app_run_dir(app).join(format!("plan-{id}.json")))
+}
+
 /// Writes a request; an error when there is one of that id.
 pub fn write_request(paths: &Paths, request: &Request) -> Result<(), Error> {
-    let file = paths.request_file(&request.app, &request.id);
+    write_asked(&paths.request_file(&request.app, &request.id), request)
+}
+
+/// Writes a request for a check.
+pub fn write_check(paths: &Paths, request: &CheckRequest) -> Result<(), Error> {
+    write_asked(&paths.request_file(&request.check, &request.id), request)
+}
+
+fn write_asked(file: &Path, asked: &impl Serialize) -> Result<(), Error> {
     if let Some(dir) = file.parent() {
         match DirBuilder::new().mode(0o750).create(dir) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(failed("make", dir, &e)),
             _ => {}
         }
     }
-    let text = serde_json::to_vec(request).map_err(|e| failed("write", &file, &e.into()))?;
-    let mut out = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o640)
-        .open(&file)
-        .map_err(|e| failed("make", &file, &e))?;
-    out.write_all(&text).map_err(|e| failed("write", &file, &e))
+    let text = serde_json::to_vec(asked).map_err(|e| failed("write", file, &e.into()))?;
+    let mut out =
+        OpenOptions::new().write(true).create_new(true).mode(0o640).open(file).map_err(|e| failed("make", file, &e))?;
+    out.write_all(&text).map_err(|e| failed("write", file, &e))
 }
 
 /// Removes a request that has been served; one that is not there is no error.
@@ -119,7 +130,12 @@ pub fn requests(paths: &Paths, app: &AppName) -> Vec<Request> {
     let Some(dir) = requests_dir(paths, app) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let paths = entries.flatten().map(|entry| entry.path());
-    paths.filter_map(|path| read::<Request>(&path).ok().flatten()).filter(|request| request.app == *app).collect()
+    let (asked, others): (Vec<_>, Vec<_>) = paths.partition(|path| !matches!(read::<CheckRequest>(path), Ok(Some(_))));
+    for check in others {
+        // Whoever asked for it has gone with the service that was asked.
+        let _ = std::fs::remove_file(check);
+    }
+    asked.iter().filter_map(|path| read::<Request>(path).ok().flatten()).filter(|request| request.app == *app).collect()
 }
 
 /// A request by its id.

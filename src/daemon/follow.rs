@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     dbus::{App, DeploymentView, Error, Manager, PATH, SharedView, Ticket, deployment_path, publish},
-    model::{AppName, DeploymentId, Request, UnitName, printable},
+    model::{AppName, CheckAnswer, CheckRequest, DeploymentId, Finding, Request, UnitName, printable},
     system::units::{UnitError, UnitStatus},
 };
 
@@ -48,6 +48,22 @@ pub async fn plan(host: &Arc<Host>, request: &Request) -> Result<String, Error> 
         (Some(plan), _) => Ok(plan.to_string()),
         (None, Err(error)) => Err(Error::Failed(format!("no plan was made: {}", printable(&error.to_string())))),
         (None, Ok(())) => Err(Error::Failed(format!("{unit} left no plan (see `systemctl status {unit}`)"))),
+    }
+}
+
+/// Has a check made; it changes nothing.
+pub async fn check(host: &Arc<Host>, request: &CheckRequest) -> Result<Vec<Finding>, Error> {
+    let _held = host.busy.hold();
+    let unit = unit("deploy-plan", &request.check, &request.id)?;
+    files::write_check(&host.paths, request)?;
+    let started = host.units.start(&unit).await;
+    let answer = files::check_answer(&host.paths, &request.check, &request.id);
+    files::remove_request(&host.paths, &request.check, &request.id);
+    match (answer?, started) {
+        (Some(CheckAnswer::Found(findings)), _) => Ok(findings),
+        (Some(CheckAnswer::Refused(why)), _) => Err(Error::BadConfig(printable(&why))),
+        (None, Err(error)) => Err(Error::Failed(format!("no check was made: {}", printable(&error.to_string())))),
+        (None, Ok(())) => Err(Error::Failed(format!("{unit} left no answer (see `systemctl status {unit}`)"))),
     }
 }
 

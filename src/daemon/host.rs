@@ -15,7 +15,7 @@ use crate::{
         Access, Answer, App, AppView, Backend, Deployment, Dict, Error, LogFilter, NAME, SharedView, Showing, Ticket,
         app_path, deployment_path, no_such_app,
     },
-    model::{AppName, DeploymentId, Kind, Paths, Request, UnitName, events, printable},
+    model::{AppName, CheckRequest, DeploymentId, Kind, Paths, Request, UnitName, events, printable},
     system::{
         journal::{self, Priority},
         units::Units,
@@ -251,6 +251,10 @@ impl Backend for Host {
 
     fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String> {
         Box::pin(async move { follow::plan(&self, &request).await })
+    }
+
+    fn findings(self: Arc<Self>, request: CheckRequest) -> Answer<'static, Vec<Dict>> {
+        Box::pin(async move { Ok(follow::check(&self, &request).await?.iter().map(lists::finding).collect()) })
     }
 
     fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()> {

@@ -6,7 +6,7 @@ use zbus::{OwnedVariant, Variant};
 
 use crate::{
     dbus::{AppView, DeploymentView, Dict},
-    model::{AppName, AppState, DeploymentRecord, ReleaseId, ReleaseRecord, ReleaseState, printable},
+    model::{AppName, AppState, DeploymentRecord, Finding, ReleaseId, ReleaseRecord, ReleaseState, printable},
 };
 
 /// An app's state.
@@ -88,6 +88,19 @@ fn release(record: &ReleaseRecord, live: bool) -> Dict {
     row.value("bytes", record.bytes.into());
     row.value("sealed_at", record.sealed_at.into());
     row.value("live_at", record.live_at.unwrap_or_default().into());
+    row.0
+}
+
+/// One row of `Check`.
+pub fn finding(finding: &Finding) -> Dict {
+    let mut row = Row::default();
+    row.text("id", &finding.id);
+    row.text("severity", finding.severity.as_str());
+    row.text("group", &finding.group);
+    row.text("thing", &finding.thing);
+    row.text("place", &finding.place);
+    row.text("happens", &finding.happens);
+    row.text("remedy", &finding.remedy);
     row.0
 }
 

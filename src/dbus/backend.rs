@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use zbus::OwnedObjectPath;
 
 use super::{Error, Ticket, options::Dict};
-use crate::model::{Actor, AppName, DeploymentId, Request};
+use crate::model::{Actor, AppName, CheckRequest, DeploymentId, Request};
 
 /// A pending answer.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
@@ -87,6 +87,8 @@ pub trait Backend: Send + Sync + 'static {
     fn start(self: Arc<Self>, request: Request, ticket: Ticket) -> Answer<'static, OwnedObjectPath>;
     /// Makes a plan, as JSON.
     fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String>;
+    /// Looks at the host for an app; one row for each finding, the worst first.
+    fn findings(self: Arc<Self>, request: CheckRequest) -> Answer<'static, Vec<Dict>>;
     /// Stops a running deployment.
     fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()>;
     /// The settings of an app without its secrets; errors with their place, for root with the lines too.

@@ -9,7 +9,7 @@ use super::{
     options::Dict,
     polkit::{self, Action},
 };
-use crate::model::{AppName, DeploymentId, Kind, ReleaseId, Request};
+use crate::model::{AppName, CheckRequest, DeploymentId, Kind, ReleaseId, Request};
 
 /// Requests that one user may have pending or running at once.
 const REQUESTS: usize = 32;
@@ -196,6 +196,28 @@ impl Manager {
         let call = Call { connection, header: &header };
         let (request, _ticket) = self.admit(&call, Action::Plan, app, kind, options).await?;
         self.backend().plan(request).await
+    }
+
+    #[zbus(out_args("findings"))]
+    async fn check(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        options: Dict,
+    ) -> Result<Vec<Dict>, Error> {
+        Options::new(options, &[])?;
+        let app = app_name(app)?;
+        let caller = Caller::of(connection, &header).await?;
+        let _ticket = self.requests.take(caller.uid)?;
+        if !self.backend.apps()?.contains(&app) {
+            return Err(no_such_app(&app));
+        }
+        let request = CheckRequest { check: app, id: self.backend.new_id()?, actor: caller.actor() };
+        let details = HashMap::from([("app", request.check.as_str()), ("kind", "check")]);
+        let app = &request.check;
+        polkit::authorise(&self.backend, connection, &header, &caller, Action::Plan, app, &details).await?;
+        self.backend().findings(request).await
     }
 
     #[zbus(out_args("text"))]

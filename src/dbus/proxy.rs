@@ -20,6 +20,12 @@ pub trait Manager {
     fn rollback(&self, app: &str, options: &HashMap<&str, Variant<'_>>) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
     fn plan(&self, app: &str, kind: &str, options: &HashMap<&str, Variant<'_>>) -> zbus::Result<String>;
+    #[zbus(allow_interactive_auth)]
+    fn check(
+        &self,
+        app: &str,
+        options: &HashMap<&str, Variant<'_>>,
+    ) -> zbus::Result<Vec<HashMap<String, OwnedVariant>>>;
     fn show(&self, app: &str) -> zbus::Result<String>;
     fn show_json(&self, app: &str) -> zbus::Result<String>;
     fn list_deployments(&self, app: &str, limit: u32) -> zbus::Result<Vec<HashMap<String, OwnedVariant>>>;

@@ -6,6 +6,7 @@
 mod activate;
 mod bake;
 mod cancel;
+mod check;
 mod cutover;
 mod deployment;
 mod drain;
@@ -32,6 +33,7 @@ mod turn;
 mod upstream;
 
 pub use cancel::Cancel;
+pub use check::check_host;
 pub use drain::drain;
 pub use guard::guard;
 pub use recover::boot;

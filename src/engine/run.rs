@@ -148,7 +148,7 @@ impl Attempt<'_> {
         let message = format!("{} of {}: {}", plan.kind, plan.release, plan.reasons.join(", "));
         self.progress.event(events::DEPLOYMENT_STARTED, Priority::Info, &message, &[]);
         for warning in &plan.warnings {
-            tracing::warn!("{warning}");
+            self.progress.event(events::DEPLOYMENT_WARNED, Priority::Warning, warning, &[]);
         }
         // First of all: it may also be what makes a new app's root writable here.
         let ready = generated::refresh(self.host, self.settings).await;

@@ -43,9 +43,11 @@ pub const DRAINED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f11";
 pub const SERVICE_LIVE: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f12";
 /// A service that had been moved was given back to its old slot.
 pub const SERVICE_BACK: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f13";
+/// Something that a deployment should be known to run into; it goes on.
+pub const DEPLOYMENT_WARNED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7fc1";
 
 /// Every event, with its constant's name.
-pub const ALL: [(&str, EventId); 19] = [
+pub const ALL: [(&str, EventId); 20] = [
     ("DEPLOYMENT_STARTED", DEPLOYMENT_STARTED),
     ("DEPLOYMENT_SUCCEEDED", DEPLOYMENT_SUCCEEDED),
     ("DEPLOYMENT_UNCHANGED", DEPLOYMENT_UNCHANGED),
@@ -65,4 +67,5 @@ pub const ALL: [(&str, EventId); 19] = [
     ("DRAINED", DRAINED),
     ("SERVICE_LIVE", SERVICE_LIVE),
     ("SERVICE_BACK", SERVICE_BACK),
+    ("DEPLOYMENT_WARNED", DEPLOYMENT_WARNED),
 ];

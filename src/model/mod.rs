@@ -2,6 +2,7 @@
 
 mod deployment;
 pub mod events;
+mod finding;
 mod name;
 mod paths;
 mod record;
@@ -12,10 +13,11 @@ mod state_file;
 mod text;
 
 pub use deployment::{DeploymentId, Kind, Outcome, Phase};
+pub use finding::{Finding, Severity};
 pub use name::{AppName, BadName, Slot, SlotInstance, UnitName};
 pub use paths::Paths;
 pub use record::{AppState, DeploymentRecord, LiveSlot, MadeFrom, ReleaseRecord, Running};
 pub use release::{BadReleaseId, ReleaseId, ReleaseState};
-pub use request::{Actor, Request};
+pub use request::{Actor, CheckAnswer, CheckRequest, Request};
 pub use slot_unit::SlotUnit;
-pub use text::printable;
+pub use text::{names_path, printable};

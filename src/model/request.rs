@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, DeploymentId, Kind, ReleaseId};
+use super::{AppName, DeploymentId, Finding, Kind, ReleaseId};
 
 /// Who asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,6 +54,28 @@ pub struct Request {
     pub force: bool,
     /// Who asked.
     pub actor: Actor,
+}
+
+/// A check of the host that is asked for. As a file it lies where a [`Request`] does, and cannot be taken for one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckRequest {
+    /// Of which app.
+    pub check: AppName,
+    /// This check's id.
+    pub id: DeploymentId,
+    /// Who asked.
+    pub actor: Actor,
+}
+
+/// What a check answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CheckAnswer {
+    /// What was found, the worst first.
+    Found(Vec<Finding>),
+    /// Why nothing could be looked at, in one line.
+    Refused(String),
 }
 
 impl Request {

@@ -14,10 +14,30 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+/// Whether a line names a path or something below it: `/srv/shop/current`, but not `/srv/shop2`.
+pub fn names_path(line: &str, path: &std::path::Path) -> bool {
+    let path = path.to_string_lossy();
+    line.match_indices(path.as_ref()).any(|(at, _)| {
+        let next = line.get(at + path.len()..).and_then(|rest| rest.chars().next());
+        next.is_none_or(|c| !c.is_alphanumeric() && !matches!(c, '-' | '_' | '.'))
+    })
+}
+
 #[cfg(test)]
 mod tests {
     #[test]
     fn escapes_what_moves_a_cursor_or_turns_text() {
         assert_eq!(super::printable("a\x1b[2Jb\nc\u{202e}d é"), "a\\u{1b}[2Jb\\nc\\u{202e}d é");
+    }
+
+    #[test]
+    fn a_line_names_a_path_or_one_that_begins_alike() {
+        let root = std::path::Path::new("/srv/shop");
+        for line in ["cd /srv/shop && x", "php /srv/shop/current/artisan", "/srv/shop", "x \"/srv/shop\""] {
+            assert!(super::names_path(line, root), "{line}");
+        }
+        for line in ["/srv/shop2/x", "/srv/shop-old", "/srv/sho", "/srv/shop.bak"] {
+            assert!(!super::names_path(line, root), "{line}");
+        }
     }
 }

@@ -58,6 +58,19 @@ impl Host {
         user: &str,
         reach: Reach,
     ) -> Result<Worker, WorkerError> {
+        self.worker_with(settings, deployment, role, user, reach, Vec::new()).await
+    }
+
+    /// The same, with files that PID 1 hands over by name.
+    pub async fn worker_with(
+        &self,
+        settings: &Settings,
+        deployment: &DeploymentId,
+        role: &'static str,
+        user: &str,
+        reach: Reach,
+        credentials: Vec<(String, PathBuf)>,
+    ) -> Result<Worker, WorkerError> {
         let home = self.paths.cache_dir(&settings.app);
         let environment = BTreeMap::from([
             ("HOME".to_owned(), home.display().to_string()),
@@ -73,6 +86,7 @@ impl Host {
             slice: slice_of(&settings.app),
             reach,
             environment,
+            credentials,
             program: self.program.clone(),
         };
         Worker::start(&self.units, spec).await

@@ -1,5 +1,6 @@
 //! The only reader of the world: [`Observed`], a plain value from which the plan is made.
 
+mod check;
 mod facts;
 mod host;
 mod observed;
@@ -7,6 +8,7 @@ mod orders;
 mod pools;
 mod read;
 
+pub use check::{Depth, facts as check_facts};
 pub use facts::{read as host_facts, read_for as facts_for, user as find_user};
 pub use host::Host;
 pub use observed::*;

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::Serialize;
 
 use crate::{
+    check::Facts,
     model::{AppState, ReleaseId, Slot},
     worker::order::SharedFound,
 };
@@ -38,6 +39,8 @@ pub struct Observed {
     pub slot_memory_mib: BTreeMap<String, u64>,
     /// MemAvailable of the host, in MiB.
     pub memory_available_mib: u64,
+    /// What a check of the host needs to know.
+    pub facts: Facts,
 }
 
 /// What the source names.

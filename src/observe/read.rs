@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::PathBuf, time:
 use sha2::{Digest, Sha256};
 
 use super::{
-    Host, Observed, Resolved, ServiceObserved,
+    Depth, Host, Observed, Resolved, ServiceObserved, check_facts,
     pools::{PoolError, fpm_services, pool_text, pools},
     shared_paths, source_order,
 };
@@ -64,8 +64,14 @@ pub async fn observe(
 ) -> Result<Observed, ObserveError> {
     let (current, on_disk) = releases(settings)?;
     let slot_memory_mib = pools(host, settings)?;
-    let (seen, services, web_blocked) =
-        tokio::join!(look(host, settings, request), services(host, settings), web_blocked(host, settings, request));
+    // What a worker looks at takes a while: only when the deployment depends on it.
+    let depth = if settings.safety.zero_downtime && goes_live(request.kind) { Depth::Whole } else { Depth::Quick };
+    let (seen, services, web_blocked, facts) = tokio::join!(
+        look(host, settings, request),
+        services(host, settings),
+        web_blocked(host, settings, request),
+        check_facts(host, settings, state, &request.id, depth)
+    );
     let (source, shared, maintenance) = seen?;
     Ok(Observed {
         stamp: stamp(),
@@ -81,7 +87,12 @@ pub async fn observe(
         web_blocked: web_blocked?,
         slot_memory_mib,
         memory_available_mib: process::memory_available_mib().unwrap_or(u64::MAX),
+        facts,
     })
+}
+
+fn goes_live(kind: Kind) -> bool {
+    matches!(kind, Kind::Deploy | Kind::Activate)
 }
 
 /// UTC now, as a release id has it.

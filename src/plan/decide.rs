@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
+    judge::judge,
     moves::moves,
     value::{Decision, GoLive, Plan, Refusal, Stage},
 };
@@ -268,7 +269,7 @@ fn go(
     reasons: Vec<String>,
     stage: Option<Stage>,
 ) -> Result<Decision, Refusal> {
-    let mut warnings = Vec::new();
+    let mut warnings = judge(settings, observed, request)?;
     let live = if request.kind == Kind::Stage {
         None
     } else {

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::*;
 use crate::{
+    check::Facts,
     config::{PhpFpm, Pool, Service, ServiceKind, Settings, Shared, SlotKind, Source, Step, Strategy},
     model::{Actor, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseRecord, ReleaseState, Request, Slot},
     observe::{Observed, Resolved, ServiceObserved},
@@ -113,6 +114,7 @@ fn observed() -> Observed {
         web_blocked: None,
         slot_memory_mib: BTreeMap::from([("php-fpm".into(), 480)]),
         memory_available_mib: 4096,
+        facts: Facts::default(),
     }
 }
 
@@ -332,4 +334,32 @@ fn a_staged_release_is_used_and_not_built_again() {
     world.source.as_mut().unwrap().revision = B.into();
     let plan = go(&world, &request(Kind::Deploy));
     assert_eq!((plan.release, plan.stage), (staged.id, None));
+}
+
+/// A host with an nginx that goes through the link.
+fn trapped() -> Observed {
+    let text = "http { server { root /srv/shop/current/public; location / { fastcgi_pass unix:/x; \
+                fastcgi_param SCRIPT_FILENAME $document_root/index.php; } } }";
+    let nginx = crate::check::parse_nginx(std::path::Path::new("/etc/nginx/nginx.conf"), text);
+    Observed { facts: Facts { nginx, ..Facts::default() }, ..changed_source() }
+}
+
+fn changed_source() -> Observed {
+    Observed { source: Some(Resolved { revision: B.replace('b', "c"), markers: vec![] }), ..observed() }
+}
+
+#[test]
+fn what_the_check_finds_is_a_warning_or_with_require_a_refusal() {
+    let mut settings = settings();
+    let Ok(Decision::Go(warned)) = plan(&settings, &trapped(), &request(Kind::Deploy)) else { panic!() };
+    assert!(warned.warnings.iter().any(|line| line.contains("[nginx-document-root]")), "{:?}", warned.warnings);
+    settings.safety.zero_downtime = true;
+    let refused = plan(&settings, &trapped(), &request(Kind::Deploy)).unwrap_err();
+    assert!(refused.reason.contains("nginx-document-root (/etc/nginx/nginx.conf:1)"), "{refused}");
+    assert!(refused.remedy.unwrap().contains("$realpath_root"));
+    assert!(plan(&settings, &changed_source(), &request(Kind::Deploy)).is_ok(), "nothing is found");
+    // The way out, and what touches nothing live.
+    for kind in [Kind::Rollback, Kind::Stage] {
+        assert!(matches!(plan(&settings, &trapped(), &request(kind)), Ok(Decision::Go(_))), "{kind}");
+    }
 }

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     model::{AppName, DeploymentId, UnitName, printable},
-    system::units::{Running, Transient, UnitError, Units},
+    system::units::{Property, Running, Transient, UnitError, Units},
 };
 
 /// Why a worker's order was not carried out.
@@ -83,6 +83,8 @@ pub struct WorkerSpec {
     pub reach: Reach,
     /// Variables of its environment.
     pub environment: BTreeMap<String, String>,
+    /// Files that PID 1 hands over, by name: what the user may not open itself.
+    pub credentials: Vec<(String, PathBuf)>,
     /// The program: `deploy-engine` itself.
     pub program: PathBuf,
 }
@@ -128,7 +130,7 @@ impl Worker {
             properties: sandbox::worker(&spec.reach),
             ..Transient::default()
         };
-        let running = units.run(transient).await?;
+        let running = units.run(with_credentials(transient, spec.credentials)).await?;
         Ok(Self {
             unit,
             units: units.clone(),
@@ -180,6 +182,14 @@ impl Worker {
         }
         Ok(())
     }
+}
+
+fn with_credentials(mut transient: Transient, credentials: Vec<(String, PathBuf)>) -> Transient {
+    if !credentials.is_empty() {
+        let pairs = credentials.into_iter().map(|(name, path)| (name, path.display().to_string())).collect();
+        transient.properties.insert("LoadCredential", Property::Pairs(pairs));
+    }
+    transient
 }
 
 /// A worker's words, printable and bounded.

@@ -102,6 +102,33 @@ pub enum Order {
         /// Then it is killed, with all it started.
         timeout: Duration,
     },
+    /// Look at a sealed release: what was written into it, how much PHP it has. Answer: [`Answer::Inspected`].
+    Inspect {
+        /// The release.
+        release: PathBuf,
+        /// Later changes are told, in seconds since 1970.
+        since: i64,
+        /// Relative paths that are left out, with what is in them.
+        except: Vec<String>,
+    },
+    /// Run a command in the release that prints texts by name, as a JSON object. Answer: [`Answer::Told`].
+    Tell {
+        /// Program and arguments; never a shell string.
+        run: Vec<String>,
+        /// Working directory.
+        release: PathBuf,
+        /// Added to the environment.
+        environment: BTreeMap<String, String>,
+        /// Then it is killed, with all it started.
+        timeout: Duration,
+    },
+    /// Look for a root in a user's crontab, which the worker has as a credential. Answer: [`Answer::Crontab`].
+    Crontab {
+        /// Whose; also the credential's name.
+        user: String,
+        /// What a line must name.
+        root: PathBuf,
+    },
     /// Whether the worker's user may pass every directory down to `path`. Answer: [`Answer::Traversed`].
     Traverse {
         /// Absolute.
@@ -221,6 +248,27 @@ pub enum Answer {
         healthy: bool,
         /// In one line, what was answered: `200 in 12 ms`, `503, expected 200`.
         detail: String,
+    },
+    /// For [`Order::Inspect`].
+    Inspected {
+        /// Files that were written since, relative, the first few.
+        changed: Vec<String>,
+        /// How many there are.
+        count: u64,
+        /// Files whose name ends in `.php`.
+        php_files: u64,
+        /// Their content, in bytes.
+        php_bytes: u64,
+    },
+    /// For [`Order::Tell`].
+    Told {
+        /// Texts by name.
+        config: BTreeMap<String, String>,
+    },
+    /// For [`Order::Crontab`].
+    Crontab {
+        /// Line from 1, and what stands there.
+        lines: Vec<(usize, String)>,
     },
     /// For [`Order::Traverse`]: the first directory that may not be passed, if any.
     Traversed {

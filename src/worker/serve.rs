@@ -7,11 +7,11 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWr
 use super::{
     directory, empty, export, fastcgi,
     git::Git,
-    http, link, mirror,
+    http, inspect, link, mirror,
     order::{Answer, MAX_LINE, Order, SourceOrder},
     probe_run,
     refusal::Refusal,
-    seal, survey, traverse,
+    seal, survey, tell, traverse,
 };
 
 /// Serves orders from standard input until it ends.
@@ -62,6 +62,9 @@ async fn carry_out(order: Order) -> Answer {
         Order::ProbeRun { run, release, environment, timeout } => {
             probe_run::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
         }
+        Order::Tell { run, release, environment, timeout } => {
+            tell::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
+        }
         order => match tokio::task::spawn_blocking(move || work(&order)).await {
             Ok(answer) => answer.unwrap_or_else(Answer::from),
             Err(error) => Refusal::new(format!("the worker failed at the order: {error}")).into(),
@@ -86,7 +89,9 @@ fn work(order: &Order) -> Result<Answer, Refusal> {
         Order::Seal { release, except } => seal::run(release, except),
         Order::Traverse { path } => traverse::run(path),
         Order::Empty { dir } => empty::run(dir),
-        Order::ProbeFastcgi { .. } | Order::ProbeHttp(_) | Order::ProbeRun { .. } => {
+        Order::Inspect { release, since, except } => inspect::run(release, *since, except),
+        Order::Crontab { user, root } => tell::crontab(user, root),
+        Order::ProbeFastcgi { .. } | Order::ProbeHttp(_) | Order::ProbeRun { .. } | Order::Tell { .. } => {
             Err(Refusal::new("a probe is not work on files"))
         }
     }

@@ -7,6 +7,7 @@
 mod support;
 
 mod bus;
+mod check;
 mod common;
 mod convergence;
 mod deploy;

@@ -218,7 +218,7 @@ impl Link {
         answer("tell a service's exit", read).await
     }
 
-    async fn service(&self, path: &OwnedObjectPath) -> zbus::Result<ServiceProxy<'static>> {
+    pub(super) async fn service(&self, path: &OwnedObjectPath) -> zbus::Result<ServiceProxy<'static>> {
         let builder = ServiceProxy::builder(&self.connection).path(path.clone());
         builder.cache_properties(CacheProperties::No).build().await
     }

@@ -5,6 +5,7 @@ mod job;
 mod link;
 mod proxy;
 mod spec;
+mod stop;
 mod transient;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -18,6 +19,7 @@ use self::{
 };
 pub use self::{
     spec::{Property, Transient},
+    stop::Stop,
     transient::{Exit, Running},
 };
 use crate::model::UnitName;

@@ -10,6 +10,9 @@ pub(super) type Listed =
 /// A unit that would be made beside the transient one; none ever is.
 pub(super) type Auxiliary = (&'static str, Vec<Pair>);
 
+/// A command of a service: program, arguments, and what is known of its last run.
+type Command = (String, Vec<String>, bool, u64, u64, u64, u64, u32, i32, i32);
+
 #[proxy(
     interface = "org.freedesktop.systemd1.Manager",
     default_service = "org.freedesktop.systemd1",
@@ -73,6 +76,15 @@ pub(super) trait Service {
     fn exec_main_code(&self) -> Result<i32>;
     #[zbus(property)]
     fn exec_main_status(&self) -> Result<i32>;
+    #[zbus(property)]
+    fn kill_signal(&self) -> Result<i32>;
+    #[zbus(property)]
+    fn kill_mode(&self) -> Result<String>;
+    /// `u64::MAX`: infinity.
+    #[zbus(property, name = "TimeoutStopUSec")]
+    fn timeout_stop_usec(&self) -> Result<u64>;
+    #[zbus(property)]
+    fn exec_start(&self) -> Result<Vec<Command>>;
 }
 
 #[proxy(

@@ -56,6 +56,8 @@ pub enum Property {
     Word(u32),
     /// `i`
     Int(i32),
+    /// `a(ss)`
+    Pairs(Vec<(String, String)>),
     /// `a(ss)`-less bind mounts: `a(ssbt)`, source and destination
     Binds(Vec<(String, String)>),
     /// `(bas)`: an allow-list (true) or deny-list of system calls, address families, …
@@ -127,6 +129,7 @@ impl Property {
             Self::Number(value) => value.into(),
             Self::Word(value) => value.into(),
             Self::Int(value) => value.into(),
+            Self::Pairs(pairs) => Variant::from(pairs),
             Self::Binds(binds) => {
                 let bind = |(source, destination)| (source, destination, false, RECURSIVE);
                 Variant::from(binds.into_iter().map(bind).collect::<Vec<(String, String, bool, u64)>>())

@@ -1,0 +1,51 @@
+//! The units of an app's services, as PID 1 has them.
+
+use std::collections::BTreeMap;
+
+use super::super::Host;
+use crate::{
+    check::{UnitFacts, Unread},
+    config::{Service, ServiceKind, Settings, Strategy},
+    model::{BadName, Slot, UnitName},
+    runtime::slot,
+};
+
+/// Each service's unit; of slots and of a template's instances the first, since all are of one template.
+pub async fn units(host: &Host, settings: &Settings, unread: &mut Vec<Unread>) -> BTreeMap<String, UnitFacts> {
+    let mut found = BTreeMap::new();
+    for service in &settings.services {
+        let unit = match unit(settings, service) {
+            Ok(Some(unit)) => unit,
+            Ok(None) => continue,
+            Err(error) => {
+                unread.push(Unread { what: service.name.clone(), why: error.to_string() });
+                continue;
+            }
+        };
+        let told = host.units.stop_settings(&unit).await.map(|stop| UnitFacts {
+            unit: unit.to_string(),
+            kill_signal: stop.signal,
+            kill_mode: stop.mode,
+            stop_timeout: stop.timeout,
+            exec: stop.exec,
+        });
+        match told {
+            Ok(facts) => _ = found.insert(service.name.clone(), facts),
+            Err(error) => unread.push(Unread { what: service.name.clone(), why: error.to_string() }),
+        }
+    }
+    found
+}
+
+/// None: the service runs nothing that is stopped, or nobody knows yet what.
+fn unit(settings: &Settings, service: &Service) -> Result<Option<UnitName>, BadName> {
+    match &service.kind {
+        ServiceKind::Slots(kind) => Ok(Some(slot::unit(kind, &settings.app, Slot::A)?.unit().clone())),
+        ServiceKind::Scheduler(_) => Ok(None),
+        ServiceKind::Unit { unit, strategy: Strategy::Rolling(rolling) } => {
+            let Some(first) = rolling.instances.first() else { return Ok(None) };
+            unit.as_str().replace("@.", &format!("@{first}.")).parse().map(Some)
+        }
+        ServiceKind::Unit { unit, .. } => Ok(Some(unit.clone())),
+    }
+}
