@@ -18,4 +18,5 @@ mod meter;
 mod peer;
 mod sources;
 mod units;
+mod upstream;
 mod users;
