@@ -15,7 +15,10 @@ use crate::{
     model::{AppName, UnitName},
     observe::Host,
     runtime::nginx::{self, Role},
-    system::{process, tree::Dir},
+    system::{
+        process,
+        tree::{Dir, Lock},
+    },
 };
 
 /// The largest include, in bytes.
@@ -58,6 +61,8 @@ pub async fn reload(host: &Host, unit: &UnitName) -> Result<(), EngineError> {
         tracing::warn!("{unit} is not running: it reads the new upstream when it starts");
         return Ok(());
     }
+    // One at a time: workers that another app's reload has started would be taken for this one's.
+    let _turn = Lock::take(&Dir::open_or_make(&host.paths.run_dir(), 0o755)?, "nginx.lock", "reload").await?;
     let before = workers(host, unit).await?;
     if let Err(error) = host.units.reload(unit).await {
         return Err(refused(host, unit, &error.to_string()).await);

@@ -167,7 +167,7 @@ fn services_move_in_order_and_the_third_failing_brings_the_first_two_back() {
     assert!(place("php-fpm of ") < place("http of ") && place("http of ") < place("late.service runs"), "{moved}");
 
     shop.point(&host, "r2");
-    shop.start(&host).expect_status(4);
+    shop.ctl(&host, "deploy", &[]).expect_status(4);
     let back = host.journal_of("MESSAGE_ID", events::SERVICE_BACK);
     let place = |what: &str| back.find(what).unwrap_or_else(|| panic!("{what}: {back}"));
     assert!(place("http is back in slot a") < place("php-fpm is back in slot a"), "{back}");
@@ -176,4 +176,66 @@ fn services_move_in_order_and_the_third_failing_brings_the_first_two_back() {
     let socket = host.ok(&["readlink", "/run/deployd/shop/fpm.sock"]);
     assert_eq!((shop.current(&host), upstream(&host), socket), before);
     assert_eq!(shop.release(&host), "r1");
+}
+
+/// As `php artisan octane:start --server=frankenphp` behaves towards the outside: it refuses when its state file names a
+/// server that runs, starts the server in the base path, writes who it is, and at TERM kills it with what it is at.
+const ARTISAN: &str = r#"<?php
+
+$config = is_file('bootstrap/cache/config.php')
+    ? require getenv('APP_CONFIG_CACHE') ?: 'bootstrap/cache/config.php'
+    : ['octane' => ['state_file' => getenv('OCTANE_STATE_FILE')]];
+$file = $config['octane']['state_file'] ?? '/srv/shop/shared/octane-server-state.json';
+$options = [];
+foreach (array_slice($argv, 2) as $argument) {
+    [$name, $value] = explode('=', ltrim($argument, '-'), 2);
+    $options[$name] = $value;
+}
+$state = json_decode((string) @file_get_contents($file), true);
+if ($state && posix_kill($state['masterProcessId'], 0)) {
+    fwrite(STDERR, "Server is already running.\n");
+    exit(1);
+}
+$server = pcntl_fork();
+if ($server === 0) {
+    pcntl_exec(PHP_BINARY, ['-S', "{$options['host']}:{$options['port']}", getenv('APP_BASE_PATH').'/page.php'], getenv());
+}
+file_put_contents($file, json_encode(['masterProcessId' => $server, 'state' => $options]));
+pcntl_async_signals(true);
+pcntl_signal(SIGTERM, function () use ($server) {
+    echo "killing the server\n";
+    posix_kill($server, SIGKILL);
+});
+while (pcntl_waitpid($server, $status) === -1) {
+}
+"#;
+
+#[test]
+fn octane_s_slots_have_their_own_state_and_their_server_is_told_by_a_stand_in() {
+    let host = installed();
+    let octane = "[[service]]\nkind = \"octane\"\nserver = \"frankenphp\"\nports = [8000, 8001]\nworkers = 2\n";
+    let spec = Spec { laravel: false, php: Php::Upstream("octane"), ..Spec::new("shop") };
+    let shop = Shop::make(&host, spec.more(&format!("{octane}{REST}")));
+    // A cached configuration, as the preset makes it: it names a state file that slots would share.
+    let cached = "<?php\n\nreturn ['octane' => []];\n";
+    let files = [("artisan", ARTISAN), ("page.php", PAGE), ("bootstrap/cache/config.php", cached)];
+    shop.commit(&host, "r1", &files);
+    shop.deploy(&host);
+    let command = host.ok(&["systemctl", "show", "-P", "ExecStart", "app-octane@shop:a"]);
+    for word in ["--server=frankenphp", "--port=${PORT}", "--admin-port=${ADMIN_PORT}", "--workers=2"] {
+        assert!(command.contains(word), "{word}: {command}");
+    }
+    shop.commit(&host, "r2", &[]);
+    // Twice within a bake time, with two ports: the second waits until the oldest slot has drained.
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r2");
+    shop.commit(&host, "r3", &[]);
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r3");
+    eventually("one slot is left", Duration::from_secs(40), || {
+        host.ok(&["systemctl", "list-units", "--plain", "--no-legend", "app-octane@*"]).lines().count() == 1
+    });
+    assert!(!host.journal(2000).contains("killing the server"), "the server itself was told, not artisan");
+    let state = host.read("/run/deployd-octane/shop:a/state.json");
+    assert!(state.contains("\"port\":\"8000\",") && state.contains("\"admin-port\":\"6001\""), "{state}");
 }
