@@ -43,7 +43,7 @@ install: ## Install what was built: DESTDIR=, PREFIX=/usr
 	install -D -m 0755 -t $(DESTDIR)$(LIBEXECDIR) $(RELEASE)/deployd $(RELEASE)/deploy-engine
 	install -d $(DESTDIR)$(SYSTEMDDIR)/system-generators $(DESTDIR)/etc/deployd/apps
 	ln -sf ../../../libexec/deployd/deploy-engine $(DESTDIR)$(SYSTEMDDIR)/system-generators/deployd-generator
-	$(call put_all,units/*.service units/*.target,$(SYSTEMDDIR)/system)
+	$(call put_all,units/*.service units/*.target units/*.timer,$(SYSTEMDDIR)/system)
 	$(call put_all,units/*.preset,$(SYSTEMDDIR)/system-preset)
 	$(call put_all,units/*.catalog,$(SYSTEMDDIR)/catalog)
 	$(call put_all,units/sysusers.d/*.conf,/usr/lib/sysusers.d)
@@ -54,7 +54,9 @@ install: ## Install what was built: DESTDIR=, PREFIX=/usr
 	$(call put_all,dbus/*.policy,/usr/share/polkit-1/actions)
 	$(call put_all,dbus/org.*.rules,/usr/share/polkit-1/rules.d)
 	$(call put_all,packaging/probe/*,/usr/share/deployd/probe)
-	$(call put_all,packaging/nginx/deployd-*.conf,/etc/nginx/snippets)
+	$(call put_all,packaging/octane/*,/usr/share/deployd/octane)
+	$(call put_all,packaging/nginx/deployd-php.conf packaging/nginx/deployd-proxy.conf,/etc/nginx/snippets)
+	$(call put_all,packaging/nginx/deployd-upstreams.conf,/etc/nginx/conf.d)
 	$(call put_all,packaging/nginx/example-*.conf packaging/examples/*.toml dbus/examples.rules,$(DOCDIR)/examples)
 	$(call put_all,README.md CHANGELOG.md,$(DOCDIR))
 	$(call put_all,man/*.1,$(MANDIR)/man1)

@@ -253,3 +253,15 @@ fn the_nginx_snippet_hands_php_the_release_itself() {
     assert!(has("fastcgi_pass unix:/run/deployd/$deployd_app/fpm.sock;"));
     assert!(!lines.iter().any(|l| l.contains("$document_root") || l.contains("keepalive")));
 }
+
+#[test]
+fn the_proxy_snippet_keeps_no_connection_and_asks_nothing_twice() {
+    let text = read("packaging/nginx/deployd-proxy.conf");
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.starts_with('#')).collect();
+    let has = |words: &str| lines.contains(&words);
+    // By a variable: nginx resolves it when it is asked, and starts without it.
+    assert!(has("proxy_pass http://$deployd_app-$deployd_service;"));
+    assert!(has("proxy_next_upstream_tries 1;") && has("proxy_set_header Host $http_host;"));
+    assert!(!lines.iter().any(|l| l.starts_with("keepalive")));
+    assert!(read("packaging/nginx/deployd-upstreams.conf").contains("\ninclude /run/deployd/*/upstream-*.conf;\n"));
+}

@@ -1,12 +1,12 @@
-//! Drain: an old php-fpm slot finishes what it has, watched in the kernel, then stops. In a unit of its own, without
-//! the app's lock, beside other drains.
+//! Drain: an old slot finishes what it has, watched in the kernel, then stops. In a unit of its own, without the app's
+//! lock, beside other drains. php-fpm's is here; the other kinds' have files of their own.
 //!
 //! php-fpm's graceful stop (SIGQUIT) lets requests that were accepted end, and closes the socket: what still waits in
 //! the accept queue then would be refused. So the queue must be seen empty first; unknown is not empty.
 
 use std::time::{Duration, Instant};
 
-use super::{error::EngineError, jobs, slot_files};
+use super::{drain_port, error::EngineError, jobs, slot_files};
 use crate::{
     model::{SlotUnit, events},
     observe::Host,
@@ -33,8 +33,11 @@ pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
         return Ok(());
     }
     if slot.template() != FPM {
-        return match slot_files::record(host, slot)?.and_then(|record| record.port) {
-            Some(_) => Err(EngineError::Other(format!("{unit}: draining a port is not built yet"))),
+        let record = slot_files::record(host, slot)?.ok_or_else(|| {
+            EngineError::Other(format!("what {unit} was started as is not recorded: it is not drained"))
+        })?;
+        return match record.port {
+            Some(port) => drain_port::drain(host, slot, &record, port).await,
             None => jobs::drain(host, slot).await,
         };
     }
@@ -90,7 +93,8 @@ fn refuse_live(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
     Ok(())
 }
 
-fn tell(event: events::EventId, priority: Priority, message: &str, slot: &SlotUnit) {
+/// Tells of a slot.
+pub fn tell(event: events::EventId, priority: Priority, message: &str, slot: &SlotUnit) {
     let fields = [("DEPLOYD_APP", slot.app().as_str()), ("DEPLOYD_UNIT", slot.unit().as_str())];
     journal::event(event, priority, message, &fields);
 }

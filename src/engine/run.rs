@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use super::{
     cancel::Cancel,
-    cutover::Starter,
+    cutover::{Starter, handovers},
     deployment::{Deployment, now},
     error::EngineError,
     generated, layout,
@@ -17,10 +17,10 @@ use super::{
     store::Store,
 };
 use crate::{
-    config::{self, Settings},
+    config::{self, Settings, SlotKind},
     model::{AppState, LiveSlot, Outcome, Phase, ReleaseState, Request, events},
     observe::{Host, Observed, observe},
-    plan::{Decision, GoLive, Plan, Stage, plan},
+    plan::{Decision, GoLive, Handover, Plan, Stage, plan},
     system::{journal::Priority, notify, tree::Lock, units::Verb},
 };
 
@@ -210,7 +210,7 @@ impl Deployment<'_> {
         let cancel = self.cancel.clone();
         if let Some(stage) = &plan.stage {
             self.make_release()?;
-            if !starts_early(stage) {
+            if !starts_early(plan, stage) {
                 self.stage(stage).await?;
             }
             // Before the slots: what it does is waited for longest.
@@ -245,7 +245,7 @@ impl Deployment<'_> {
         let seal = async {
             match &plan.stage {
                 Some(stage) => {
-                    if starts_early(stage) {
+                    if starts_early(plan, stage) {
                         self.stage(stage).await?;
                     }
                     self.progress.phase(Phase::Sealing, "taking the manifest, writing everything to disk");
@@ -352,9 +352,10 @@ impl Deployment<'_> {
 }
 
 /// Whether slots are started while the release is still written: not where a step may take its time or fail, nor where
-/// a slot's sandbox needs directories of the release.
-fn starts_early(stage: &Stage) -> bool {
-    stage.steps.is_empty() && stage.writable.is_empty()
+/// a slot's sandbox needs directories of the release; and only php-fpm reads nothing of it before it is asked.
+fn starts_early(plan: &Plan, stage: &Stage) -> bool {
+    let reads_late = |handover: &Handover| matches!(handover.kind, SlotKind::PhpFpm(_));
+    stage.steps.is_empty() && stage.writable.is_empty() && plan.live.iter().flat_map(handovers).all(reads_late)
 }
 
 /// Has the app settled: baked, the old slots drained, confirmed. Under the app's lock, so that no running settling is

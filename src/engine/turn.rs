@@ -9,7 +9,7 @@ use super::{
     upstream,
 };
 use crate::{
-    config::{Check, Settings, SlotKind, Web},
+    config::{Check, Http, Octane, Settings, SlotKind, Web},
     model::{Paths, ReleaseId, Slot},
     observe::Host,
     plan::Handover,
@@ -39,8 +39,11 @@ impl<'a> Deployment<'a> {
         let what = format!("{} of {} in slot {}, not yet live", handover.service, self.plan.release, handover.to);
         match slot.kind {
             SlotKind::PhpFpm(_) => self.ask_fpm(&slot, &what, false).await,
-            SlotKind::Octane(octane) => self.ask_port(&slot, &octane.web, &what).await,
-            SlotKind::Http(http) => self.ask_port(&slot, &http.web, &what).await,
+            SlotKind::Octane(Octane { web, .. }) | SlotKind::Http(Http { web, .. }) => {
+                let service = slot::upstream(slot.kind).unwrap_or_default();
+                upstream::check(self.host, &self.settings.app, service, &self.settings.web_unit).await?;
+                self.ask_port(&slot, web, &what).await
+            }
             SlotKind::Horizon(_) | SlotKind::Queue(_) => jobs::probe(&slot).await,
         }
     }
@@ -51,8 +54,9 @@ impl<'a> Deployment<'a> {
         let what = format!("{} of {}, live", handover.service, self.plan.release);
         match slot.kind {
             SlotKind::PhpFpm(_) => self.ask_fpm(&slot, &what, true).await,
-            SlotKind::Octane(octane) => self.ask_port(&slot, &octane.web, &what).await,
-            SlotKind::Http(http) => self.ask_port(&slot, &http.web, &what).await,
+            SlotKind::Octane(Octane { web, .. }) | SlotKind::Http(Http { web, .. }) => {
+                self.ask_port(&slot, web, &what).await
+            }
             SlotKind::Horizon(_) | SlotKind::Queue(_) => jobs::prove(&slot).await,
         }
     }

@@ -3,16 +3,22 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
     time::{Duration, Instant},
 };
 
-use super::{error::EngineError, slot_files::file_name};
+use super::{
+    error::EngineError,
+    nginx_test::{self, Tested},
+    slot_files::file_name,
+};
 use crate::{
     model::{AppName, UnitName},
     observe::Host,
     runtime::nginx::{self, Role},
-    system::{process, tree::Dir},
+    system::{
+        process,
+        tree::{Dir, Lock},
+    },
 };
 
 /// The largest include, in bytes.
@@ -55,9 +61,11 @@ pub async fn reload(host: &Host, unit: &UnitName) -> Result<(), EngineError> {
         tracing::warn!("{unit} is not running: it reads the new upstream when it starts");
         return Ok(());
     }
+    // One at a time: workers that another app's reload has started would be taken for this one's.
+    let _turn = Lock::take(&Dir::open_or_make(&host.paths.run_dir(), 0o755)?, "nginx.lock", "reload").await?;
     let before = workers(host, unit).await?;
     if let Err(error) = host.units.reload(unit).await {
-        return Err(refused(host, unit, &error.to_string()));
+        return Err(refused(host, unit, &error.to_string()).await);
     }
     let since = Instant::now();
     loop {
@@ -69,14 +77,38 @@ pub async fn reload(host: &Host, unit: &UnitName) -> Result<(), EngineError> {
         }
         if since.elapsed() > RELOAD {
             let what = format!("after {RELOAD:?} {old} workers of before still serve and {new} new ones do");
-            return Err(refused(host, unit, &what));
+            return Err(refused(host, unit, &what).await);
         }
         tokio::time::sleep(LOOK).await;
     }
 }
 
-fn refused(_host: &Host, unit: &UnitName, detail: &str) -> EngineError {
-    EngineError::NotReloaded { unit: unit.clone(), detail: detail.to_owned() }
+/// With nginx's own words, where it has some: systemd only says that a command failed.
+async fn refused(host: &Host, unit: &UnitName, seen: &str) -> EngineError {
+    let detail = match nginx_test::test(host, unit).await {
+        Ok(Tested::Bad(why)) => why,
+        _ => seen.to_owned(),
+    };
+    EngineError::NotReloaded { unit: unit.clone(), detail }
+}
+
+/// Before anything live is touched: nginx, if it runs, would take its configuration, and it reads our include.
+pub async fn check(host: &Host, app: &AppName, service: &str, unit: &UnitName) -> Result<(), EngineError> {
+    if host.units.status(unit).await?.active != "active" {
+        return Ok(());
+    }
+    let file = host.paths.upstream(app, service);
+    match nginx_test::test(host, unit).await? {
+        Tested::Good(text) if !nginx_test::includes(&text, &file) => Err(EngineError::NotReloaded {
+            unit: unit.clone(),
+            detail: format!(
+                "it does not read {}: put `include /etc/nginx/conf.d/*.conf;` into the http block of nginx.conf",
+                file.display()
+            ),
+        }),
+        Tested::Bad(detail) => Err(EngineError::NotReloaded { unit: unit.clone(), detail }),
+        Tested::Good(_) | Tested::Unknown => Ok(()),
+    }
 }
 
 /// nginx's workers, by what they say that they do.
@@ -90,14 +122,4 @@ pub async fn workers(host: &Host, unit: &UnitName) -> Result<BTreeMap<u32, Role>
         }
     }
     Ok(found)
-}
-
-/// Whether the port is the one that the include points at: such a slot is live.
-pub fn is_live(host: &Host, app: &AppName, service: &str, port: u16) -> Result<bool, EngineError> {
-    Ok(aimed_at(host, app, service)? == Some(port))
-}
-
-/// Whether nginx is told of our upstreams at all.
-pub fn included(host: &Host) -> bool {
-    host.paths.host(Path::new("/etc/nginx/conf.d/deployd-upstreams.conf")).exists()
 }

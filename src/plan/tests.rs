@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use super::*;
 use crate::{
     check::Facts,
-    config::{PhpFpm, Pool, Service, ServiceKind, Settings, Shared, SlotKind, Source, Step, Strategy},
+    config::{
+        Http, PhpFpm, Pool, Program, Service, ServiceKind, Settings, Shared, SlotKind, Source, Step, Strategy, Web,
+    },
     model::{Actor, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseRecord, ReleaseState, Request, Slot},
     observe::{Observed, Resolved, ServiceObserved},
     worker::order::{SharedFound, SharedKind},
@@ -195,6 +197,22 @@ fn a_handover_waits_when_every_other_slot_is_busy() {
     let busy = Slot::ALL.map(|slot| (slot, "active".to_owned()));
     world.services.insert("php-fpm".into(), ServiceObserved::Slots(busy.into()));
     let plan = go(&world, &Request { force: true, ..request(Kind::Deploy) });
+    assert_eq!((only_handover(&plan).to, only_handover(&plan).start), (Slot::B, Start::Draining));
+}
+
+#[test]
+fn with_two_slots_what_is_kept_for_a_rollback_gives_way() {
+    let mut config = settings();
+    let web = Web { ports: vec![3000, 3001], probe: "/".into(), start: Duration::from_secs(1) };
+    let program = Program::Run { run: vec!["node".into()], strict: false };
+    config.services[0].kind = ServiceKind::Slots(SlotKind::Http(Http { program, web }));
+    let mut world = observed();
+    let before = world.state.releases[0].id.clone();
+    world.state.fallback.insert("php-fpm".into(), LiveSlot { slot: Slot::B, release: before });
+    let both = [Slot::A, Slot::B].map(|slot| (slot, "active".to_owned()));
+    world.services.insert("php-fpm".into(), ServiceObserved::Slots(both.into()));
+    let wanted = Request { force: true, ..request(Kind::Deploy) };
+    let Decision::Go(plan) = plan(&config, &world, &wanted).unwrap() else { panic!("unchanged") };
     assert_eq!((only_handover(&plan).to, only_handover(&plan).start), (Slot::B, Start::Draining));
 }
 

@@ -60,6 +60,44 @@ fn deployments_run_in_the_apps_slice_and_recovery_after_its_mounts() {
 }
 
 #[test]
+fn a_server_behind_a_port_takes_it_from_its_environment() {
+    let octane = "[[service]]\nkind = \"octane\"\nserver = \"roadrunner\"\nports = [8000, 8001]\n";
+    let files = all("my-shop", &format!("{SHOP}{octane}"));
+    let slots: Vec<_> = files.iter().filter(|(path, _)| path.starts_with("app-octane@")).collect();
+    assert_eq!(slots.len(), 2, "as many as ports");
+    let text = &slots[1].1;
+    for line in [
+        "ExecStart=php /usr/share/deployd/octane/start.php octane:start --server=roadrunner --host=127.0.0.1 \
+         --port=${PORT} --workers=auto --max-requests=500 --rpc-host=127.0.0.1 --rpc-port=${ADMIN_PORT}",
+        "ExecStop=php /usr/share/deployd/octane/stop.php",
+        "WorkingDirectory=/run/deployd/slots/app-octane@my-shop:b",
+        "EnvironmentFile=/run/deployd/my-shop/slot-app-octane-b.env",
+        "User=www-data",
+        "TimeoutStopSec=30",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line}\n{text}");
+    }
+}
+
+#[test]
+fn a_template_of_the_sites_own_keeps_its_user_and_its_command() {
+    let http = "[[service]]\nkind = \"http\"\nunit = \"shop-web@.service\"\nports = [3000, 3001]\n";
+    let files = all("my-shop", &format!("{SHOP}{http}"));
+    let text = &files.iter().find(|(path, _)| path == "shop-web@my-shop:a.service.d/50-deployd.conf").unwrap().1;
+    assert!(!text.contains("User=") && !text.contains("ExecStart="), "{text}");
+    assert!(text.contains("WorkingDirectory=/run/deployd/slots/shop-web@my-shop:a\n"), "{text}");
+    assert!(text.contains("Before=deployd-slots.target nginx.service\n"), "{text}");
+}
+
+#[test]
+fn a_command_of_the_sites_own_is_literal() {
+    let http = "[[service]]\nkind = \"http\"\nrun = [\"node\", \"a b\", \"$HOME\"]\nports = [3000, 3001]\n";
+    let files = all("my-shop", &format!("{SHOP}{http}"));
+    let text = &files.iter().find(|(path, _)| path.starts_with("app-http@my-shop:a")).unwrap().1;
+    assert!(text.contains("ExecStart=node \"a b\" $$HOME\n"), "{text}");
+}
+
+#[test]
 fn without_php_fpm_there_are_no_slots() {
     let files = all("blog", "root = \"/srv/blog\"\nuser = \"shop\"\nsource.git = \"/g\"\n");
     assert!(!files.iter().any(|(path, _)| path.starts_with("app-fpm")));

@@ -42,13 +42,15 @@ pub(super) fn of_service(settings: &Settings, service: &Service, paths: &Paths) 
 
 fn slot_text(settings: &Settings, service: &Service, kind: &SlotKind, unit: &SlotUnit, paths: &Paths) -> String {
     let path = |path: &Path| word(&path.to_string_lossy());
-    let mut lines = vec![
-        format!("{}[Unit]", head(settings)),
-        format!("RequiresMountsFor={}", path(&settings.root)),
-        String::new(),
-        "[Service]".into(),
-    ];
-    if !matches!(kind, SlotKind::Http(http) if matches!(http.program, Program::Unit(_))) {
+    let mut lines = vec![format!("{}[Unit]", head(settings)), format!("RequiresMountsFor={}", path(&settings.root))];
+    let own = matches!(kind, SlotKind::Http(http) if matches!(http.program, Program::Unit(_)));
+    if own {
+        // The order that our own templates have.
+        lines.push("After=deployd-recover.service".into());
+        lines.push(format!("Before=deployd-slots.target {}", settings.web_unit));
+    }
+    lines.extend([String::new(), "[Service]".into()]);
+    if !own {
         lines.extend(identity(settings));
     }
     lines.extend(commands(kind, unit, paths));

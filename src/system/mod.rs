@@ -3,7 +3,9 @@
 
 pub mod journal;
 pub mod notify;
+pub mod ports;
 pub mod process;
+mod sock_diag;
 pub mod sockets;
 pub mod tree;
 pub mod units;

@@ -92,6 +92,36 @@ pub fn cwd(pid: u32) -> Seen<PathBuf> {
     }
 }
 
+/// The inodes of the sockets that a process has open (needs CAP_SYS_PTRACE for other users' processes).
+pub fn sockets(pid: u32) -> Seen<Vec<u32>> {
+    let dir = format!("/proc/{pid}/fd");
+    let entries = match std::fs::read_dir(&dir) {
+        Ok(entries) => entries,
+        Err(error) => return Seen::Unknown(format!("cannot read {dir}: {error}")),
+    };
+    let target = |entry: std::fs::DirEntry| std::fs::read_link(entry.path()).ok();
+    let inode = |target: PathBuf| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
+    // One that is closed meanwhile is not there any more.
+    Seen::Known(entries.flatten().filter_map(target).filter_map(inode).collect())
+}
+
+/// How long a process has been there, in whole seconds. None: it has ended.
+pub fn age(pid: u32) -> Option<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
+    let up: u64 = uptime.split('.').next()?.parse().ok()?;
+    let begun = started(&stat)? / USER_HZ;
+    Some(Duration::from_secs(up.saturating_sub(begun)))
+}
+
+/// The kernel's tick towards programs, in a second (`USER_HZ`): the same on every machine that systemd runs on.
+const USER_HZ: u64 = 100;
+
+/// Field 22 of `/proc/PID/stat`, in clock ticks since the boot. The name before it, in parentheses, may be anything.
+fn started(stat: &str) -> Option<u64> {
+    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
+
 /// What a process calls itself: its arguments, or the title that it has put in their place. None: it has ended.
 pub fn title(pid: u32) -> Option<String> {
     let bytes = std::fs::read(format!("/proc/{pid}/cmdline")).ok()?;
@@ -176,6 +206,22 @@ mod tests {
         let here = std::env::current_dir().unwrap();
         assert_eq!(cwd(std::process::id()), Seen::Known(here));
         assert!(matches!(cwd(0), Seen::Unknown(why) if why.contains("/proc/0/cwd")));
+    }
+
+    #[test]
+    fn tells_the_age_the_title_and_the_sockets_of_a_process() {
+        assert_eq!(started("7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 9 9"), Some(4711));
+        let me = std::process::id();
+        assert!(age(me).is_some_and(|age| age < Duration::from_secs(3600)) && age(u32::MAX).is_none());
+        assert!(title(me).is_some_and(|title| title.contains("deployd")) && title(u32::MAX).is_none());
+        let before = match sockets(me) {
+            Seen::Known(sockets) => sockets.len(),
+            Seen::Unknown(why) => panic!("{why}"),
+        };
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        assert!(matches!(sockets(me), Seen::Known(now) if now.len() > before));
+        drop(socket);
+        assert!(matches!(sockets(u32::MAX), Seen::Unknown(_)));
     }
 
     #[test]

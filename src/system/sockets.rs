@@ -1,47 +1,22 @@
-//! The kernel's socket tables (sock_diag over netlink): what waits in the accept queue of a listening unix socket.
+//! The kernel's table of unix sockets: what waits in the accept queue of a listening unix socket.
 //! Anything that is not understood is told as unknown, never guessed.
 
-use std::{
-    io,
-    os::{fd::OwnedFd, unix::ffi::OsStrExt},
-    path::Path,
-    time::Duration,
+use std::{os::unix::ffi::OsStrExt, path::Path};
+
+use super::{
+    process::Seen,
+    sock_diag::{self, TRIES, u16_at, u32_at},
 };
 
-use rustix::{
-    io::{Errno, retry_on_intr},
-    net::{
-        AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, netlink, recv, send, socket_with,
-        sockopt::{Timeout, set_socket_timeout},
-    },
-};
-
-use super::process::Seen;
-
-// linux/netlink.h, linux/sock_diag.h, linux/unix_diag.h, net/tcp_states.h.
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLM_F_REQUEST: u16 = 0x1;
-const NLM_F_DUMP: u16 = 0x300;
-const NLM_F_DUMP_INTR: u16 = 0x10;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
+// linux/unix_diag.h, net/tcp_states.h.
 const AF_UNIX: u8 = 1;
 const LISTEN: u8 = 10;
 const SHOW_NAME: u32 = 0x1;
 const SHOW_RQLEN: u32 = 0x10;
 const ATTRIBUTE_NAME: u16 = 0;
 const ATTRIBUTE_RQLEN: u16 = 4;
-/// `struct nlmsghdr`.
-const HEADER: usize = 16;
 /// `struct unix_diag_msg`.
 const MESSAGE: usize = 16;
-
-/// The kernel fills at most this much at a time (`netlink_dump`, net/netlink/af_netlink.c).
-const BUFFER: usize = 32 * 1024;
-/// The kernel answers at once; this ends a wait for an answer that was dropped.
-const ANSWER: Duration = Duration::from_secs(5);
-/// How often a table that changed while it was read is read again.
-const TRIES: u32 = 5;
 
 /// How many connections wait to be accepted at the listening unix socket bound to `path`.
 ///
@@ -50,15 +25,16 @@ const TRIES: u32 = 5;
 /// Several listening sockets of that path (one of them bound after the other's file was removed) count together.
 pub fn accept_queue(path: &Path) -> Seen<u32> {
     for _ in 0..TRIES {
-        match dump(path) {
-            Ok(Table { interrupted: true, .. }) => {}
-            Ok(Table { found: 0, .. }) => {
+        let mut table = Table::default();
+        match sock_diag::dump(&request(), &mut |body| socket(body, path, &mut table)) {
+            Ok(progress) if progress.interrupted => {}
+            Ok(_) if table.found == 0 => {
                 return Seen::Unknown(format!(
                     "no listening socket {} is visible from this network namespace",
                     path.display()
                 ));
             }
-            Ok(table) => return Seen::Known(table.waiting),
+            Ok(_) => return Seen::Known(table.waiting),
             Err(why) => return Seen::Unknown(format!("cannot read the kernel's unix sockets: {why}")),
         }
     }
@@ -72,83 +48,17 @@ struct Table {
     found: usize,
     /// Connections in their accept queues.
     waiting: u32,
-    /// The table changed while it was read.
-    interrupted: bool,
-    /// The kernel has told all.
-    done: bool,
 }
 
-fn dump(path: &Path) -> Result<Table, String> {
-    let io = |error: Errno| io::Error::from(error).to_string();
-    let socket = open().map_err(io)?;
-    let request = request();
-    let sent = retry_on_intr(|| send(&socket, &request, SendFlags::empty())).map_err(io)?;
-    if sent != request.len() {
-        return Err("the request was cut".into());
-    }
-    let mut table = Table::default();
-    let mut buffer = vec![0u8; BUFFER];
-    while !table.done {
-        let (_, length) = retry_on_intr(|| recv(&socket, &mut buffer[..], RecvFlags::TRUNC)).map_err(io)?;
-        let datagram = buffer.get(..length).ok_or("an answer was longer than its buffer")?;
-        read(datagram, path, &mut table)?;
-    }
-    Ok(table)
-}
-
-fn open() -> Result<OwnedFd, Errno> {
-    let protocol = Some(netlink::SOCK_DIAG);
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, protocol)?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER))?;
-    Ok(socket)
-}
-
-/// `struct nlmsghdr` and `struct unix_diag_req`: every listening unix socket with its name and queue.
+/// `struct unix_diag_req`: every listening unix socket with its name and queue.
 fn request() -> Vec<u8> {
-    let mut out = Vec::with_capacity(40);
-    out.extend(40u32.to_ne_bytes());
-    out.extend(SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    out.extend((NLM_F_REQUEST | NLM_F_DUMP).to_ne_bytes());
-    out.extend([0; 8]); // sequence number and port: one request on a socket of its own
+    let mut out = Vec::with_capacity(24);
     out.extend([AF_UNIX, 0, 0, 0]);
     out.extend((1u32 << LISTEN).to_ne_bytes());
     out.extend(0u32.to_ne_bytes()); // any inode
     out.extend((SHOW_NAME | SHOW_RQLEN).to_ne_bytes());
     out.extend([0; 8]); // cookie
     out
-}
-
-/// Reads one datagram of messages into `table`.
-fn read(mut datagram: &[u8], path: &Path, table: &mut Table) -> Result<(), String> {
-    const CUT: &str = "an answer was cut";
-    if datagram.is_empty() {
-        return Err(CUT.into());
-    }
-    while !datagram.is_empty() && !table.done {
-        let length = u32_at(datagram, 0).ok_or(CUT)? as usize;
-        let (kind, flags) = (u16_at(datagram, 4).ok_or(CUT)?, u16_at(datagram, 6).ok_or(CUT)?);
-        let body = datagram.get(HEADER..length).ok_or(CUT)?;
-        table.interrupted |= flags & NLM_F_DUMP_INTR != 0;
-        match kind {
-            // Both carry an error number, negative or 0.
-            NLMSG_ERROR | NLMSG_DONE => {
-                match u32_at(body, 0).map(u32::cast_signed) {
-                    Some(0) => {}
-                    None if kind == NLMSG_DONE => {}
-                    None => return Err(CUT.into()),
-                    Some(error) => return Err(io::Error::from_raw_os_error(error.saturating_neg()).to_string()),
-                }
-                if kind == NLMSG_ERROR {
-                    return Err("an acknowledgement came instead of an answer".into());
-                }
-                table.done = true;
-            }
-            SOCK_DIAG_BY_FAMILY => socket(body, path, table)?,
-            other => return Err(format!("a message of unknown type {other} came")),
-        }
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Ok(())
 }
 
 /// Reads one `struct unix_diag_msg` with its attributes.
@@ -181,24 +91,20 @@ fn socket(body: &[u8], path: &Path, table: &mut Table) -> Result<(), String> {
     Ok(())
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
-    bytes.get(at..)?.first_chunk().copied().map(u16::from_ne_bytes)
-}
-
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
-    bytes.get(at..)?.first_chunk().copied().map(u32::from_ne_bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use std::{
+        io,
         os::unix::net::{UnixListener, UnixStream},
         process::Command,
     };
 
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{
+        super::sock_diag::{HEADER, NLM_F_DUMP_INTR, NLMSG_DONE, NLMSG_ERROR, Progress, SOCK_DIAG_BY_FAMILY, read},
+        *,
+    };
 
     fn message(kind: u16, flags: u16, body: &[u8]) -> Vec<u8> {
         let mut out = Vec::from(((HEADER + body.len()) as u32).to_ne_bytes());
@@ -225,8 +131,14 @@ mod tests {
     }
 
     fn table(datagram: &[u8]) -> Result<Table, String> {
-        let mut table = Table::default();
-        read(datagram, Path::new("/run/a.sock"), &mut table).map(|()| table)
+        let (mut table, mut progress) = (Table::default(), Progress::default());
+        read(datagram, &mut progress, &mut |body| socket(body, Path::new("/run/a.sock"), &mut table)).map(|()| table)
+    }
+
+    fn progress(datagram: &[u8]) -> Progress {
+        let mut progress = Progress::default();
+        read(datagram, &mut progress, &mut |_| Ok(())).unwrap();
+        progress
     }
 
     #[test]
@@ -302,9 +214,9 @@ mod tests {
         assert!(table(&message(99, 0, &[])).is_err());
         assert!(table(&[]).is_err());
         let whole = listening(b"/run/a.sock\0", 2);
-        assert_eq!(table(&whole).unwrap(), Table { found: 1, waiting: 2, ..Table::default() });
+        assert_eq!(table(&whole).unwrap(), Table { found: 1, waiting: 2 });
         assert!(table(&whole[..whole.len() - 1]).is_err());
-        assert!(table(&message(NLMSG_DONE, NLM_F_DUMP_INTR, &[0; 4])).unwrap().interrupted);
+        assert!(progress(&message(NLMSG_DONE, NLM_F_DUMP_INTR, &[0; 4])).interrupted);
         assert_eq!(table(&listening(b"/run/a.sock2\0", 2)).unwrap().found, 0);
         assert_eq!(table(&listening(b"\0/run/a.sock", 2)).unwrap().found, 0);
     }

@@ -19,4 +19,5 @@ mod meter;
 mod peer;
 mod sources;
 mod units;
+mod upstream;
 mod users;

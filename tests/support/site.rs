@@ -7,6 +7,8 @@ use super::host::Host;
 pub enum Php {
     /// By the snippet that the package ships.
     Snippet,
+    /// By the proxy snippet that the package ships, to this service on a port.
+    Upstream(&'static str),
     /// By this socket, written out by hand, for a host without the package.
     Socket(String),
 }
@@ -16,6 +18,10 @@ pub enum Php {
 fn nginx(name: &str, root: &str, php: &Php) -> String {
     let inside = match php {
         Php::Snippet => format!("    set $deployd_app {name};\n    include snippets/deployd-php.conf;\n"),
+        Php::Upstream(service) => format!(
+            "    location / {{\n        set $deployd_app {name};\n        set $deployd_service {service};\n        \
+             include snippets/deployd-proxy.conf;\n    }}\n"
+        ),
         Php::Socket(socket) => format!(
             r#"    location / {{
         try_files $uri /index.php$is_args$args;
