@@ -35,15 +35,17 @@ pub async fn facts(host: &Host, settings: &Settings, state: &AppState, id: &Depl
     let since = Instant::now();
     let mut unread = Vec::new();
     let units = units::units(host, settings, &mut unread).await;
+    let taken = ports::taken(host, settings, &mut unread).await;
+    let told = since.elapsed();
     let mut facts = root_files(host, settings, unread);
-    facts.units = units;
-    facts.taken = ports::taken(host, settings, &mut facts.unread).await;
+    (facts.units, facts.taken) = (units, taken);
     facts.owned = tree::owned(settings, &mut facts.unread);
     facts.disk = tree::disk(settings, state);
     facts.memory_available_mib = process::memory_available_mib().ok();
     facts.slot_memory_mib = super::pools::pools(host, settings).unwrap_or_default();
     facts.processes = foreign::processes(settings);
-    tracing::debug!("the host was looked at in {} us", since.elapsed().as_micros());
+    let (all, told) = (since.elapsed().as_micros(), told.as_micros());
+    tracing::debug!("the host was looked at in {all} us, of which PID 1 took {told}");
     if depth == Depth::Whole {
         match app::app(host, settings, state, id).await {
             Ok(app) => facts.app = app,
