@@ -561,6 +561,77 @@ fn what_is_shown_loads_to_the_same() {
 }
 
 #[test]
+fn every_kind_is_shown_as_it_was_written() {
+    let kinds = r#"
+[[service]]
+kind = "php-fpm"
+[[service]]
+kind = "octane"
+server = "roadrunner"
+ports = [8000, 8001, 8002]
+workers = 4
+max_requests = 1000
+php = "8.2"
+drain = "2min"
+[[service]]
+kind = "http"
+run = ["node", "server.js", "a b"]
+ports = [3000, 3001]
+probe = "/up?x=1"
+start = "10s"
+sandbox = "strict"
+[[service]]
+kind = "http"
+unit = "shop-web@.service"
+ports = [3002, 3003]
+[[service]]
+kind = "horizon"
+drain = "1h"
+[[service]]
+kind = "queue"
+connection = "redis"
+queues = ["high", "default"]
+processes = 4
+tries = 3
+timeout = 60
+sleep = 0
+[[service]]
+kind = "scheduler"
+php = "/opt/php/bin/php"
+[[service]]
+unit = "a.service"
+strategy = "signal"
+signal = "SIGUSR2"
+[[service]]
+unit = "b.service"
+strategy = "warm"
+[[service]]
+unit = "web@.service"
+strategy = "rolling"
+instances = ["1", "2"]
+parallel = 2
+delay = "3s"
+order = "start-first"
+probe = "http://127.0.0.1:300{instance}/up"
+on_failure = "pause"
+[safety]
+missing_jobs = "warn"
+require = "zero-downtime"
+"#;
+    let text = format!("{FOUR}{kinds}");
+    round_trip(&text);
+    let s = Host::with(&text).load().unwrap();
+    let names: Vec<_> = s.services.iter().map(|service| service.name.as_str()).collect();
+    let expected =
+        ["php-fpm", "octane", "http", "shop-web@.service", "horizon", "queue", "scheduler", "a.service", "b.service"];
+    assert_eq!(names, [&expected[..], &["web@.service"]].concat());
+    let Some(SlotKind::Octane(octane)) = s.services[1].slots() else { panic!() };
+    assert_eq!((octane.admin_ports.as_slice(), octane.php.as_str()), (&[6001, 6002, 6003][..], "php8.2"));
+    assert_eq!(s.services[4].drain, Duration::from_secs(3600));
+    assert_eq!(s.services[5].drain, Duration::from_secs(900));
+}
+
+#[test]
 fn show_gives_reasons_and_no_secret() {
     let s = Host::with(&format!("{FOUR}[environment]\nDB_PASSWORD = \"hunter2\"\n")).load().unwrap();
     let shown = show(&s);

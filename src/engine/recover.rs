@@ -50,7 +50,9 @@ async fn take_back(
     let swapped = names_it && running.from.as_ref() != Some(&running.to);
     // It may have been interrupted while it went back: then `current` is right already, and services may not be.
     let was_live = running.phase >= Phase::Activating;
-    for (slot, kept) in recorded(host, settings, &state.live) {
+    // Backwards, as a deployment goes back that fails by itself.
+    let live: Vec<_> = recorded(host, settings, &state.live).collect();
+    for (slot, kept) in live.into_iter().rev() {
         if !slot.active().await? {
             slot.prepare(&kept.release, false)?;
             slot.start().await?;
@@ -63,7 +65,7 @@ async fn take_back(
             aim(&slot)?;
         }
     }
-    for service in settings.services.iter().filter(|service| !state.live.contains_key(&service.name)) {
+    for service in settings.services.iter().filter(|service| was_live && !state.live.contains_key(&service.name)) {
         unpoint(host, settings, &service.name).await?;
     }
     if swapped {

@@ -43,13 +43,18 @@ pub(super) fn head(settings: &Settings) -> String {
     format!("# From {} by deployd-generator; changes are lost.\n", crate::model::printable(&file))
 }
 
-/// Recovery comes after the mounts below which the root lies, when there are such. Ordering only: with
+/// Recovery comes after the mounts below which the root lies, when there are such, and before nginx. Ordering only: with
 /// RequiresMountsFor= one app's broken mount would keep every app from recovering.
 fn after_mounts(settings: &Settings) -> String {
     let above = settings.root.ancestors().filter(|dir| *dir != Path::new("/"));
     let mut units: Vec<_> = above.map(|dir| format!("{}.mount", path_name(dir))).collect();
     units.reverse();
-    format!("{}[Unit]\nAfter={}\n", head(settings), units.join(" "))
+    let mut text = format!("{}[Unit]\nAfter={}\n", head(settings), units.join(" "));
+    if settings.services.iter().any(|service| service.slots().is_some_and(|kind| kind.web().is_some())) {
+        // It writes the upstreams that this one reads; the unit itself names the nginx of every distribution.
+        text.push_str(&format!("Before={}\n", settings.web_unit));
+    }
+    text
 }
 
 /// `sandbox = "strict"`: what a site can do without. JITs (PHP's, Node's) need writable and executable memory.

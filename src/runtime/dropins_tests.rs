@@ -65,6 +65,8 @@ fn a_server_behind_a_port_takes_it_from_its_environment() {
     let files = all("my-shop", &format!("{SHOP}{octane}"));
     let slots: Vec<_> = files.iter().filter(|(path, _)| path.starts_with("app-octane@")).collect();
     assert_eq!(slots.len(), 2, "as many as ports");
+    let recover = &files.last().unwrap().1;
+    assert!(recover.ends_with("\nBefore=nginx.service\n\n[Service]\nReadWritePaths=-/srv/my-shop\n"), "{recover}");
     let text = &slots[1].1;
     for line in [
         "ExecStart=php /usr/share/deployd/octane/start.php octane:start --server=roadrunner --host=127.0.0.1 \
