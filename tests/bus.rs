@@ -14,7 +14,7 @@ use std::{
 use deployd::{
     dbus::{
         self, Access, Answer, App, AppView, Backend, Deployment, DeploymentView, Dict, Error, LogFilter, Manager,
-        ManagerProxy, SharedView, Showing, Ticket, app_path, deployment_path, no_such_app, publish,
+        ManagerProxy, Quota, SharedView, Showing, Ticket, app_path, deployment_path, no_such_app, publish,
     },
     model::{AppName, CheckRequest, DeploymentId, Kind, Request},
 };
@@ -92,6 +92,7 @@ struct FakeBackend {
     connection: Connection,
     told: Mutex<Vec<String>>,
     started: Mutex<Vec<Request>>,
+    waiting: Quota,
 }
 
 impl FakeBackend {
@@ -133,6 +134,9 @@ impl Backend for FakeBackend {
         }
         Ok(())
     }
+    fn waiting(&self) -> &Quota {
+        &self.waiting
+    }
     fn hold(&self) -> Box<dyn Send + Sync> {
         Box::new(())
     }
@@ -157,6 +161,9 @@ impl Backend for FakeBackend {
     fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String> {
         Box::pin(async move { Ok(format!("{{\"decision\":\"go\",\"kind\":\"{}\"}}", request.kind)) })
     }
+    fn survey(self: Arc<Self>, app: AppName, _ticket: Ticket) -> Answer<'static, Vec<String>> {
+        Box::pin(async move { Ok(vec![format!(".env of {app}")]) })
+    }
     fn findings(self: Arc<Self>, request: CheckRequest) -> Answer<'static, Vec<Dict>> {
         Box::pin(async move {
             let text = |text: String| OwnedVariant::try_from(Variant::from(text)).unwrap();
@@ -173,8 +180,8 @@ impl Backend for FakeBackend {
     fn show(&self, app: &AppName, _uid: u32, _how: Showing) -> Result<String, Error> {
         Ok(format!("# {app}\n"))
     }
-    fn deployments(&self, _app: &AppName, _limit: u32) -> Result<Vec<Dict>, Error> {
-        Ok(vec![])
+    fn deployments(&self, _app: &AppName, limit: u32) -> Result<Vec<Dict>, Error> {
+        Ok((0..limit).map(|_| Dict::new()).collect())
     }
     fn releases(&self, _app: &AppName) -> Result<Vec<Dict>, Error> {
         Ok(vec![])
@@ -204,8 +211,12 @@ impl Scene {
         polkit.object_server().at(path, FakePolkit(asked.clone())).await.unwrap();
         polkit.request_name("org.freedesktop.PolicyKit1").await.unwrap();
         let connection = bus.connect().await;
-        let backend =
-            Arc::new(FakeBackend { connection: connection.clone(), told: Mutex::default(), started: Mutex::default() });
+        let backend = Arc::new(FakeBackend {
+            connection: connection.clone(),
+            told: Mutex::default(),
+            started: Mutex::default(),
+            waiting: Quota::new("calls waiting", 2),
+        });
         connection.object_server().at(dbus::PATH, fdo::ObjectManager).await.unwrap();
         connection.object_server().at(dbus::PATH, Manager::new(backend.clone())).await.unwrap();
         connection.request_name(dbus::NAME).await.unwrap();
@@ -426,6 +437,40 @@ async fn apps_are_listed_with_their_state() {
     let shop = &managed[&app_path(&"shop".parse().unwrap()).unwrap()];
     let properties = shop.iter().find(|(name, _)| name.as_str() == dbus::APP).unwrap().1;
     assert_eq!(properties["Current"].downcast_ref::<&str>().unwrap(), "R");
+    let path = scene.manager().await.get_app("shop").await.unwrap();
+    let proxy = dbus::AppProxy::builder(&scene.client).path(path).build().await.unwrap();
+    assert_eq!(proxy.survey().await.unwrap(), [".env of shop"]);
+    assert!(scene.asked.lock().unwrap().is_empty(), "everyone may know");
+}
+
+#[tokio::test]
+async fn records_are_given_up_to_a_limit() {
+    let scene = Scene::new().await;
+    let manager = scene.manager().await;
+    for (asked, given) in [(0, 200), (3, 3), (u32::MAX, 200)] {
+        assert_eq!(manager.list_deployments("shop", asked).await.unwrap().len(), given, "{asked}");
+    }
+}
+
+/// `Cancel` waits for polkit, which may wait for a person: nobody may pile such calls up.
+#[tokio::test]
+async fn cancellations_that_wait_are_limited() {
+    let scene = Scene::new().await;
+    let path = scene.manager().await.deploy("shop", &options(&[])).await.unwrap();
+    let cancel = || async {
+        let path = path.clone();
+        let proxy = dbus::DeploymentProxy::builder(&scene.client).path(path).build().await.unwrap();
+        proxy.cancel().await
+    };
+    let held = [scene.backend.waiting.take(own_uid()).unwrap(), scene.backend.waiting.take(own_uid()).unwrap()];
+    assert_eq!(refusal(cancel().await).0, "org.freedesktop.DBus.Error.LimitsExceeded");
+    assert_eq!(scene.asked.lock().unwrap().len(), 1, "polkit was asked about the deployment alone");
+    drop(held);
+    cancel().await.unwrap();
+}
+
+fn own_uid() -> u32 {
+    rustix::process::geteuid().as_raw()
 }
 
 #[tokio::test]

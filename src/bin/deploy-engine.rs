@@ -30,6 +30,8 @@ enum Command {
     Request { instance: String },
     /// What a request would do, or what a check finds (deploy-plan@NAME:ID.service)
     Plan { instance: String },
+    /// Which shared files differ from what the live release was made from (deploy-survey@NAME:ID.service)
+    Survey { instance: String },
     /// Bakes, drains, confirms; or recovers (deploy-settle@NAME.service)
     Settle { instance: String },
     /// Drains an old slot and stops it (deploy-drain@TEMPLATE@NAME:SLOT.service)
@@ -98,6 +100,12 @@ async fn carry_out(command: Command) -> Result<u8> {
             answer(&host, &instance).await?;
             Ok(0)
         }
+        Command::Survey { instance } => {
+            let host = host(&format!("deploy-survey@{instance}")).await?;
+            let (app, id) = app_and_id(&instance)?;
+            engine::survey(&host, &app, &id).await?;
+            Ok(0)
+        }
         Command::Settle { instance } => {
             let host = host(&format!("deploy-settle@{instance}")).await?;
             let app = instance.split(':').next().unwrap_or_default().parse()?;
@@ -127,7 +135,7 @@ async fn host(unit: &str) -> Result<Host> {
         None => None,
     };
     let program = std::env::current_exe().context("where this program is")?;
-    Ok(Host { paths: Paths::default(), units: Units::connect().await?, program, own_unit })
+    Ok(Host::new(Paths::default(), Units::connect().await?, program, own_unit))
 }
 
 /// The id of a deployment that systemd started: the beginning of its unit's invocation id.
@@ -140,6 +148,12 @@ fn invocation() -> DeploymentId {
 /// Seconds, for the id of a run by hand.
 fn seconds() -> u32 {
     u32::try_from(jiff::Timestamp::now().as_second() & i64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// The parts of `NAME:ID`.
+fn app_and_id(instance: &str) -> Result<(AppName, DeploymentId)> {
+    let (app, id) = instance.split_once(':').context("write NAME:ID")?;
+    Ok((app.parse()?, id.parse().map_err(anyhow::Error::msg)?))
 }
 
 /// Reads a request as strictly as anything from another program: bounded, typed, and about what its name says.

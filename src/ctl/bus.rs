@@ -11,7 +11,7 @@ use zbus::{
 };
 
 use super::{args::StartOptions, error::CtlError};
-use crate::dbus::{self, DeploymentProxy, ManagerProxy};
+use crate::dbus::{self, AppProxy, DeploymentProxy, ManagerProxy};
 
 /// Properties by name.
 pub type Properties = HashMap<String, OwnedVariant>;
@@ -52,6 +52,13 @@ impl Bus {
     /// For an object's property signals.
     pub async fn properties_proxy(&self, path: &ObjectPath<'_>) -> Result<fdo::PropertiesProxy<'static>, CtlError> {
         let builder = fdo::PropertiesProxy::builder(&self.connection);
+        let builder = builder.destination(self.owner.clone()).path(path.to_owned());
+        Ok(builder.cache_properties(CacheProperties::No).build().await?)
+    }
+
+    /// An app's object.
+    pub async fn app(&self, path: &ObjectPath<'_>) -> Result<AppProxy<'static>, CtlError> {
+        let builder = AppProxy::builder(&self.connection);
         let builder = builder.destination(self.owner.clone()).path(path.to_owned());
         Ok(builder.cache_properties(CacheProperties::No).build().await?)
     }

@@ -32,7 +32,9 @@ impl Entry {
     pub fn parse(line: &str) -> Option<Self> {
         let value: Value = serde_json::from_str(line).ok()?;
         let field = |name: &str| text(value.get(name));
-        let event = Some(field("MESSAGE_ID")).filter(|id| !id.is_empty());
+        // What an app's own user runs in its slice can send any field: only root and the bus service tell of events.
+        let trusted = field("_UID") == "0" || field("_SYSTEMD_UNIT") == "deployd.service";
+        let event = Some(field("MESSAGE_ID")).filter(|id| trusted && !id.is_empty());
         let time = field("__REALTIME_TIMESTAMP").parse().unwrap_or_default();
         Some(Self {
             message: field("MESSAGE"),
@@ -104,8 +106,10 @@ mod tests {
 
     #[test]
     fn phases_head_and_steps_follow() {
-        let phase =
-            format!(r#"{{"MESSAGE":"cutting over","MESSAGE_ID":"{}","DEPLOYD_PHASE":"cutting-over"}}"#, events::PHASE);
+        let phase = format!(
+            r#"{{"MESSAGE":"cutting over","MESSAGE_ID":"{}","DEPLOYD_PHASE":"cutting-over","_UID":"0"}}"#,
+            events::PHASE
+        );
         assert_eq!(live(&phase).as_deref(), Some("==> Cutting over: cutting over"));
         let output = r#"{"MESSAGE":"Loading \u001b[2J composer","DEPLOYD_STEP":"composer-install","_PID":"77"}"#;
         assert_eq!(live(output).as_deref(), Some("  composer-install: Loading \\u{1b}[2J composer"));
@@ -113,7 +117,9 @@ mod tests {
         let bytes = r#"{"MESSAGE":[255,104,105]}"#;
         assert_eq!(live(bytes).as_deref(), Some("  \u{fffd}hi"));
         assert_eq!(Entry::parse("not json"), None);
-        let end = format!(r#"{{"MESSAGE":"x","MESSAGE_ID":"{}"}}"#, events::DEPLOYMENT_FAILED);
+        let end = format!(r#"{{"MESSAGE":"x","MESSAGE_ID":"{}","_UID":"0"}}"#, events::DEPLOYMENT_FAILED);
         assert!(Entry::parse(&end).unwrap().is_end() && live(&end).is_none());
+        let forged = end.replace("\"_UID\":\"0\"", "\"_UID\":\"1000\"");
+        assert!(!Entry::parse(&forged).unwrap().is_end(), "an app's user says so");
     }
 }

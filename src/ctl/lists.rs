@@ -99,6 +99,9 @@ fn outline(value: &Value, depth: usize) -> Vec<String> {
     let pad = "  ".repeat(depth);
     let entry = |name: &str, inner: &Value| match inner {
         Value::Null => vec![],
+        Value::Object(map) if span(map).is_some() => {
+            vec![format!("{pad}{name}: {}", span(map).unwrap_or_default())]
+        }
         Value::Object(map) if map.is_empty() => vec![],
         Value::Array(items) if items.is_empty() => vec![],
         Value::Object(_) | Value::Array(_) => {
@@ -120,6 +123,16 @@ fn outline(value: &Value, depth: usize) -> Vec<String> {
             .collect(),
         plain => vec![format!("{pad}{}", scalar(plain))],
     }
+}
+
+/// A time span, as a value of seconds and nanoseconds, in the words of the configuration.
+fn span(map: &serde_json::Map<String, Value>) -> Option<String> {
+    let number = |key: &str| map.get(key).and_then(Value::as_u64);
+    let (2, Some(seconds), Some(nanos)) = (map.len(), number("secs"), number("nanos")) else { return None };
+    let millis = nanos / 1_000_000;
+    let counts = [("h", seconds / 3600), ("min", seconds / 60 % 60), ("s", seconds % 60), ("ms", millis)];
+    let parts: Vec<_> = counts.iter().filter(|(_, n)| *n > 0).map(|(unit, n)| format!("{n}{unit}")).collect();
+    Some(if parts.is_empty() { "0s".into() } else { parts.join(" ") })
 }
 
 fn scalar(value: &Value) -> String {
@@ -180,6 +193,9 @@ mod tests {
     fn a_plan_is_outlined() {
         let plan = serde_json::json!({"decision": "go", "steps": ["a\u{1b}", "b"], "none": [], "x": {"y": 1}});
         assert_eq!(outline(&plan, 0), ["decision: go", "steps:", "  - a\\u{1b}", "  - b", "x:", "  y: 1"]);
+        let spans =
+            serde_json::json!({"bake": std::time::Duration::from_millis(90_200), "none": std::time::Duration::ZERO});
+        assert_eq!(outline(&spans, 0), ["bake: 1min 30s 200ms", "none: 0s"]);
         assert_eq!(snake("LiveSince"), "live_since");
     }
 }

@@ -8,7 +8,10 @@ use super::{
     lists::object,
     out::{Out, table, time},
 };
-use crate::{dbus, model::AppName};
+use crate::{
+    dbus,
+    model::{AppName, printable},
+};
 
 /// Releases that are named as ways back.
 const WAYS_BACK: usize = 5;
@@ -16,7 +19,8 @@ const WAYS_BACK: usize = 5;
 /// One app in full, or all of them in a line each.
 pub async fn run(bus: &Bus, app: Option<AppName>, out: &Out) -> Result<u8, CtlError> {
     let Some(app) = app else { return all(bus, out).await };
-    let status = Status::read(bus, app.as_str()).await?;
+    let mut status = Status::read(bus, app.as_str()).await?;
+    status.look_at_shared(bus, app.as_str()).await?;
     if out.is_json() {
         out.json(&status.json())?;
     } else {
@@ -51,6 +55,8 @@ struct Status {
     running: Option<Properties>,
     releases: Vec<Properties>,
     last: Option<Properties>,
+    /// Shared files that changed since, or why it is not known; none: nobody has looked.
+    changed: Option<Result<Vec<String>, String>>,
 }
 
 impl Status {
@@ -68,7 +74,27 @@ impl Status {
         };
         let releases = bus.manager.list_releases(name).await?;
         let last = bus.manager.list_deployments(name, 1).await?.into_iter().next();
-        Ok(Self { app, running, releases, last })
+        Ok(Self { app, running, releases, last, changed: None })
+    }
+
+    /// Has the shared files looked at; that they cannot be is told, and no failure of the status.
+    async fn look_at_shared(&mut self, bus: &Bus, name: &str) -> Result<(), CtlError> {
+        let path = bus.manager.get_app(name).await?;
+        let changed = bus.app(&path).await?.survey().await;
+        self.changed = Some(changed.map_err(|error| CtlError::from(error).to_string()));
+        Ok(())
+    }
+
+    fn changed(&self) -> String {
+        let name = text(&self.app, "Name");
+        match &self.changed {
+            Some(Ok(files)) if !files.is_empty() => {
+                let files: Vec<String> = files.iter().map(|file| format!("shared/{}", printable(file))).collect();
+                format!("{} since the live release was made: `deployctl deploy {name}`", files.join(", "))
+            }
+            Some(Err(why)) => format!("not known: {}", printable(why)),
+            _ => String::new(),
+        }
     }
 
     /// 5 when it is stuck, else 0.
@@ -100,6 +126,7 @@ impl Status {
         if let Some(live) = self.live() {
             rows.push(("revision", format!("{} ({})", text(live, "revision"), text(live, "reference"))));
         }
+        rows.push(("changed", self.changed()));
         rows.push(("slots", self.slots()));
         rows.push(("running", self.running.as_ref().map(running).unwrap_or_default()));
         rows.push(("last", self.last.as_ref().map(last).unwrap_or_default()));
@@ -118,12 +145,13 @@ impl Status {
         let slots = slots.and_then(|v| std::collections::HashMap::<String, String>::try_from(v).ok());
         let mut named: Vec<String> = slots.unwrap_or_default().iter().map(|(s, slot)| format!("{s}:{slot}")).collect();
         named.sort();
-        crate::model::printable(&named.join(" "))
+        printable(&named.join(" "))
     }
 
     fn json(&self) -> serde_json::Value {
         json!({
             "app": object(&self.app),
+            "changed_shared": self.changed.as_ref().and_then(|changed| changed.as_ref().ok()),
             "running": self.running.as_ref().map(object),
             "last": self.last.as_ref().map(object),
             "rollback_to": self.ways_back().map(|r| text(r, "id")).collect::<Vec<_>>(),
@@ -163,8 +191,12 @@ mod tests {
             ("Confirmed", true.into()),
             ("LiveSince", 1_767_225_600i64.into()),
         ]);
-        let status = Status { app, running: None, releases, last: None };
+        let mut status = Status { app, running: None, releases, last: None, changed: Some(Ok(vec![])) };
+        assert!(!status.lines().join("").contains("changed"));
+        status.changed = Some(Ok(vec![".env".into()]));
         let lines = status.lines();
+        let changed = "shared/.env since the live release was made: `deployctl deploy shop`";
+        assert!(lines.iter().any(|line| line.starts_with("  changed ") && line.ends_with(changed)), "{lines:#?}");
         assert_eq!(lines[0], "shop: R0 is live since 2026-01-01 00:00:00 UTC, confirmed");
         assert!(lines.len() <= 24 && lines.last().unwrap().ends_with("R1 R2 R3 R4 R5"), "{lines:#?}");
         assert_eq!(status.exit_status(), 0);

@@ -14,6 +14,7 @@ use crate::{
     dbus::Error,
     model::{
         AppName, AppState, CheckAnswer, CheckRequest, DeploymentId, DeploymentRecord, Kind, Paths, Phase, Request,
+        Survey,
     },
 };
 
@@ -84,6 +85,11 @@ pub fn progress(paths: &Paths, app: &AppName) -> Result<Option<Progress>, Error>
 /// The plan that the engine left for a request, as JSON.
 pub fn plan(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<Option<serde_json::Value>, Error> {
     read(&paths.app_run_dir(app).join(format!("plan-{id}.json")))
+}
+
+/// The answer of the newest survey of an app.
+pub fn survey(paths: &Paths, app: &AppName) -> Result<Option<Survey>, Error> {
+    read(&paths.survey_file(app))
 }
 
 /// What the engine found when it was asked for a check.

@@ -51,6 +51,21 @@ pub async fn plan(host: &Arc<Host>, request: &Request) -> Result<String, Error> 
     }
 }
 
+/// Has the app's user look at the shared files, in a unit of its own, and waits for what it found. One after the other:
+/// each begins after it was asked for, and everybody may ask.
+pub async fn survey(host: &Arc<Host>, app: &AppName) -> Result<Vec<String>, Error> {
+    let _held = host.busy.hold();
+    let _turn = host.surveying.lock().await;
+    let id = files::random_id()?;
+    let unit = unit("deploy-survey", app, &id)?;
+    let failed = |why: String| Error::Failed(format!("the shared files of app {app} were not looked at: {why}"));
+    host.units.start(&unit).await.map_err(|error| failed(printable(&error.to_string())))?;
+    match files::survey(&host.paths, app)? {
+        Some(survey) if survey.id == id => Ok(survey.changed.iter().map(|path| printable(path)).collect()),
+        _ => Err(failed(format!("{unit} left no answer (see `journalctl -u {unit}`)"))),
+    }
+}
+
 /// Has a check made; it changes nothing.
 pub async fn check(host: &Arc<Host>, request: &CheckRequest) -> Result<Vec<Finding>, Error> {
     let _held = host.busy.hold();

@@ -12,8 +12,8 @@ use super::{busy::Busy, files, follow, lists, logs, show};
 use crate::{
     config::{self, HostFacts},
     dbus::{
-        Access, Answer, App, AppView, Backend, Deployment, Dict, Error, LogFilter, NAME, SharedView, Showing, Ticket,
-        app_path, deployment_path, no_such_app,
+        Access, Answer, App, AppView, Backend, Deployment, Dict, Error, LogFilter, NAME, Quota, SharedView, Showing,
+        Ticket, app_path, deployment_path, no_such_app,
     },
     model::{AppName, CheckRequest, DeploymentId, Kind, Paths, Request, UnitName, events, printable},
     system::{
@@ -26,6 +26,9 @@ use crate::{
 /// Objects of ended deployments that are kept; the oldest goes first.
 const KEPT: usize = 256;
 
+/// Calls of one user that may wait at once.
+const WAITING: usize = 16;
+
 /// The service.
 pub struct Host {
     pub(super) paths: Paths,
@@ -33,6 +36,8 @@ pub struct Host {
     pub(super) connection: Connection,
     pub(super) units: Units,
     pub(super) busy: Busy,
+    waiting: Quota,
+    pub(super) surveying: tokio::sync::Mutex<()>,
     known: Mutex<Known>,
 }
 
@@ -61,7 +66,16 @@ impl Host {
         units: Units,
         busy: Busy,
     ) -> Self {
-        Self { paths, facts, connection, units, busy, known: Mutex::default() }
+        Self {
+            paths,
+            facts,
+            connection,
+            units,
+            busy,
+            waiting: Quota::new("calls waiting", WAITING),
+            surveying: tokio::sync::Mutex::default(),
+            known: Mutex::default(),
+        }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -223,6 +237,10 @@ impl Backend for Host {
         Err(Error::NoSuchRelease(format!("app {app} has no release {release}; `deployctl releases {app}` lists them")))
     }
 
+    fn waiting(&self) -> &Quota {
+        &self.waiting
+    }
+
     fn hold(&self) -> Box<dyn Send + Sync> {
         Box::new(self.busy.hold())
     }
@@ -251,6 +269,18 @@ impl Backend for Host {
 
     fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String> {
         Box::pin(async move { follow::plan(&self, &request).await })
+    }
+
+    fn survey(self: Arc<Self>, app: AppName, ticket: Ticket) -> Answer<'static, Vec<String>> {
+        Box::pin(async move {
+            self.must_exist(&app)?;
+            let _held = ticket;
+            // What was never deployed was made from nothing.
+            if lists::app(&files::state(&self.paths, &app)?).current.is_empty() {
+                return Ok(Vec::new());
+            }
+            follow::survey(&self, &app).await
+        })
     }
 
     fn findings(self: Arc<Self>, request: CheckRequest) -> Answer<'static, Vec<Dict>> {
@@ -290,8 +320,7 @@ impl Backend for Host {
 
     fn deployments(&self, app: &AppName, limit: u32) -> Result<Vec<Dict>, Error> {
         self.must_exist(app)?;
-        let limit = if limit == 0 { usize::MAX } else { limit as usize };
-        Ok(files::records(&self.paths, app)?.iter().take(limit).map(lists::deployment).collect())
+        Ok(files::records(&self.paths, app)?.iter().take(limit as usize).map(lists::deployment).collect())
     }
 
     fn releases(&self, app: &AppName) -> Result<Vec<Dict>, Error> {

@@ -14,7 +14,7 @@ use tokio::{
 use crate::dbus::{Error, LogFilter};
 
 /// The fields that are given, beside those that journalctl always gives.
-const FIELDS: &str = "--output-fields=MESSAGE,PRIORITY,MESSAGE_ID,SYSLOG_IDENTIFIER,_PID,_SYSTEMD_UNIT,\
+const FIELDS: &str = "--output-fields=MESSAGE,PRIORITY,MESSAGE_ID,SYSLOG_IDENTIFIER,_PID,_UID,_SYSTEMD_UNIT,\
                       DEPLOYD_APP,DEPLOYD_DEPLOYMENT,DEPLOYD_RELEASE,DEPLOYD_ACTOR,DEPLOYD_PHASE,DEPLOYD_STEP,\
                       DEPLOYD_OUTCOME,DEPLOYD_UNIT,DEPLOYD_ACTION";
 
@@ -63,14 +63,25 @@ fn arguments(filter: &LogFilter, machine: Option<&str>) -> Vec<String> {
     if filter.follow {
         arguments.push("--follow".into());
     }
-    if let Some(machine) = machine {
-        arguments.push(format!("_MACHINE_ID={machine}"));
-    }
-    arguments.push(format!("DEPLOYD_APP={}", filter.app));
-    if let Some(id) = &filter.deployment {
-        arguments.push(format!("DEPLOYD_DEPLOYMENT={id}"));
+    let machine = machine.map(|machine| format!("_MACHINE_ID={machine}"));
+    let named: Vec<String> = machine
+        .into_iter()
+        .chain([format!("DEPLOYD_APP={}", filter.app)])
+        .chain(filter.deployment.iter().map(|id| format!("DEPLOYD_DEPLOYMENT={id}")))
+        .collect();
+    for (at, speaker) in speakers(filter).into_iter().enumerate() {
+        if at > 0 {
+            arguments.push("+".into());
+        }
+        arguments.extend(named.iter().cloned().chain([speaker]));
     }
     arguments
+}
+
+/// Who may speak of an app, by fields that only journald writes: any local user can send the others. Root, which is
+/// the engine and PID 1; the bus service; and for the output of steps and workers, what runs in the app's own slice.
+fn speakers(filter: &LogFilter) -> [String; 3] {
+    ["_UID=0".into(), "_SYSTEMD_UNIT=deployd.service".into(), format!("_SYSTEMD_SLICE={}", filter.app.slice())]
 }
 
 /// Awaits the child. When nobody reads any more the child would only notice at its next line: it is ended then.
@@ -97,9 +108,16 @@ mod tests {
         let deployment = Some(crate::model::DeploymentId::from_bits(255));
         let filter = LogFilter { app, deployment, follow: true, lines: Some(7) };
         let all = arguments(&filter, Some("0a"));
-        let expected =
-            ["--lines=7", "--follow", "_MACHINE_ID=0a", "DEPLOYD_APP=my-shop", "DEPLOYD_DEPLOYMENT=00000000000000ff"];
-        assert_eq!(all[5..], expected);
+        assert_eq!(all[5..7], ["--lines=7", "--follow"]);
+        let named = ["_MACHINE_ID=0a", "DEPLOYD_APP=my-shop", "DEPLOYD_DEPLOYMENT=00000000000000ff"];
+        // Journald's own fields, those with the underscore, say who may have written the others.
+        let slice = "_SYSTEMD_SLICE=deployd-my\\x2dshop.slice";
+        for (group, speaker) in
+            all[7..].split(|word| word == "+").zip(["_UID=0", "_SYSTEMD_UNIT=deployd.service", slice])
+        {
+            assert_eq!(group, [&named[..], &[speaker]].concat());
+        }
+        assert_eq!(all[7..].split(|word| word == "+").count(), 3);
         assert_eq!(arguments(&LogFilter { lines: None, ..filter }, None)[5], "--no-tail");
     }
 

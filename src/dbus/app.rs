@@ -1,10 +1,11 @@
-//! The object of an app: its state as properties, read when asked. Nothing secret: everyone may read it.
+//! The object of an app: its state as properties, read when asked, and `Survey`. Nothing secret: everyone
+//! may read it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use zbus::{Connection, fdo, interface};
+use zbus::{Connection, fdo, interface, message::Header};
 
-use super::{AppView, Backend, app_path};
+use super::{AppView, Backend, Caller, Error, app_path};
 use crate::model::AppName;
 
 /// `org.deployd1.App`.
@@ -38,6 +39,17 @@ impl App {
 
 #[interface(name = "org.deployd1.App", introspection_docs = false)]
 impl App {
+    #[zbus(out_args("changed"))]
+    async fn survey(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+    ) -> Result<Vec<String>, Error> {
+        let caller = Caller::of(connection, &header).await?;
+        let ticket = self.backend.waiting().take(caller.uid)?;
+        Arc::clone(&self.backend).survey(self.name.clone(), ticket).await
+    }
+
     #[zbus(property(emits_changed_signal = "const"))]
     fn name(&self) -> String {
         self.name.to_string()

@@ -5,7 +5,7 @@ use std::{os::fd::OwnedFd, sync::Arc};
 use futures_util::future::BoxFuture;
 use zbus::OwnedObjectPath;
 
-use super::{Error, Ticket, options::Dict};
+use super::{Error, Quota, Ticket, options::Dict};
 use crate::model::{Actor, AppName, CheckRequest, DeploymentId, Request};
 
 /// A pending answer.
@@ -79,6 +79,8 @@ pub trait Backend: Send + Sync + 'static {
     fn new_id(&self) -> Result<DeploymentId, Error>;
     /// Whether a request makes sense; before anyone is asked for permission, without effects.
     fn check(&self, request: &Request) -> Result<(), Error>;
+    /// How many calls of one user may wait at once, for polkit or for each other, on the objects of apps and deployments.
+    fn waiting(&self) -> &Quota;
     /// Keeps the service from ending for idleness until it is dropped.
     fn hold(&self) -> Box<dyn Send + Sync>;
     /// Tells the journal of an authorisation.
@@ -87,6 +89,8 @@ pub trait Backend: Send + Sync + 'static {
     fn start(self: Arc<Self>, request: Request, ticket: Ticket) -> Answer<'static, OwnedObjectPath>;
     /// Makes a plan, as JSON.
     fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String>;
+    /// The shared files that differ from what the live release was made from. The ticket is held meanwhile.
+    fn survey(self: Arc<Self>, app: AppName, ticket: Ticket) -> Answer<'static, Vec<String>>;
     /// Looks at the host for an app; one row for each finding, the worst first.
     fn findings(self: Arc<Self>, request: CheckRequest) -> Answer<'static, Vec<Dict>>;
     /// Stops a running deployment.

@@ -158,6 +158,7 @@ impl Deployment {
     ) -> Result<(), Error> {
         let view = self.view.get();
         let caller = Caller::of(connection, &header).await?;
+        let _ticket = self.backend.waiting().take(caller.uid)?;
         let details = HashMap::from([("app", view.app.as_str()), ("deployment", view.id.as_str())]);
         let action = polkit::Action::Cancel;
         polkit::authorise(&self.backend, connection, &header, &caller, action, &view.app, &details).await?;

@@ -17,8 +17,10 @@ const REQUESTS: usize = 32;
 const LOGS: usize = 16;
 /// Lines of a log's past, when no number is asked for; of one deployment it is all of them.
 const LINES: u32 = 100;
-/// The most lines, and the most records, that are given at once.
+/// The most lines that are given at once.
 const MOST: u32 = 10_000;
+/// The most records that are given at once.
+const MOST_RECORDS: u32 = 200;
 
 /// `org.deployd1.Manager`.
 pub struct Manager {
@@ -244,7 +246,8 @@ impl Manager {
 
     #[zbus(out_args("deployments"))]
     async fn list_deployments(&self, app: &str, limit: u32) -> Result<Vec<Dict>, Error> {
-        self.backend.deployments(&app_name(app)?, limit.min(MOST))
+        let limit = if limit == 0 { MOST_RECORDS } else { limit.min(MOST_RECORDS) };
+        self.backend.deployments(&app_name(app)?, limit)
     }
 
     #[zbus(out_args("releases"))]

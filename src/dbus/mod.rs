@@ -22,7 +22,7 @@ pub use error::{Error, exit_status};
 pub use manager::{Manager, no_such_app};
 pub use options::{Dict, Options};
 pub use path::{app_path, deployment_path, escape};
-pub use proxy::{DeploymentProxy, ManagerProxy};
+pub use proxy::{AppProxy, DeploymentProxy, ManagerProxy};
 pub use quota::{Quota, Ticket};
 
 /// The well-known bus name.

@@ -45,6 +45,12 @@ pub trait Manager {
     ) -> zbus::Result<()>;
 }
 
+/// `org.deployd1.App`; its properties are read with `GetAll`.
+#[proxy(interface = "org.deployd1.App", default_service = "org.deployd1", assume_defaults = false)]
+pub trait App {
+    fn survey(&self) -> zbus::Result<Vec<String>>;
+}
+
 /// `org.deployd1.Deployment`; its properties are read with `GetAll`.
 #[proxy(interface = "org.deployd1.Deployment", default_service = "org.deployd1", assume_defaults = false)]
 pub trait Deployment {

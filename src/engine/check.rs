@@ -13,7 +13,7 @@ pub async fn check_host(host: &Host, request: &CheckRequest) -> CheckAnswer {
         Ok(settings) => settings,
         Err(error) => return CheckAnswer::Refused(error.summary),
     };
-    let state = match Store::open(&host.paths, &request.check).and_then(|store| store.load()) {
+    let state = match Store::look(&host.paths, &request.check) {
         Ok(state) => state,
         Err(error) => return CheckAnswer::Refused(error.to_string()),
     };

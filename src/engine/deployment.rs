@@ -2,10 +2,10 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
-use super::{cancel::Cancel, error::EngineError, layout::Layout, progress::Progress, store::Store};
+use super::{cancel::Cancel, error::EngineError, layout::Layout, progress::Progress, site::Site, store::Store};
 use crate::{
     config::Settings,
-    model::{AppState, Paths, Phase, Request, Running, Slot},
+    model::{AppState, Phase, Request, Running, Slot},
     observe::Host,
     plan::{Move, Plan, Start},
     worker::{
@@ -44,6 +44,8 @@ pub struct Deployment<'a> {
     pub state: AppState,
     /// The worker in the release's tree, once it is needed.
     pub tree: Option<Worker>,
+    /// The worker that runs proving commands, once it is needed.
+    pub prober: Option<Worker>,
     /// The slots that were started for it.
     pub started: Started,
     /// How many of the plan's services were begun to be moved.
@@ -57,10 +59,16 @@ pub fn now() -> i64 {
     jiff::Timestamp::now().as_second()
 }
 
-impl Deployment<'_> {
+impl<'a> Deployment<'a> {
+    /// The plan's release, for commands in it.
+    pub fn site(&self) -> Site<'a> {
+        let plan = self.plan;
+        Site { host: self.host, settings: self.settings, deployment: &plan.id, release: &plan.release }
+    }
+
     /// `<root>/releases/ID` of the plan's release.
     pub fn release_dir(&self) -> std::path::PathBuf {
-        Paths::release_dir(&self.settings.root, &self.plan.release)
+        self.site().dir()
     }
 
     /// Writes the state; durable when it returns.
@@ -121,7 +129,8 @@ impl Deployment<'_> {
             let cache = self.host.paths.cache_dir(&self.settings.app);
             write.push(cache);
             // Probes go to the site, which is in the host's network.
-            let reach = Reach { write, hidden: self.host.hidden_from(self.settings), network: true };
+            let reach =
+                Reach { write, hidden: self.host.hidden_from(self.settings), network: true, ..Reach::default() };
             let worker = self.host.worker(self.settings, &self.plan.id, "tree", &self.settings.user, reach).await?;
             self.tree = Some(worker);
         }

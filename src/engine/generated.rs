@@ -1,10 +1,11 @@
 //! The drop-ins that the generator made: PID 1 is asked to make them again only when their content would differ.
 
 use super::error::EngineError;
-use crate::{config::Settings, observe::Host, runtime::dropins};
-
-/// Where systemd keeps what generators write with normal priority.
-const GENERATED: &str = "/run/systemd/generator";
+use crate::{
+    config::Settings,
+    observe::Host,
+    runtime::dropins::{self, GENERATED},
+};
 
 /// Brings the units of an app up to its configuration.
 pub async fn refresh(host: &Host, settings: &Settings) -> Result<(), EngineError> {

@@ -1,34 +1,35 @@
 //! Health: what proves the site, before it is live where that can be asked, and after.
 
-use std::{collections::BTreeMap, path::PathBuf};
-
 use super::{
     deployment::{Deployment, WORK_LIMIT},
     error::EngineError,
+    site::Site,
     turn::verdict,
 };
 use crate::{
     config::{Check, Health},
     plan::GoLive,
-    worker::{
-        order::{HttpProbe, Order},
-        sandbox::Reach,
-    },
+    worker::order::{HttpProbe, Order},
 };
 
 impl Deployment<'_> {
-    /// The checks that need no traffic: commands in the release, as the user of its services.
+    /// The checks that need no traffic: commands in the sealed release, as the user of its services.
     pub async fn prove_commands(&mut self, live: &GoLive) -> Result<(), EngineError> {
         for health in &live.health {
-            if let Check::Run { run } = &health.check {
-                self.ask_command(health, run).await?;
+            let Some(order) = run_order(self.site(), health)? else { continue };
+            if self.prober.is_none() {
+                self.prober = Some(self.site().prober("probe").await?);
             }
+            let Some(prober) = self.prober.as_mut() else { continue };
+            let answer = prober.ask(&order, WORK_LIMIT).await?;
+            verdict(format!("the health check {}", health.name), answer)?;
         }
         Ok(())
     }
 
-    /// The site over HTTP, as often in a row as is asked for.
+    /// The live site: its commands once more, then over HTTP, as often in a row as is asked for.
     pub async fn prove_site(&mut self, live: &GoLive) -> Result<(), EngineError> {
+        self.prove_commands(live).await?;
         for round in 0..live.successes {
             if round > 0 {
                 // The successes shall be that far apart: time itself is what is waited for.
@@ -46,31 +47,13 @@ impl Deployment<'_> {
         }
         Ok(())
     }
-
-    async fn ask_command(&mut self, health: &Health, run: &[String]) -> Result<(), EngineError> {
-        let release = self.release_dir();
-        let order = run_order(health, self.command(run, &release)?, release.clone(), self.app_environment(&release));
-        let answer = if self.settings.user == self.settings.run_as {
-            self.ask_tree(&order).await?
-        } else {
-            let reach = Reach {
-                write: vec![self.settings.root.join("shared")],
-                hidden: self.host.hidden_from(self.settings),
-                network: true,
-            };
-            let mut worker =
-                self.host.worker(self.settings, &self.plan.id, "probe", &self.settings.run_as, reach).await?;
-            let answer = worker.ask(&order, WORK_LIMIT).await?;
-            worker.finish().await?;
-            answer
-        };
-        verdict(format!("the health check {}", health.name), answer)?;
-        Ok(())
-    }
 }
 
-fn run_order(health: &Health, run: Vec<String>, release: PathBuf, environment: BTreeMap<String, String>) -> Order {
-    Order::ProbeRun { run, release, environment, timeout: health.timeout }
+/// The order for a command in a release; none for a check over HTTP.
+pub fn run_order(site: Site<'_>, health: &Health) -> Result<Option<Order>, EngineError> {
+    let Check::Run { run } = &health.check else { return Ok(None) };
+    let (run, environment) = (site.command(run)?, site.environment());
+    Ok(Some(Order::ProbeRun { run, release: site.dir(), environment, timeout: health.timeout }))
 }
 
 /// The order for a check over HTTP; none for a command.

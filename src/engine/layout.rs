@@ -3,7 +3,7 @@
 //! The root, `releases/` and `current` are root's, so that the app's user can neither re-point `current` nor replace
 //! a release. `shared/` and the cache are the app user's. No link is followed on the way to any of them.
 
-use super::error::EngineError;
+use super::{error::EngineError, store::Store, takeover};
 use crate::{
     config::Settings,
     model::Paths,
@@ -29,26 +29,26 @@ pub fn ids(name: &str) -> Result<(u32, u32), EngineError> {
 }
 
 /// Makes what is missing of the app's root and gives to root what must be root's.
-pub fn prepare(settings: &Settings) -> Result<Layout, EngineError> {
+pub fn prepare(paths: &Paths, settings: &Settings) -> Result<Layout, EngineError> {
     let user = ids(&settings.user)?;
     let run_as = ids(&settings.run_as)?;
-    let root = Dir::open_or_make(&settings.root, 0o755)?;
-    root_owned(&root)?;
-    let releases = open_or_make(&root, "releases")?;
+    let store = Store::open(paths, &settings.app)?;
+    let root = takeover::root(&settings.root, &[user.0, run_as.0], store.root()?.as_ref())?;
+    let releases = open_or_make(&root.dir, "releases")?;
     root_owned(&releases)?;
     releases.spread();
-    if !root.same_file_system(&releases)? {
+    if !root.dir.same_file_system(&releases)? {
         return Err(EngineError::Other(format!(
             "{} is on another file system than {}: a release cannot be activated by one rename; move it there",
-            releases.path, root.path
+            releases.path, root.dir.path
         )));
     }
-    let shared = open_or_make(&root, "shared")?;
-    if shared.owner()?.0 == 0 {
-        shared.set_owner(user.0, user.1, 0o755)?;
+    takeover::shared(&root, &settings.user, user)?;
+    root.dir.clean_links("current")?;
+    if store.root()?.as_ref() != Some(&root.identity) {
+        store.save_root(&root.identity)?;
     }
-    root.clean_links("current")?;
-    Ok(Layout { root, releases, user, run_as })
+    Ok(Layout { root: root.dir, releases, user, run_as })
 }
 
 /// Makes the app's cache: its user's, for nobody else. What is in it is the worker's to make.
@@ -61,7 +61,7 @@ pub fn prepare_cache(paths: &Paths, settings: &Settings) -> Result<(), EngineErr
     Ok(())
 }
 
-fn open_or_make(parent: &Dir, name: &str) -> Result<Dir, TreeError> {
+pub(super) fn open_or_make(parent: &Dir, name: &str) -> Result<Dir, TreeError> {
     match parent.kind(name)? {
         EntryKind::Missing => parent.make_dir(name, 0o755),
         _ => parent.dir(name),
@@ -69,7 +69,7 @@ fn open_or_make(parent: &Dir, name: &str) -> Result<Dir, TreeError> {
 }
 
 /// Root's, and writable for nobody else; readable and passable as it was.
-fn root_owned(dir: &Dir) -> Result<(), TreeError> {
+pub(super) fn root_owned(dir: &Dir) -> Result<(), TreeError> {
     let (uid, gid, mode) = dir.owner()?;
     if uid != 0 || mode & 0o022 != 0 {
         // The group keeps what access it had (a home of mode 0750), but does not write.

@@ -45,7 +45,7 @@ async fn take_back(
     state: &mut AppState,
     running: &Running,
 ) -> Result<(), EngineError> {
-    let layout = layout::prepare(settings)?;
+    let layout = layout::prepare(&host.paths, settings)?;
     let names_it = read_current(&layout.root)?.as_ref() == Some(&running.to);
     let swapped = names_it && running.from.as_ref() != Some(&running.to);
     // It may have been interrupted while it went back: then `current` is right already, and services may not be.
@@ -152,7 +152,7 @@ async fn boot_app(host: &Host, app: &AppName) -> Result<(), EngineError> {
     let Ok(_lock) = store.try_lock("boot")? else { return Ok(()) };
     let mut state = store.load()?;
     if let Some(running) = &state.running {
-        let layout = layout::prepare(&settings)?;
+        let layout = layout::prepare(&host.paths, &settings)?;
         if read_current(&layout.root)?.as_ref() == Some(&running.to) {
             restore(&layout, running.from.as_ref(), &running.id)?;
         }

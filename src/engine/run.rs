@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{self, Settings, SlotKind},
-    model::{AppState, LiveSlot, Outcome, Phase, ReleaseState, Request, events},
+    model::{LiveSlot, Outcome, Phase, ReleaseState, Request, events},
     observe::{Host, Observed, observe},
     plan::{Decision, GoLive, Handover, Plan, Stage, plan},
     system::{journal::Priority, notify, tree::Lock, units::Verb},
@@ -70,9 +70,9 @@ pub async fn preview(host: &Host, request: &Request) -> Result<Decision, crate::
     let refused = |reason: String, remedy: Option<String>| crate::plan::Refusal { reason, remedy };
     let settings = host.settings(&request.app).map_err(|error| refused(error.summary, None))?;
     let look = async {
-        let store = Store::open(&host.paths, &request.app)?;
+        let state = Store::look(&host.paths, &request.app)?;
         layout::prepare_cache(&host.paths, &settings)?;
-        Ok::<_, EngineError>(observe(host, &settings, request, &store.load()?).await?)
+        Ok::<_, EngineError>(observe(host, &settings, request, &state).await?)
     };
     let observed: Observed = look.await.map_err(|error| refused(error.to_string(), error.remedy()))?;
     plan(&settings, &observed, request)
@@ -97,7 +97,7 @@ impl Attempt<'_> {
         self.progress.own();
         self.progress.phase(Phase::Planning, "looking at the source and the site");
         let end = match self.decide().await {
-            Ok((Ok(Decision::Go(plan)), observed)) => self.execute(&plan, observed.state).await,
+            Ok((Ok(Decision::Go(plan)), observed)) => self.execute(&plan, observed).await,
             Ok((Ok(Decision::Unchanged { release, message }), observed)) => {
                 let about = About { from: observed.current, to: Some(release), ..About::default() };
                 End { outcome: Outcome::Unchanged, message, about }
@@ -142,7 +142,7 @@ impl Attempt<'_> {
         Ok((plan(self.settings, &observed, self.request), observed))
     }
 
-    async fn execute(&self, plan: &Plan, state: AppState) -> End {
+    async fn execute(&self, plan: &Plan, observed: Observed) -> End {
         let about = About::plan(plan);
         self.progress.about(&plan.release);
         let message = format!("{} of {}: {}", plan.kind, plan.release, plan.reasons.join(", "));
@@ -152,8 +152,12 @@ impl Attempt<'_> {
         }
         // First of all: it may also be what makes a new app's root writable here.
         let ready = generated::refresh(self.host, self.settings).await;
-        let layout = match ready.and_then(|()| layout::prepare(self.settings)) {
+        let layout = match ready.and_then(|()| layout::prepare(&self.host.paths, self.settings)) {
             Ok(layout) => layout,
+            Err(error) if !observed.root_writable => {
+                let message = format!("{error}; systemd has only now read where it is: start the deployment again");
+                return End { about, ..End::early(Outcome::Failed, message) };
+            }
             Err(error) => return End { about, ..self.ended_early(&error) },
         };
         let mut deployment = Deployment {
@@ -165,17 +169,16 @@ impl Attempt<'_> {
             progress: self.progress,
             cancel: self.cancel,
             layout,
-            state,
+            state: observed.state,
             tree: None,
+            prober: None,
             started: Rc::default(),
             moved: 0,
             started_at: self.started_at,
         };
         let end = deployment.transact().await;
-        if let Some(worker) = deployment.tree.take() {
-            // It leaves when its input is closed; nothing depends on when.
-            drop(worker);
-        }
+        // The workers leave when their input is closed; nothing depends on when.
+        drop((deployment.tree.take(), deployment.prober.take()));
         End { about, ..end }
     }
 }
@@ -291,7 +294,7 @@ impl Deployment<'_> {
     async fn abandon(&mut self, plan: &Plan, error: &EngineError) -> End {
         let outcome = if matches!(error, EngineError::Cancelled) { Outcome::Cancelled } else { Outcome::Failed };
         let message = sentence(&error.to_string(), error.remedy().as_deref());
-        self.tree = None;
+        (self.tree, self.prober) = (None, None);
         if let Some(live) = &plan.live
             && let Err(error) = self.stop_slots(live).await
         {

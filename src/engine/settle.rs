@@ -11,6 +11,7 @@ use super::{
     prune::prune,
     recover,
     run::run,
+    site::Site,
     slots::recorded,
     store::Store,
 };
@@ -76,11 +77,16 @@ impl Settling<'_> {
         // One that was confirmed before proves nothing new; and after a rollback nothing is rolled back once more.
         if pending.state != ReleaseState::Confirmed {
             notify::status(&format!("{} bakes for {:?}", pending.release, self.settings.bake));
-            if let Err(why) = self.cancel.guard(bake(self.host, self.settings, &pending.id)).await? {
+            if let Err(why) = self.cancel.guard(bake(self.site(&pending))).await? {
                 return self.failed(&pending, &why).await;
             }
         }
         self.drain_old(&pending).await
+    }
+
+    /// The release that bakes, for its checks.
+    fn site<'b>(&'b self, pending: &'b Pending) -> Site<'b> {
+        Site { host: self.host, settings: self.settings, deployment: &pending.id, release: &pending.release }
     }
 
     /// The app's lock and state, after anything interrupted was taken back.
@@ -119,7 +125,7 @@ impl Settling<'_> {
     async fn failed(&self, pending: &Pending, why: &str) -> Result<Passed, EngineError> {
         {
             let (_lock, mut state) = self.locked().await?;
-            if !self.holds(&state, pending)? || look_once(self.host, self.settings, &pending.id).await?.is_ok() {
+            if !self.holds(&state, pending)? || look_once(self.site(pending)).await?.is_ok() {
                 return Ok(Passed::Overtaken);
             }
             for release in state.releases.iter_mut().filter(|release| release.id == pending.release) {
@@ -228,5 +234,21 @@ impl Settling<'_> {
             ("DEPLOYD_RELEASE", release.as_str()),
         ];
         journal::event(event, priority, message, &fields);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Without optimisation each function below keeps copies of what it awaits on the stack: with futures of 190 KiB a
+    /// rollback by itself overflowed it.
+    #[test]
+    fn what_settles_and_rolls_back_is_small() {
+        fn size<T>(_: impl FnOnce(&'static Host, &'static AppName, &'static Cancel) -> T) -> usize {
+            size_of::<T>()
+        }
+        let size = size(|host, app, cancel| settle(host, app, cancel));
+        assert!(size < 100 * 1024, "{size} bytes: box what is large and rarely awaited");
     }
 }

@@ -73,6 +73,11 @@ impl Deployment<'_> {
             let drop = Order::Drop { release: self.release_dir(), paths: stage.drop.clone() };
             cancel.guard(self.ask_tree(&drop)).await?;
         }
+        if !stage.writable.is_empty() {
+            // Before a slot is started: PID 1 opens them for it, beside the seal.
+            let confine = Order::Confine { release: self.release_dir(), paths: stage.writable.clone() };
+            cancel.guard(self.ask_tree(&confine)).await?;
+        }
         Ok(())
     }
 
@@ -158,7 +163,7 @@ async fn remove_tree(
     let owner = releases.dir(name)?.owner()?.0;
     if owner == ids(&settings.user)?.0 {
         let dir = settings.root.join("releases").join(name);
-        let reach = Reach { write: vec![dir.clone()], hidden: Vec::new(), network: false };
+        let reach = Reach { write: vec![dir.clone()], ..Reach::default() };
         let mut worker = host.worker(settings, deployment, "remove", &settings.user, reach).await?;
         let emptied = worker.ask(&Order::Empty { dir }, WORK_LIMIT).await;
         worker.finish().await?;

@@ -3,6 +3,10 @@
 //! Every write is durable when it returns. A state of another version, or one whose checksum is wrong, is refused and
 //! left where it is: never guessed.
 
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
 use super::error::EngineError;
 use crate::{
     model::{AppName, AppState, DeploymentRecord, Paths},
@@ -13,6 +17,23 @@ use crate::{
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 /// Records of ended deployments kept for each app.
 const KEEP_RECORDS: usize = 200;
+
+/// The file that tells which directory the root was.
+const ROOT: &str = "root";
+
+/// Which directory an app's root is: a parent's owner could put another one there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RootIdentity {
+    /// Its path.
+    pub path: PathBuf,
+    /// Its file system's number, which may be another one after a boot.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// The boot that this was seen in.
+    pub boot: String,
+}
 
 /// An app's record, opened.
 #[derive(Debug)]
@@ -36,6 +57,15 @@ impl Store {
         Ok(Self { dir })
     }
 
+    /// The state of an app without opening its record for writing: one that was never deployed has none.
+    pub fn look(paths: &Paths, app: &AppName) -> Result<AppState, EngineError> {
+        match Dir::open(&paths.state_dir(app)) {
+            Ok(dir) => Self { dir }.load(),
+            Err(error) if error.is_missing() => Ok(AppState::default()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     /// Takes the app's lock if it is free; otherwise tells who has it.
     pub fn try_lock(&self, holder: &str) -> Result<Result<Lock, String>, EngineError> {
         Ok(Lock::try_take(&self.dir, "lock", holder)?)
@@ -51,6 +81,22 @@ impl Store {
         let Some(bytes) = self.dir.read("state.json", MAX_BYTES)? else { return Ok(AppState::default()) };
         AppState::decode(&bytes)
             .map_err(|wrong| EngineError::Record { place: format!("{}/state.json", self.dir.path), wrong })
+    }
+
+    /// Which directory the app's root was, when it was last taken.
+    pub fn root(&self) -> Result<Option<RootIdentity>, EngineError> {
+        let Some(bytes) = self.dir.read(ROOT, MAX_BYTES)? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|e| self.bad_root(&e))
+    }
+
+    /// Records which directory the app's root is.
+    pub fn save_root(&self, root: &RootIdentity) -> Result<(), EngineError> {
+        let json = serde_json::to_vec(root).map_err(|e| self.bad_root(&e))?;
+        Ok(self.dir.write(ROOT, &json, 0o640)?)
+    }
+
+    fn bad_root(&self, error: &serde_json::Error) -> EngineError {
+        EngineError::Record { place: format!("{}/{ROOT}", self.dir.path), wrong: error.to_string() }
     }
 
     /// Writes the state; it is on disk when this returns.

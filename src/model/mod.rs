@@ -16,7 +16,7 @@ pub use deployment::{DeploymentId, Kind, Outcome, Phase};
 pub use finding::{Finding, Severity};
 pub use name::{AppName, BadName, Slot, SlotInstance, UnitName};
 pub use paths::Paths;
-pub use record::{AppState, DeploymentRecord, LiveSlot, MadeFrom, ReleaseRecord, Running};
+pub use record::{AppState, DeploymentRecord, LiveSlot, MadeFrom, ReleaseRecord, Running, Survey};
 pub use release::{BadReleaseId, ReleaseId, ReleaseState};
 pub use request::{Actor, CheckAnswer, CheckRequest, Request};
 pub use slot_unit::SlotUnit;

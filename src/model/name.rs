@@ -36,6 +36,12 @@ impl AppName {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// The slice of everything of the app, `deployd-my\x2dshop.slice`: a plain `-` would nest it below the slice of an
+    /// app `my`.
+    pub fn slice(&self) -> String {
+        format!("deployd-{}.slice", self.0.replace('-', "\\x2d"))
+    }
 }
 
 impl FromStr for AppName {

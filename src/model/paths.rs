@@ -98,6 +98,10 @@ impl Paths {
     pub fn progress_file(&self, app: &AppName) -> PathBuf {
         self.app_run_dir(app).join("progress.json")
     }
+    /// What the newest survey of the shared files found, as JSON; rewritten by rename.
+    pub fn survey_file(&self, app: &AppName) -> PathBuf {
+        self.app_run_dir(app).join("survey.json")
+    }
     /// The file with one request of the bus: `deployd` writes it, the engine reads it strictly.
     pub fn request_file(&self, app: &AppName, id: &DeploymentId) -> PathBuf {
         self.run_dir().join("requests").join(app.as_str()).join(id.as_str())

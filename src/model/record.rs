@@ -108,6 +108,16 @@ pub struct Running {
     pub started_at: i64,
 }
 
+/// What a survey of the shared files found, `/run/deployd/NAME/survey.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Survey {
+    /// The survey's own id: that of its unit.
+    pub id: DeploymentId,
+    /// The shared files that differ from what the live release was made from.
+    pub changed: Vec<String>,
+}
+
 /// An ended deployment, `/var/lib/deployd/apps/NAME/deployments/ID.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,11 @@
 //! The host an engine works on: its paths, PID 1, and how workers of an app are started here.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use crate::{
     config::{self, Settings},
@@ -13,6 +18,11 @@ use crate::{
     },
 };
 
+/// A worker dies with the engine's unit; this is for one that lost it, longer than the longest bake time.
+const BOUND_LIMIT: Duration = Duration::from_secs(25 * 60 * 60);
+/// One that no unit takes with it ends by itself, or here.
+const UNBOUND_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
+
 /// Where an engine works. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -24,9 +34,16 @@ pub struct Host {
     pub program: PathBuf,
     /// The unit this process runs in; none outside systemd.
     pub own_unit: Option<UnitName>,
+    /// The apps and their roots, read once: a deployment hides from all its steps what it hid from the first.
+    apps: Arc<OnceLock<Vec<(AppName, Option<PathBuf>)>>>,
 }
 
 impl Host {
+    /// The host that `program` runs on.
+    pub fn new(paths: Paths, units: Units, program: PathBuf, own_unit: Option<UnitName>) -> Self {
+        Self { paths, units, program, own_unit, apps: Arc::default() }
+    }
+
     /// Reads an app's settings, with what they need to know of this host.
     pub fn settings(&self, app: &AppName) -> Result<Settings, config::ConfigError> {
         config::load(&self.paths, app, &super::facts_for(&self.paths, app))
@@ -35,13 +52,22 @@ impl Host {
     /// The roots and caches of all other apps: what this app's workers and steps do not even see. An app whose
     /// configuration is broken otherwise is hidden all the same.
     pub fn hidden_from(&self, settings: &Settings) -> Vec<PathBuf> {
-        let others = config::list(&self.paths).unwrap_or_default();
-        let others: Vec<_> = others.iter().filter(|other| **other != settings.app).collect();
-        let roots = others
-            .iter()
-            .filter_map(|other| config::root_of(&self.paths, other))
+        let others = || self.apps().iter().filter(|(other, _)| *other != settings.app);
+        let roots = others()
+            .filter_map(|(_, root)| root.clone())
             .filter(|other| !settings.root.starts_with(other) && !other.starts_with(&settings.root));
-        roots.chain(others.iter().map(|other| self.paths.cache_dir(other))).collect()
+        roots.chain(others().map(|(other, _)| self.paths.cache_dir(other))).collect()
+    }
+
+    fn apps(&self) -> &[(AppName, Option<PathBuf>)] {
+        self.apps.get_or_init(|| {
+            let apps = config::list(&self.paths).unwrap_or_default();
+            let with_root = |app| {
+                let root = config::root_of(&self.paths, &app);
+                (app, root)
+            };
+            apps.into_iter().map(with_root).collect()
+        })
     }
 
     /// This host, for work that outlives the unit it is begun in: removing what a cancelled deployment made.
@@ -84,6 +110,7 @@ impl Host {
             user: user.to_owned(),
             binds_to: self.own_unit.clone(),
             slice: slice_of(&settings.app),
+            limit: if self.own_unit.is_some() { BOUND_LIMIT } else { UNBOUND_LIMIT },
             reach,
             environment,
             credentials,

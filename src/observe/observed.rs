@@ -35,6 +35,8 @@ pub struct Observed {
     pub services: BTreeMap<String, ServiceObserved>,
     /// The first directory nginx may not pass on its way to the document root.
     pub web_blocked: Option<PathBuf>,
+    /// The engine's units may write the root: it lies where they always may, or systemd has read the app's description.
+    pub root_writable: bool,
     /// What one slot of each php-fpm service takes at its fullest, in MiB; 0: not known.
     pub slot_memory_mib: BTreeMap<String, u64>,
     /// MemAvailable of the host, in MiB.

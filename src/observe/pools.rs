@@ -61,11 +61,15 @@ pub fn pool_text(paths: &Paths, fpm: &PhpFpm) -> Result<Option<String>, PoolErro
         host.parent().zip(host.file_name().and_then(|name| name.to_str())).ok_or_else(|| shape("is no file's path"))?;
     let read = |dir: &Path| {
         let dir = Dir::open(dir)?;
-        Ok((dir.owner()?, dir.read(name, MAX_POOL)?))
+        Ok((dir.owner()?, dir.owner_of(name)?, dir.read(name, MAX_POOL)?))
     };
-    let ((uid, _, mode), bytes) = read(dir).map_err(|source| PoolError::Read { file: file.clone(), source })?;
-    if uid != 0 || mode & 0o022 != 0 {
+    let others_may_write = |(uid, _, mode): (u32, u32, u32)| uid != 0 || mode & 0o022 != 0;
+    let (above, own, bytes) = read(dir).map_err(|source| PoolError::Read { file: file.clone(), source })?;
+    if others_may_write(above) {
         return Err(shape("is in a directory that others than root may write: `chown root:root` and `chmod go-w` it"));
+    }
+    if own.is_some_and(others_may_write) {
+        return Err(shape("may be written by others than root: `chown root:root` and `chmod go-w` it"));
     }
     let bytes = bytes.ok_or_else(|| shape("is not there"))?;
     String::from_utf8(bytes).map(Some).map_err(|_| shape("is not UTF-8"))

@@ -1,6 +1,11 @@
 //! Reads the world once, before a deployment's first effect.
 
-use std::{collections::BTreeMap, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use sha2::{Digest, Sha256};
 
@@ -11,8 +16,11 @@ use super::{
 };
 use crate::{
     config::{ServiceKind, Settings},
-    model::{AppState, Kind, ReleaseId, Request},
-    runtime::{scheduler, slot},
+    model::{AppState, DeploymentId, Kind, ReleaseId, Request},
+    runtime::{
+        dropins::{GENERATED, root_dropin},
+        scheduler, slot,
+    },
     system::{
         process,
         tree::{Dir, EntryKind, TreeError},
@@ -55,6 +63,9 @@ const FETCH_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// Looking may take this long.
 const LOOK_LIMIT: Duration = Duration::from_secs(60);
 
+/// Where the engine's units may always write (`ReadWritePaths=` of units/deploy@.service).
+const ALWAYS_WRITABLE: [&str; 4] = ["/srv", "/home", "/var/www", "/opt"];
+
 /// Reads everything a plan needs. Its only effects are in the app's cache: a source brought up to date.
 pub async fn observe(
     host: &Host,
@@ -85,6 +96,7 @@ pub async fn observe(
         php: php_identity(host, settings),
         services: services?,
         web_blocked: web_blocked?,
+        root_writable: root_writable(host, settings),
         slot_memory_mib,
         memory_available_mib: process::memory_available_mib().unwrap_or(u64::MAX),
         facts,
@@ -145,6 +157,7 @@ async fn look(host: &Host, settings: &Settings, request: &Request) -> Result<See
         write: vec![cache.clone()],
         hidden: host.hidden_from(settings),
         network: matches!(&source, SourceOrder::Git { url, .. } if !url.starts_with('/')),
+        ..Reach::default()
     };
     let mut worker = host.worker(settings, &request.id, "fetch", &settings.user, reach).await?;
     let markers: Vec<String> = settings.steps.iter().flat_map(|step| step.needs.iter().cloned()).collect();
@@ -171,6 +184,17 @@ fn checked_revision(revision: String) -> Result<String, ObserveError> {
         remedy: None,
     }
     .into())
+}
+
+/// The shared paths as they are now, in the settings' order: looked at by the app's user, who can write nothing then.
+pub async fn look_at_shared(
+    host: &Host,
+    settings: &Settings,
+    id: &DeploymentId,
+) -> Result<Vec<SharedFound>, ObserveError> {
+    let reach = Reach { hidden: host.hidden_from(settings), quiet: true, ..Reach::default() };
+    let mut worker = host.worker(settings, id, "survey", &settings.user, reach).await?;
+    Ok(survey(&mut worker, settings).await?.0)
 }
 
 async fn survey(worker: &mut Worker, settings: &Settings) -> Result<(Vec<SharedFound>, bool), ObserveError> {
@@ -247,6 +271,14 @@ async fn web_blocked(host: &Host, settings: &Settings, request: &Request) -> Res
         Answer::Traversed { blocked } => Ok(blocked.filter(|dir| existing.starts_with(dir))),
         other => Err(unexpected(&other)),
     }
+}
+
+/// Whether the engine's units may write the root, as systemd knows them.
+fn root_writable(host: &Host, settings: &Settings) -> bool {
+    let (file, text) = root_dropin(settings);
+    let file = host.paths.host(Path::new(GENERATED)).join(file);
+    ALWAYS_WRITABLE.iter().any(|dir| settings.root.starts_with(dir))
+        || std::fs::read_to_string(file).is_ok_and(|there| there == text)
 }
 
 /// A digest of what a release and its services are made by: a change of it makes a new release.

@@ -11,7 +11,7 @@ use crate::{
     config::{ServiceKind, Settings, Step, Strategy},
     model::{Kind, MadeFrom, ReleaseId, ReleaseRecord, ReleaseState, Request},
     observe::{Observed, Resolved, ServiceObserved, shared_paths, source_order},
-    worker::order::{SharedKind, SourceOrder},
+    worker::order::{SharedFound, SharedKind, SourceOrder},
 };
 
 /// What will be done, that there is nothing to do, or why it is refused.
@@ -270,6 +270,14 @@ fn go(
     stage: Option<Stage>,
 ) -> Result<Decision, Refusal> {
     let mut warnings = judge(settings, observed, request)?;
+    if !observed.root_writable {
+        warnings.push(format!(
+            "{}{} is outside /srv, /home, /var/www and /opt, and systemd has not read this yet: `systemctl daemon-reload` \
+             first, or no deployment can write there",
+            settings.place("root"),
+            settings.root.display()
+        ));
+    }
     let live = if request.kind == Kind::Stage {
         None
     } else {
@@ -340,15 +348,28 @@ fn stage(
 }
 
 fn made_from(settings: &Settings, observed: &Observed) -> MadeFrom {
-    let digests = settings.shared.iter().zip(&observed.shared);
     MadeFrom {
         settings: observed.settings_digest.clone(),
         php: observed.php.clone(),
-        shared: digests
-            .filter(|(path, _)| !is_data(&path.path))
-            .filter_map(|(path, found)| Some((path.path.clone(), found.digest.clone()?)))
-            .collect(),
+        shared: digests(settings, &observed.shared),
     }
+}
+
+/// The digests of the shared files that a release is made from.
+fn digests(settings: &Settings, found: &[SharedFound]) -> BTreeMap<String, String> {
+    let pairs = settings.shared.iter().zip(found).filter(|(path, _)| !is_data(&path.path));
+    pairs.filter_map(|(path, found)| Some((path.path.clone(), found.digest.clone()?))).collect()
+}
+
+/// The shared files that are not as they were when a release was made from them.
+pub fn changed_shared(settings: &Settings, found: &[SharedFound], made_from: &MadeFrom) -> Vec<String> {
+    changed(&made_from.shared, &digests(settings, found))
+}
+
+/// What is not as it was. A file that the app itself made after the release (a database) was not what the release was
+/// made from.
+fn changed(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Vec<String> {
+    before.iter().filter(|(path, digest)| now.get(*path) != Some(digest)).map(|(path, _)| path.clone()).collect()
 }
 
 /// Whether a shared file is the app's data, which changes with every request, and not what a release is made from.
@@ -381,15 +402,8 @@ fn differences(
     if live.made_from.php != made_from.php {
         reasons.push(format!("PHP is {} (was {})", made_from.php, live.made_from.php));
     }
-    let paths: std::collections::BTreeSet<_> = live.made_from.shared.keys().chain(made_from.shared.keys()).collect();
-    for path in paths {
-        // A file that the app itself made after the release (a database) was not what the release was made from.
-        if let Some(before) = live.made_from.shared.get(path)
-            && made_from.shared.get(path) != Some(before)
-        {
-            reasons.push(format!("shared/{path} changed"));
-        }
-    }
+    let changed = changed(&live.made_from.shared, &made_from.shared);
+    reasons.extend(changed.into_iter().map(|path| format!("shared/{path} changed")));
     reasons
 }
 

@@ -7,7 +7,7 @@ mod judge;
 mod moves;
 mod value;
 
-pub use decide::{plan, short};
+pub use decide::{changed_shared, plan, short};
 pub use value::*;
 
 #[cfg(test)]

@@ -114,6 +114,7 @@ fn observed() -> Observed {
         php: "8.2".into(),
         services: BTreeMap::from([("php-fpm".into(), ServiceObserved::Slots(slots.into()))]),
         web_blocked: None,
+        root_writable: true,
         slot_memory_mib: BTreeMap::from([("php-fpm".into(), 480)]),
         memory_available_mib: 4096,
         facts: Facts::default(),
@@ -198,6 +199,15 @@ fn a_handover_waits_when_every_other_slot_is_busy() {
     world.services.insert("php-fpm".into(), ServiceObserved::Slots(busy.into()));
     let plan = go(&world, &Request { force: true, ..request(Kind::Deploy) });
     assert_eq!((only_handover(&plan).to, only_handover(&plan).start), (Slot::B, Start::Draining));
+}
+
+#[test]
+fn a_root_that_systemd_does_not_know_yet_is_said() {
+    let mut world = observed();
+    assert_eq!(go(&world, &Request { force: true, ..request(Kind::Deploy) }).warnings, [""; 0]);
+    world.root_writable = false;
+    let warned = go(&world, &Request { force: true, ..request(Kind::Deploy) }).warnings;
+    assert!(warned[0].contains("daemon-reload"), "{warned:?}");
 }
 
 #[test]

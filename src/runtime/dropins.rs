@@ -4,15 +4,17 @@ use std::path::{Path, PathBuf};
 
 use super::{
     slot_dropin,
-    unit_text::{path_name, slice, word},
+    unit_text::{path_name, word},
 };
 use crate::{config::Settings, model::Paths};
 
+/// Where systemd keeps what generators write with normal priority.
+pub const GENERATED: &str = "/run/systemd/generator";
 /// Every drop-in has this name.
 pub const FILE: &str = "50-deployd.conf";
 /// The slice of everything of an app: `deployd-my\x2dshop.slice`.
 pub fn slice_of(app: &crate::model::AppName) -> String {
-    slice(app.as_str())
+    app.slice()
 }
 
 /// Path below the generator's directory, and content. The same settings give the same, in the same order.
@@ -21,21 +23,31 @@ pub fn dropins(settings: &Settings, paths: &Paths) -> Vec<(PathBuf, String)> {
     for service in &settings.services {
         out.extend(slot_dropin::of_service(settings, service, paths));
     }
-    let root = format!("ReadWritePaths=-{}\n", word(&settings.root.to_string_lossy()));
+    let root = root_line(settings);
     for kind in ["deploy", "deploy-stage", "deploy-activate", "deploy-rollback", "deploy-settle"] {
         let dir = format!("{kind}@{}.service.d", settings.app);
         let text = format!("{}[Service]\nSlice={}\n{root}", head(settings), slice_of(&settings.app));
         out.push((Path::new(&dir).join(FILE), text));
     }
     let name = format!("50-deployd-{}.conf", settings.app);
-    // Instances NAME:ID have no drop-in of their own: the template's is for every app.
-    let text = format!("{}[Service]\n{root}", head(settings));
-    out.push((Path::new("deploy-run@.service.d").join(&name), text));
+    out.push(root_dropin(settings));
     out.push((
         Path::new("deployd-recover.service.d").join(name),
         format!("{}\n[Service]\n{root}", after_mounts(settings)),
     ));
     out
+}
+
+/// The drop-in by which deployments by request may write the app's root. Instances NAME:ID have none of their own: the
+/// template's is for every app.
+pub fn root_dropin(settings: &Settings) -> (PathBuf, String) {
+    let name = format!("50-deployd-{}.conf", settings.app);
+    let text = format!("{}[Service]\n{}", head(settings), root_line(settings));
+    (Path::new("deploy-run@.service.d").join(name), text)
+}
+
+fn root_line(settings: &Settings) -> String {
+    format!("ReadWritePaths=-{}\n", word(&settings.root.to_string_lossy()))
 }
 
 pub(super) fn head(settings: &Settings) -> String {

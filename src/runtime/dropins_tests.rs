@@ -128,5 +128,4 @@ fn words_and_names_are_escaped() {
     assert_eq!(word("a\nExecStart=x"), "\"a\\x0aExecStart=x\"");
     assert_eq!(path_name(Path::new("/srv/my-shop/.x")), "srv-my\\x2dshop-.x");
     assert_eq!(path_name(Path::new("/.x")), "\\x2ex");
-    assert_eq!(slice("my-shop_2"), "deployd-my\\x2dshop_2.slice");
 }

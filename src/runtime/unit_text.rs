@@ -37,8 +37,3 @@ pub(super) fn path_name(path: &Path) -> String {
     }
     if out.is_empty() { "-".into() } else { out }
 }
-
-/// `deployd-my\x2dshop.slice`: a plain `-` would nest it below the slice of an app `my`.
-pub(super) fn slice(app: &str) -> String {
-    format!("deployd-{}.slice", app.replace('-', "\\x2d"))
-}

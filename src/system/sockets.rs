@@ -1,7 +1,10 @@
-//! The kernel's table of unix sockets: what waits in the accept queue of a listening unix socket.
-//! Anything that is not understood is told as unknown, never guessed.
+//! The kernel's table of unix sockets: what waits in the accept queue of a listening unix socket, found by its file: a
+//! name can be bound elsewhere too, in another mount namespace or before a rename. Anything that is not understood is
+//! told as unknown, never guessed.
 
-use std::{os::unix::ffi::OsStrExt, path::Path};
+use std::{io, path::Path};
+
+use rustix::fs::{lstat, major, minor};
 
 use super::{
     process::Seen,
@@ -11,9 +14,9 @@ use super::{
 // linux/unix_diag.h, net/tcp_states.h.
 const AF_UNIX: u8 = 1;
 const LISTEN: u8 = 10;
-const SHOW_NAME: u32 = 0x1;
+const SHOW_VFS: u32 = 0x2;
 const SHOW_RQLEN: u32 = 0x10;
-const ATTRIBUTE_NAME: u16 = 0;
+const ATTRIBUTE_VFS: u16 = 1;
 const ATTRIBUTE_RQLEN: u16 = 4;
 /// `struct unix_diag_msg`.
 const MESSAGE: usize = 16;
@@ -22,11 +25,14 @@ const MESSAGE: usize = 16;
 ///
 /// Unknown when netlink cannot be asked or answers with an error, and when no listening socket of that path is seen:
 /// in a network namespace of its own a process sees no sockets at all, and "no socket" must not read as "empty queue".
-/// Several listening sockets of that path (one of them bound after the other's file was removed) count together.
 pub fn accept_queue(path: &Path) -> Seen<u32> {
+    let file = match SocketFile::at(path) {
+        Ok(file) => file,
+        Err(error) => return Seen::Unknown(format!("no listening socket is there: {}: {error}", path.display())),
+    };
     for _ in 0..TRIES {
         let mut table = Table::default();
-        match sock_diag::dump(&request(), &mut |body| socket(body, path, &mut table)) {
+        match sock_diag::dump(&request(), &mut |body| socket(body, file, &mut table)) {
             Ok(progress) if progress.interrupted => {}
             Ok(_) if table.found == 0 => {
                 return Seen::Unknown(format!(
@@ -41,28 +47,46 @@ pub fn accept_queue(path: &Path) -> Seen<u32> {
     Seen::Unknown("the kernel's table of unix sockets changed at each of 5 readings".into())
 }
 
+/// A socket's file as `struct unix_diag_vfs` (linux/unix_diag.h) names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct SocketFile {
+    /// The lower half of its number.
+    inode: u32,
+    /// As the kernel encodes it (`MKDEV`, linux/kdev_t.h), not as stat(2) tells it.
+    device: u32,
+}
+
+impl SocketFile {
+    fn at(path: &Path) -> io::Result<Self> {
+        let stat = lstat(path)?;
+        #[allow(clippy::cast_possible_truncation)] // as the kernel cuts it
+        let inode = stat.st_ino as u32;
+        Ok(Self { inode, device: (major(stat.st_dev) << 20) | (minor(stat.st_dev) & 0xf_ffff) })
+    }
+}
+
 /// What was read of the table so far.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Table {
-    /// Listening sockets of the path.
+    /// Listening sockets of the file.
     found: usize,
     /// Connections in their accept queues.
     waiting: u32,
 }
 
-/// `struct unix_diag_req`: every listening unix socket with its name and queue.
+/// `struct unix_diag_req`: every listening unix socket with its file and queue.
 fn request() -> Vec<u8> {
     let mut out = Vec::with_capacity(24);
     out.extend([AF_UNIX, 0, 0, 0]);
     out.extend((1u32 << LISTEN).to_ne_bytes());
     out.extend(0u32.to_ne_bytes()); // any inode
-    out.extend((SHOW_NAME | SHOW_RQLEN).to_ne_bytes());
+    out.extend((SHOW_VFS | SHOW_RQLEN).to_ne_bytes());
     out.extend([0; 8]); // cookie
     out
 }
 
 /// Reads one `struct unix_diag_msg` with its attributes.
-fn socket(body: &[u8], path: &Path, table: &mut Table) -> Result<(), String> {
+fn socket(body: &[u8], file: SocketFile, table: &mut Table) -> Result<(), String> {
     const CUT: &str = "a socket's description was cut";
     if body.len() < MESSAGE || body[0] != AF_UNIX {
         return Err(CUT.into());
@@ -70,21 +94,23 @@ fn socket(body: &[u8], path: &Path, table: &mut Table) -> Result<(), String> {
     if body[2] != LISTEN {
         return Ok(());
     }
-    let (mut name, mut queue) = (None, None);
+    let (mut bound, mut queue) = (None, None);
     let mut rest = &body[MESSAGE..];
     while !rest.is_empty() {
         let (length, kind) = (u16_at(rest, 0).ok_or(CUT)? as usize, u16_at(rest, 2).ok_or(CUT)?);
         let value = rest.get(4..length).ok_or(CUT)?;
         match kind {
-            ATTRIBUTE_NAME => name = Some(value),
+            ATTRIBUTE_VFS => {
+                let (inode, device) = (u32_at(value, 0).ok_or(CUT)?, u32_at(value, 4).ok_or(CUT)?);
+                bound = Some(SocketFile { inode, device });
+            }
             ATTRIBUTE_RQLEN => queue = Some(u32_at(value, 0).ok_or(CUT)?),
             _ => {}
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    // The kernel counts the NUL that ends sun_path; an abstract name begins with one and is never a path.
-    let name = name.map(|name| name.strip_suffix(b"\0").unwrap_or(name));
-    if name == Some(path.as_os_str().as_bytes()) {
+    // An abstract socket has no file.
+    if bound == Some(file) {
         table.found += 1;
         table.waiting = table.waiting.saturating_add(queue.ok_or("a socket came without its queue")?);
     }
@@ -116,13 +142,15 @@ mod tests {
         out
     }
 
-    fn listening(name: &[u8], queue: u32) -> Vec<u8> {
+    const FILE: SocketFile = SocketFile { inode: 7, device: 0x10_0002 };
+
+    fn listening(file: SocketFile, queue: u32) -> Vec<u8> {
         let mut body = vec![AF_UNIX, 1, LISTEN, 0];
         body.resize(MESSAGE, 0);
-        body.extend((4 + name.len() as u16).to_ne_bytes());
-        body.extend(ATTRIBUTE_NAME.to_ne_bytes());
-        body.extend(name);
-        body.resize(body.len().next_multiple_of(4), 0);
+        body.extend(12u16.to_ne_bytes());
+        body.extend(ATTRIBUTE_VFS.to_ne_bytes());
+        body.extend(file.inode.to_ne_bytes());
+        body.extend(file.device.to_ne_bytes());
         body.extend(12u16.to_ne_bytes());
         body.extend(ATTRIBUTE_RQLEN.to_ne_bytes());
         body.extend(queue.to_ne_bytes());
@@ -132,7 +160,7 @@ mod tests {
 
     fn table(datagram: &[u8]) -> Result<Table, String> {
         let (mut table, mut progress) = (Table::default(), Progress::default());
-        read(datagram, &mut progress, &mut |body| socket(body, Path::new("/run/a.sock"), &mut table)).map(|()| table)
+        read(datagram, &mut progress, &mut |body| socket(body, FILE, &mut table)).map(|()| table)
     }
 
     fn progress(datagram: &[u8]) -> Progress {
@@ -154,18 +182,21 @@ mod tests {
         drop((clients, accepted));
     }
 
+    /// Whoever bound the same name elsewhere could keep a slot from being drained, or have it taken for empty.
     #[test]
-    fn an_old_listener_of_the_same_path_counts_too() {
+    fn a_namesake_is_not_taken_for_it() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("fpm.sock");
-        let old = UnixListener::bind(&path).unwrap();
+        let (path, moved) = (dir.path().join("fpm.sock"), dir.path().join("moved.sock"));
+        let first = UnixListener::bind(&path).unwrap();
         let waiting = UnixStream::connect(&path).unwrap();
-        std::fs::remove_file(&path).unwrap();
-        let new = UnixListener::bind(&path).unwrap();
-        assert_eq!(accept_queue(&path), Seen::Known(1));
-        drop(old);
-        assert_eq!(accept_queue(&path), Seen::Known(0));
-        drop((new, waiting));
+        std::fs::rename(&path, &moved).unwrap();
+        let second = UnixListener::bind(&path).unwrap();
+        assert_eq!(accept_queue(&path), Seen::Known(0), "the name of both");
+        assert_eq!(accept_queue(&moved), Seen::Known(1), "the name of neither");
+        let link = dir.path().join("link.sock");
+        std::os::unix::fs::symlink(&moved, &link).unwrap();
+        assert!(matches!(accept_queue(&link), Seen::Unknown(_)), "no link is followed");
+        drop((first, second, waiting));
     }
 
     #[test]
@@ -213,12 +244,12 @@ mod tests {
         assert_eq!(table(&refused).unwrap_err(), io::Error::from_raw_os_error(1).to_string());
         assert!(table(&message(99, 0, &[])).is_err());
         assert!(table(&[]).is_err());
-        let whole = listening(b"/run/a.sock\0", 2);
+        let whole = listening(FILE, 2);
         assert_eq!(table(&whole).unwrap(), Table { found: 1, waiting: 2 });
         assert!(table(&whole[..whole.len() - 1]).is_err());
         assert!(progress(&message(NLMSG_DONE, NLM_F_DUMP_INTR, &[0; 4])).interrupted);
-        assert_eq!(table(&listening(b"/run/a.sock2\0", 2)).unwrap().found, 0);
-        assert_eq!(table(&listening(b"\0/run/a.sock", 2)).unwrap().found, 0);
+        assert_eq!(table(&listening(SocketFile { inode: 8, ..FILE }, 2)).unwrap().found, 0);
+        assert_eq!(table(&listening(SocketFile { device: 8, ..FILE }, 2)).unwrap().found, 0);
     }
 
     proptest! {

@@ -79,6 +79,8 @@ pub struct WorkerSpec {
     pub binds_to: Option<UnitName>,
     /// The app's slice.
     pub slice: String,
+    /// The longest that it may live.
+    pub limit: Duration,
     /// What it may reach.
     pub reach: Reach,
     /// Variables of its environment.
@@ -127,6 +129,7 @@ impl Worker {
             ]),
             identifier: "deployd-worker".into(),
             stdio: Some((their_in, their_out)),
+            limit: Some(spec.limit),
             properties: sandbox::worker(&spec.reach),
             ..Transient::default()
         };

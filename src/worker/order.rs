@@ -63,6 +63,14 @@ pub enum Order {
         /// Relative paths.
         paths: Vec<String>,
     },
+    /// Refuse a release in which one of these is something else than a directory of its own: PID 1 opens them for the
+    /// services. One that is not there is none. Answer: [`Answer::Done`].
+    Confine {
+        /// The release.
+        release: PathBuf,
+        /// Relative directories.
+        paths: Vec<String>,
+    },
     /// Take the manifest. Answer: [`Answer::Sealed`].
     Seal {
         /// The release.

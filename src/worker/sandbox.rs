@@ -9,16 +9,24 @@ use crate::system::units::Property::{self, Bool, Filter, Int, Number, Text, Text
 pub struct Reach {
     /// May be written; must exist.
     pub write: Vec<PathBuf>,
+    /// May be written where they are there.
+    pub open: Vec<PathBuf>,
     /// Not there at all: other apps' roots.
     pub hidden: Vec<PathBuf>,
     /// May use the network; without it there is a loopback of its own at most.
     pub network: bool,
+    /// Everyone may ask for it: neither its start nor its end is worth a line of the journal.
+    pub quiet: bool,
 }
 
 /// What a unit of an app's user may never reach: the bus, PID 1's private socket, deployd's own state.
 const NEVER: [&str; 5] =
     ["-/run/dbus", "-/run/systemd/private", "-/run/user", "-/var/lib/deployd", "-/run/deployd/requests"];
 
+/// The largest file that a worker may write, in bytes: a pack of a large repository is one.
+const LARGEST_FILE: u64 = 32 << 30;
+/// `LOG_NOTICE` of syslog(3).
+const LOG_NOTICE: i32 = 5;
 /// `SCHED_IDLE` of sched(7): whatever serves goes before a step at once, and a step still has its small share.
 const SCHED_IDLE: i32 = 5;
 
@@ -33,7 +41,7 @@ fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
         ("CapabilityBoundingSet", Number(0)),
         ("ProtectSystem", Text("strict".into())),
         ("ProtectHome", Text("read-only".into())),
-        ("ReadWritePaths", Texts(text(&reach.write, ""))),
+        ("ReadWritePaths", Texts([text(&reach.write, ""), text(&reach.open, "-")].concat())),
         ("InaccessiblePaths", Texts(hidden)),
         ("PrivateTmp", Bool(true)),
         ("PrivateDevices", Bool(true)),
@@ -46,7 +54,6 @@ fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
         ("RestrictRealtime", Bool(true)),
         ("LockPersonality", Bool(true)),
         ("SystemCallArchitectures", Texts(vec!["native".into()])),
-        ("TasksMax", Number(4096)),
         // Below the services' default of 100: neither a build nor an export may starve live traffic.
         ("CPUWeight", Number(20)),
         ("IOWeight", Number(20)),
@@ -62,7 +69,18 @@ fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
 pub fn worker(reach: &Reach) -> BTreeMap<&'static str, Property> {
     let mut properties = common(reach);
     // A little behind live traffic: an export of a large tree is work too.
-    properties.extend([("UMask", Word(0o022)), ("LimitCORE", Number(0)), ("Nice", Int(5))]);
+    properties.extend([
+        ("UMask", Word(0o022)),
+        ("LimitCORE", Number(0)),
+        ("Nice", Int(5)),
+        // It reads what a repository or a site says: neither may make it eat the host.
+        ("TasksMax", Number(512)),
+        ("MemoryMaxScale", Word(u32::MAX / 2)),
+        ("LimitFSIZE", Number(LARGEST_FILE)),
+    ]);
+    if reach.quiet {
+        properties.insert("LogLevelMax", Int(LOG_NOTICE));
+    }
     properties
 }
 
@@ -71,6 +89,7 @@ pub fn step(reach: &Reach) -> BTreeMap<&'static str, Property> {
     let mut properties = common(reach);
     properties.extend([
         ("UMask", Word(0o022)),
+        ("TasksMax", Number(4096)),
         ("KeyringMode", Text("private".into())),
         // Not for a worker: it takes a quarter of a worker's start, and who has no capability may not write there.
         ("ProtectKernelTunables", Bool(true)),
@@ -100,10 +119,19 @@ mod tests {
 
     #[test]
     fn a_step_reaches_what_it_was_given_and_no_bus() {
-        let reach = Reach { write: vec!["/srv/a/releases/x".into()], hidden: vec!["/srv/b".into()], network: false };
+        let reach = Reach {
+            write: vec!["/srv/a/releases/x".into()],
+            open: vec!["/srv/a/views".into()],
+            hidden: vec!["/srv/b".into()],
+            ..Reach::default()
+        };
         let got = step(&reach);
-        assert_eq!(got["ReadWritePaths"], Texts(vec!["/srv/a/releases/x".into()]));
+        assert_eq!(got["ReadWritePaths"], Texts(vec!["/srv/a/releases/x".into(), "-/srv/a/views".into()]));
         assert_eq!(got["PrivateNetwork"], Bool(true));
+        let worker = worker(&reach);
+        for bound in ["TasksMax", "MemoryMaxScale", "LimitFSIZE"] {
+            assert!(worker.contains_key(bound), "{bound}");
+        }
         let Texts(hidden) = &got["InaccessiblePaths"] else { panic!("a list") };
         assert!(hidden.contains(&"-/srv/b".to_owned()) && hidden.contains(&"-/run/dbus".to_owned()));
     }

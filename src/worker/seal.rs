@@ -6,18 +6,37 @@ use std::{
     path::Path,
 };
 
-use rustix::fs::{self, Mode};
+use rustix::{
+    fs::{self, Mode},
+    io::Errno,
+};
 
 use super::{order::Answer, refusal::Refusal, rooted, walk};
 
 /// What nginx, another user, needs to pass and list the top of a release.
 const PASSABLE: u32 = 0o055;
 
+/// Carries out [`super::order::Order::Confine`].
+pub fn confine(release: &Path, paths: &[String]) -> Result<Answer, Refusal> {
+    let root = rooted::open(release)?;
+    for path in paths {
+        rooted::parts(path)?;
+        match rooted::open_dir(&root, path.as_str()) {
+            Ok(_) | Err(Errno::NOENT) => {}
+            Err(error) => {
+                return Err(Refusal::with(
+                    format!("{} is no directory of the release itself: {error}", release.join(path).display()),
+                    "let the steps leave the directories of `writable` alone; a shared path needs no entry there",
+                ));
+            }
+        }
+    }
+    Ok(Answer::Done { entries: 0 })
+}
+
 /// Carries out [`super::order::Order::Seal`].
 pub fn run(release: &Path, except: &[String]) -> Result<Answer, Refusal> {
-    for path in except {
-        rooted::parts(path)?;
-    }
+    confine(release, except)?;
     let root = rooted::open(release)?;
     let stat = fs::fstat(&root).map_err(|error| Refusal::io("look at", release, error))?;
     if stat.st_mode & PASSABLE != PASSABLE {
@@ -92,5 +111,28 @@ mod tests {
         let _socket = std::os::unix::net::UnixListener::bind(tree.path().join("sock")).unwrap();
         assert!(run(tree.path(), &[]).unwrap_err().reason().contains("sock"));
         assert!(run(tree.path(), &["../x".into()]).is_err());
+    }
+
+    /// PID 1 follows a link there as root when it makes it writable for a slot.
+    #[test]
+    fn a_writable_path_that_leads_elsewhere_is_refused() {
+        let tree = tempfile::tempdir().unwrap();
+        let views = ["cache/views".to_owned()];
+        assert!(confine(tree.path(), &views).is_ok(), "it is not there");
+        std::fs::create_dir_all(tree.path().join("cache/views")).unwrap();
+        assert!(confine(tree.path(), &views).is_ok());
+        for (link, target) in [("cache/views", "/etc"), ("cache/views", "../../other"), ("cache", "/tmp")] {
+            std::fs::remove_dir_all(tree.path().join("cache")).unwrap();
+            if link != "cache" {
+                std::fs::create_dir(tree.path().join("cache")).unwrap();
+            }
+            symlink(target, tree.path().join(link)).unwrap();
+            for refused in [confine(tree.path(), &views), run(tree.path(), &views)] {
+                assert!(refused.unwrap_err().reason().contains("cache/views is no directory"), "{link} -> {target}");
+            }
+            if link == "cache" {
+                std::fs::remove_file(tree.path().join(link)).unwrap();
+            }
+        }
     }
 }

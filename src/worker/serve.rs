@@ -86,6 +86,7 @@ fn work(order: &Order) -> Result<Answer, Refusal> {
         }
         Order::Link { release, shared_root, shared, run_as } => link::run(release, shared_root, shared, *run_as),
         Order::Drop { release, paths } => empty::drop_paths(release, paths),
+        Order::Confine { release, paths } => seal::confine(release, paths),
         Order::Seal { release, except } => seal::run(release, except),
         Order::Traverse { path } => traverse::run(path),
         Order::Empty { dir } => empty::run(dir),

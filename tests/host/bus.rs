@@ -96,3 +96,17 @@ fn deployd_leaves_when_idle_and_comes_when_called() {
     host.ok(&["systemctl", "stop", "deployd.service"]);
     host.ok(&["deployctl", "status", "shop"]);
 }
+
+#[test]
+fn what_others_say_in_an_app_s_name_is_not_in_its_log() {
+    let (host, shop) = with_live_shop("");
+    let forged = "printf 'MESSAGE=%s\nDEPLOYD_APP=shop\nDEPLOYD_STEP=migrate\n' all-is-lost | logger --journald";
+    host.run_as("nobody", &["sh", "-c", forged]).ok();
+    host.ok(&["journalctl", "--sync"]);
+    assert!(host.journal_of("DEPLOYD_APP", "shop").contains("all-is-lost"), "it is in the journal");
+    let log = shop.ctl(&host, "logs", &["-n", "1000"]).ok();
+    assert!(!log.contains("all-is-lost"), "{log}");
+    for own in ["deploy succeeded", "Migrated:", "storage-link"] {
+        assert!(log.contains(own), "{own} is not in {log}");
+    }
+}

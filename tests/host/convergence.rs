@@ -1,6 +1,9 @@
 //! Starting again with nothing new changes nothing; what is new is named; two at once are never both at work.
 
-use crate::common::{Live, SLOW_STEP, forget_slow_step, releases, slow_step_begun, with_live_shop};
+use crate::{
+    common::{Live, SLOW_STEP, forget_slow_step, releases, slow_step_begun, with_live_shop},
+    support::host::Host,
+};
 
 #[test]
 fn nothing_new_changes_nothing_and_says_so() {
@@ -28,9 +31,13 @@ fn an_edited_env_is_served_and_named_as_the_reason() {
     assert_eq!(shop.get(&host, "/").value("greeting"), Some("hello"));
     shop.set_env(&host, "APP_GREETING", "good-evening");
     assert_eq!(shop.get(&host, "/").value("greeting"), Some("hello"), "it is baked into config:cache");
+    // Everyone may ask, and is told what is there at that moment.
+    let asked = |host: &_| Host::run_as(host, "nobody", &["deployctl", "status", "shop"]).ok();
+    assert!(asked(&host).contains("shared/.env since"), "{}", asked(&host));
     let said = shop.ctl(&host, "deploy", &[]).expect_status(0);
     assert!(said.said().contains(".env"), "{said}");
     assert_eq!(shop.get(&host, "/").value("greeting"), Some("good-evening"));
+    assert!(!asked(&host).contains("shared/.env since"), "{}", asked(&host));
     shop.set_env(&host, "APP_GREETING", "good-night");
     shop.deploy(&host);
     assert_eq!(shop.get(&host, "/").value("greeting"), Some("good-night"));

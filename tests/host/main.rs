@@ -17,6 +17,8 @@ mod lifecycle;
 mod load;
 mod meter;
 mod peer;
+mod probes;
+mod site;
 mod sources;
 mod units;
 mod upstream;

@@ -58,6 +58,10 @@ fn a_site_s_own_pool_is_used_as_it_is_but_for_its_socket() {
     let service = format!("[[service]]\nkind = \"php-fpm\"\npool = \"{pool}\"\n");
     let shop = Shop::make(&host, Spec::new("shop").more(&service));
     host.write(&pool, site::pool("shop", "shop").replace("= 16", "= 3"));
+    host.ok(&["chown", "shop", &pool]);
+    let said = shop.ctl(&host, "deploy", &[]).expect_status(3);
+    assert!(said.stderr.contains("may be written by others than root"), "{said}");
+    host.ok(&["chown", "root", &pool]);
     shop.deploy(&host);
     assert_eq!(shop.release(&host), "r1");
     let unit = host.ok(&["systemctl", "list-units", "--plain", "--no-legend", "app-fpm@shop:*", "--state=active"]);

@@ -52,6 +52,19 @@ fn a_root_below_a_home_works_when_nginx_may_pass() {
 }
 
 #[test]
+fn a_root_elsewhere_is_said_beforehand_and_served_at_the_second_start() {
+    let host = installed();
+    let shop = Shop::make(&host, Spec { root: "/data/shop".into(), ..Spec::new("shop") });
+    host.ok(&["chmod", "0755", "/data", "/data/shop"]);
+    let said = shop.ctl(&host, "plan", &[]).ok();
+    assert!(said.contains("systemctl daemon-reload"), "{said}");
+    let said = shop.ctl(&host, "deploy", &[]).expect_failure();
+    assert!(said.stderr.contains("start the deployment again"), "{said}");
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r1");
+}
+
+#[test]
 fn a_root_that_nginx_cannot_pass_is_an_error_with_the_remedy() {
     let host = installed();
     let shop = below_a_home(&host);

@@ -49,7 +49,7 @@ pub async fn app(
         if live.is_none() && crontab.is_none() {
             continue;
         }
-        let reach = Reach { write: Vec::new(), hidden: host.hidden_from(settings), network: false };
+        let reach = Reach { hidden: host.hidden_from(settings), ..Reach::default() };
         let credentials = crontab.iter().map(|file| (user.to_owned(), file.clone())).collect();
         let mut worker = host.worker_with(settings, id, role, user, reach, credentials).await?;
         let facts = facts.get_or_insert_with(AppFacts::default);

@@ -11,7 +11,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{AtFlags, FlockOperation, Mode, OFlags, flock, openat, statat},
+    fs::{AtFlags, FlockOperation, Mode, OFlags, fchmod, flock, fstat, openat, statat},
     io::{Errno, retry_on_intr},
 };
 use tokio::sync::oneshot;
@@ -93,6 +93,10 @@ fn open(dir: &Dir, name: &str) -> Result<File, TreeError> {
     })?;
     dir.check_regular(name, &file)?;
     dir.share(name, &file)?;
+    if fstat(&file).is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode) != mode) {
+        // Whatever the umask is: the group reads who has it.
+        fchmod(&file, mode).map_err(dir.entry("change the mode of", name))?;
+    }
     Ok(file.into())
 }
 

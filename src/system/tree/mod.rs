@@ -50,6 +50,13 @@ pub enum TreeError {
     },
 }
 
+impl TreeError {
+    /// What was asked for is not there.
+    pub fn is_missing(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
+    }
+}
+
 /// The way out of an error that has one.
 fn remedy(error: &io::Error) -> &'static str {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
@@ -124,6 +131,19 @@ impl Dir {
     /// Owner and permission bits of this directory: uid, gid, mode & 0o7777.
     pub fn owner(&self) -> Result<(u32, u32, u32), TreeError> {
         self.stat().map(|stat| (stat.st_uid, stat.st_gid, stat.st_mode & 0o7777))
+    }
+    /// Which directory this is: the number of its file system, and its own there.
+    pub fn identity(&self) -> Result<(u64, u64), TreeError> {
+        self.stat().map(|stat| (stat.st_dev, stat.st_ino))
+    }
+    /// Owner and permission bits of an entry, links not followed: uid, gid, mode & 0o7777. `None`: not there.
+    pub fn owner_of(&self, name: &str) -> Result<Option<(u32, u32, u32)>, TreeError> {
+        self.component(name)?;
+        match statat(&self.fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => Ok(Some((stat.st_uid, stat.st_gid, stat.st_mode & 0o7777))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(error) => Err(self.entry("look at", name)(error)),
+        }
     }
     /// fchown and fchmod of this directory itself.
     pub fn set_owner(&self, uid: u32, gid: u32, mode: u32) -> Result<(), TreeError> {

@@ -193,7 +193,8 @@ impl Units {
     async fn link(&self) -> Result<Arc<Link>, UnitError> {
         let mut current = self.current.lock().await;
         if current.is_lost() {
-            *current = Arc::new(Link::open().await?);
+            // Boxed: what every call may do would otherwise be part of every future that calls.
+            *current = Arc::new(Box::pin(Link::open()).await?);
         }
         Ok(current.clone())
     }

@@ -4,7 +4,7 @@ use zbus::OwnedObjectPath;
 
 use super::{
     Hold, Link, NO_SUCH_UNIT, Transient, UnitError, Units,
-    job::{Ask, REPLACE, describe},
+    job::{Ask, describe},
     link::{ANSWER, answer, answer_within, call_error, is_named},
 };
 use crate::model::UnitName;
@@ -69,20 +69,6 @@ impl Units {
             return Err(UnitError::Call { what: format!("tell the result of {unit}"), detail });
         }
         Ok(Exit { result: status.result, status: read?.1 })
-    }
-
-    /// Stops a transient service and awaits its end.
-    pub async fn end(&self, running: Running) -> Result<(), UnitError> {
-        let unit = running.unit;
-        let what = format!("stop {unit}");
-        let link = self.link().await?;
-        match answer_within(ANSWER, &what, link.manager.stop_unit(unit.as_str(), REPLACE)).await? {
-            Err(error) if !is_named(&error, NO_SUCH_UNIT) => return Err(call_error(&what, &error)),
-            _ => {}
-        }
-        let (_, link) = self.ended(&unit, Hold::Reference).await?;
-        forget(&link, &unit).await;
-        Ok(())
     }
 }
 

@@ -1,0 +1,156 @@
+//! Taking an app's root over: what becomes root's, and what is refused since somebody else may have put it there.
+//!
+//! Where every directory above the root is root's, nobody else can exchange it. Below a home its owner can, and could
+//! so have a directory of somebody else's given to the app's user.
+
+use std::{os::unix::fs::MetadataExt, path::Path};
+
+use super::{
+    error::EngineError,
+    layout::{open_or_make, root_owned},
+    store::RootIdentity,
+};
+use crate::system::tree::{Dir, EntryKind};
+
+/// A root that was taken.
+#[derive(Debug)]
+pub struct Root {
+    /// Opened; root's.
+    pub dir: Dir,
+    /// For the record.
+    pub identity: RootIdentity,
+    /// Nobody but root can have put there what is in it.
+    trusted: bool,
+}
+
+/// Opens the root, making it if it is missing, and makes it root's. `known`: which directory it was before; `users`:
+/// whose it may be at first, beside root.
+pub fn root(path: &Path, users: &[u32], known: Option<&RootIdentity>) -> Result<Root, EngineError> {
+    let dir = Dir::open_or_make(path, 0o755)?;
+    let (device, inode) = dir.identity()?;
+    let identity = RootIdentity { path: path.to_owned(), device, inode, boot: boot_id() };
+    let fixed = path.ancestors().skip(1).all(is_roots);
+    let (uid, _, mode) = dir.owner()?;
+    match known.filter(|known| known.path == path) {
+        _ if fixed => {}
+        Some(known) if !is_same(known, &identity) => {
+            return Err(EngineError::Other(format!(
+                "{} is not the directory that it was: put that one back; if it was you who exchanged it, remove the \
+                 file `root` of the app's record in /var/lib/deployd/apps",
+                path.display()
+            )));
+        }
+        None if uid != 0 && !users.contains(&uid) => {
+            return Err(EngineError::Other(format!(
+                "{} is neither root's nor the app's user's: `chown root: {}`, if it is for this app",
+                path.display(),
+                path.display()
+            )));
+        }
+        _ => {}
+    }
+    root_owned(&dir)?;
+    Ok(Root { dir, identity, trusted: fixed && uid == 0 && mode & 0o022 == 0 })
+}
+
+/// Opens `shared`, making it if it is missing, and gives it to the app's user. One of root's with something in it only
+/// where root has put it.
+pub fn shared(root: &Root, name: &str, (uid, gid): (u32, u32)) -> Result<(), EngineError> {
+    let made = root.dir.kind("shared")? == EntryKind::Missing;
+    let shared = open_or_make(&root.dir, "shared")?;
+    if shared.owner()?.0 != 0 || uid == 0 {
+        return Ok(());
+    }
+    if !made && !root.trusted && !shared.names()?.is_empty() {
+        return Err(EngineError::Other(format!(
+            "{} is root's and has something in it, and others than root could have put it there: \
+             `chown {name}: {}`, if it is for this app",
+            shared.path, shared.path
+        )));
+    }
+    Ok(shared.set_owner(uid, gid, 0o755)?)
+}
+
+/// The number of a file system may be another one after a boot; within one boot it is not.
+fn is_same(known: &RootIdentity, now: &RootIdentity) -> bool {
+    known.inode == now.inode && (known.device == now.device || known.boot != now.boot)
+}
+
+/// Root's, and writable for nobody else. What cannot be looked at is not.
+fn is_roots(dir: &Path) -> bool {
+    std::fs::symlink_metadata(dir).is_ok_and(|meta| meta.uid() == 0 && meta.mode() & 0o022 == 0)
+}
+
+/// This boot, as the kernel names it; empty when it does not tell.
+fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        os::unix::fs::{PermissionsExt, chown},
+    };
+
+    use super::*;
+
+    const DEPLOY: (u32, u32) = (4711, 4711);
+    const OTHER: u32 = 4712;
+
+    /// A home of the user's, with a `shop` of this owner in it.
+    fn home(owner: u32) -> Option<tempfile::TempDir> {
+        if !rustix::process::geteuid().is_root() {
+            println!("skipped: giving directories away needs root");
+            return None;
+        }
+        let home = tempfile::tempdir().unwrap();
+        fs::create_dir(home.path().join("shop")).unwrap();
+        chown(home.path(), Some(DEPLOY.0), Some(DEPLOY.1)).unwrap();
+        chown(home.path().join("shop"), Some(owner), None).unwrap();
+        Some(home)
+    }
+
+    fn taken(path: &Path, known: Option<&RootIdentity>) -> Result<Root, String> {
+        root(path, &[DEPLOY.0], known).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_users_own_directory_becomes_roots_and_stays_the_one_that_it_was() {
+        let Some(home) = home(DEPLOY.0) else { return };
+        let path = home.path().join("shop");
+        let first = taken(&path, None).unwrap();
+        assert_eq!((first.dir.owner().unwrap().0, first.trusted), (0, false));
+        assert!(taken(&path, Some(&first.identity)).is_ok());
+        let rebooted = RootIdentity { device: 1, boot: "before".into(), ..first.identity.clone() };
+        assert!(taken(&path, Some(&rebooted)).is_ok(), "numbers of file systems change at a boot");
+        fs::rename(&path, home.path().join("was")).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert!(taken(&path, Some(&first.identity)).unwrap_err().contains("not the directory that it was"));
+        let elsewhere = RootIdentity { path: "/srv/before".into(), ..first.identity };
+        assert!(taken(&path, Some(&elsewhere)).is_ok(), "the configuration names another place now");
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_not_taken() {
+        let Some(home) = home(OTHER) else { return };
+        let path = home.path().join("shop");
+        assert!(taken(&path, None).unwrap_err().contains("neither root's nor"));
+        assert_eq!(fs::metadata(&path).unwrap().uid(), OTHER);
+    }
+
+    #[test]
+    fn what_root_keeps_below_a_home_is_not_given_away() {
+        let Some(home) = home(DEPLOY.0) else { return };
+        let path = home.path().join("shop");
+        fs::create_dir(path.join("shared")).unwrap();
+        fs::write(path.join("shared/secret"), "").unwrap();
+        fs::set_permissions(path.join("shared"), PermissionsExt::from_mode(0o700)).unwrap();
+        let root = taken(&path, None).unwrap();
+        assert!(shared(&root, "deploy", DEPLOY).unwrap_err().to_string().contains("chown deploy:"));
+        assert_eq!(fs::metadata(path.join("shared")).unwrap().uid(), 0);
+        fs::remove_file(path.join("shared/secret")).unwrap();
+        shared(&root, "deploy", DEPLOY).unwrap();
+        assert_eq!(fs::metadata(path.join("shared")).unwrap().uid(), DEPLOY.0, "an empty one is harmless");
+    }
+}
