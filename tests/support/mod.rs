@@ -9,6 +9,7 @@ pub mod load;
 pub mod lock;
 pub mod requests;
 pub mod root;
+pub mod runtimes;
 pub mod script;
 pub mod shop;
 pub mod site;
