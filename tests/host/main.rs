@@ -17,6 +17,8 @@ mod lifecycle;
 mod load;
 mod meter;
 mod peer;
+mod rolling;
+mod signal;
 mod sources;
 mod units;
 mod upstream;
