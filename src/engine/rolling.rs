@@ -44,9 +44,19 @@ impl Roll<'_> {
     pub async fn run(&self) -> Result<(), EngineError> {
         let wanted = read_current(&Dir::open(&self.settings.root)?)?;
         let mut worker = self.worker().await?;
+        let done = self.lots(wanted.as_ref(), worker.as_mut()).await;
+        // Ended also after a failure: going back starts one of the same name.
+        if let Some(worker) = worker {
+            worker.finish().await?;
+        }
+        done
+    }
+
+    /// One lot after the other, until there is none.
+    async fn lots(&self, wanted: Option<&ReleaseId>, mut worker: Option<&mut Worker>) -> Result<(), EngineError> {
         let mut moved = BTreeSet::new();
         let mut first = true;
-        while let Some(lot) = next(self.rolling, &self.look(wanted.as_ref(), &moved).await?) {
+        while let Some(lot) = next(self.rolling, &self.look(wanted, &moved).await?) {
             if let Lot::Stop(names) = &lot {
                 self.all(names, Act::Stop).await?;
                 names.iter().for_each(|name| _ = moved.remove(name));
@@ -62,12 +72,9 @@ impl Roll<'_> {
             let act = if matches!(lot, Lot::Start(_)) { Act::Start } else { Act::Restart };
             self.all(names, act).await?;
             for name in names {
-                self.prove(name, wanted.as_ref(), worker.as_mut()).await?;
+                self.prove(name, wanted, worker.as_deref_mut()).await?;
                 moved.insert(name.clone());
             }
-        }
-        if let Some(worker) = worker {
-            worker.finish().await?;
         }
         Ok(())
     }
