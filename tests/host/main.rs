@@ -18,6 +18,7 @@ mod load;
 mod meter;
 mod peer;
 mod rolling;
+mod runtimes;
 mod signal;
 mod sources;
 mod units;

@@ -7,6 +7,7 @@ pub mod deb;
 pub mod host;
 pub mod load;
 pub mod lock;
+pub mod octane;
 pub mod requests;
 pub mod root;
 pub mod runtimes;
