@@ -2,9 +2,13 @@
 
 use super::{decide::refusal, value::Refusal};
 use crate::{
+    check::check,
     config::{Rolling, Service, Settings, Strategy},
     observe::{InstanceObserved, Observed, ServiceObserved},
 };
+
+/// The finding that tells why `warm` would not be right.
+const WARM: &str = "warm-unproved";
 
 /// The strategy as it will be carried out.
 pub(super) fn strategy(
@@ -25,7 +29,26 @@ pub(super) fn strategy(
             }
             Ok(strategy.clone())
         }
-        Strategy::Reload | Strategy::Restart | Strategy::Warm => Ok(strategy.clone()),
+        Strategy::Warm => {
+            proved_warm(settings, service, observed)?;
+            Ok(strategy.clone())
+        }
+        Strategy::Reload | Strategy::Restart => Ok(strategy.clone()),
+    }
+}
+
+/// Doing nothing is right only where the check of the host has seen that the next request is the new release's.
+fn proved_warm(settings: &Settings, service: &Service, observed: &Observed) -> Result<(), Refusal> {
+    let place = place(settings, service);
+    let reason = |why: &str| format!("{place}strategy = \"warm\" of {} is not proved to be right: {why}", service.name);
+    if !observed.facts.fpm.contains_key(&service.name) {
+        let remedy = "write strategy = \"reload\", \"signal\" or \"restart\"";
+        return Err(refusal(reason("of other units than php-fpm's it cannot be seen what they keep"), remedy));
+    }
+    let findings = check(settings, &observed.facts);
+    match findings.into_iter().find(|one| one.id == WARM && one.thing.contains(&service.name)) {
+        Some(finding) => Err(refusal(reason(&finding.happens), finding.remedy)),
+        None => Ok(()),
     }
 }
 
