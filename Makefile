@@ -25,7 +25,7 @@ ZSHDIR ?= $(DATADIR)/zsh/site-functions
 LIBEXECDIR := /usr/libexec/deployd
 SYSTEMDDIR := /usr/lib/systemd
 
-.PHONY: help build install deb rpm demo check check-fast bench lint deps clean
+.PHONY: help build install deb rpm demo check check-fast check-runtimes bench lint deps clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -110,6 +110,11 @@ check-fast: ## Format, lints and the tests that boot no host
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib --bins --test layering --test packaging
 
+check-runtimes: ## Build FrankenPHP and RoadRunner from their Go modules; Octane's tests with them
+	@$(MAKE) deps WHAT=host
+	@$(MAKE) deb > $(TARGET)/runtimes-deb.log 2>&1 || { cat $(TARGET)/runtimes-deb.log; exit 1; }
+	cargo test --locked --test host runtimes -- --nocapture
+
 bench: ## Deployments under load beside the common script; writes target/bench/results.json
 	@$(MAKE) deps WHAT=host
 	@$(MAKE) deb > $(TARGET)/bench-deb.log 2>&1 || { cat $(TARGET)/bench-deb.log; exit 1; }
@@ -122,7 +127,7 @@ lint: ## Format, clippy; units, man pages and the package where their tools are 
 	if command -v lintian >/dev/null; then for deb in $(wildcard dist/*.deb); do lintian --fail-on error,warning $$deb; done; fi
 	cargo test --locked --test packaging
 
-deps: ## Install what is missing for WHAT=deb|rpm|host (Debian, as root)
+deps: ## Install what is missing for WHAT=deb|rpm|host|runtimes (Debian, as root)
 	@packaging/deps $(or $(WHAT),host)
 
 clean: ## Remove what was built

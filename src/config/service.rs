@@ -43,6 +43,11 @@ pub(super) fn services(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Pres
             cx.problems.push(Problem::new(title).at(place).help(help));
             continue;
         }
+        if let Some(before) = out.iter().find(|other| strategy::may_pause(other)) {
+            let problem = Problem::new(format!("{} may pause, and {} comes after it", before.name, service.name));
+            let help = format!("move {} to the end, or write on_failure = \"rollback\" there", before.name);
+            cx.problems.push(problem.at(place).help(help));
+        }
         out.push(service);
     }
     out

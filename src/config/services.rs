@@ -298,6 +298,8 @@ pub struct Rolling {
     pub start_first: bool,
     /// What each must answer: a URL with `{instance}` in it.
     pub probe: Option<String>,
+    /// The longest that one may take until it answers.
+    pub start: Duration,
     /// What happens when an instance does not answer.
     pub on_failure: OnFailure,
 }

@@ -141,6 +141,7 @@ impl Page<'_> {
         self.line("order", if rolling.start_first { "\"start-first\"" } else { "\"stop-first\"" }, "");
         if let Some(probe) = &rolling.probe {
             self.line("probe", &quoted(probe), "");
+            self.line("start", &quoted(&duration::format(rolling.start)), "");
         }
         let word = if rolling.on_failure == OnFailure::Pause { "pause" } else { "rollback" };
         self.line("on_failure", &quoted(word), "");

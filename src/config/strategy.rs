@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     OnFailure, Rolling, Service, ServiceKind, Strategy, check,
     context::Context,
-    errors::Problem,
+    errors::{Place, Problem},
     suggest,
     written::{At, Reader},
 };
@@ -15,6 +15,9 @@ use crate::model::UnitName;
 const STRATEGIES: [&str; 5] = ["reload", "restart", "warm", "signal", "rolling"];
 /// Signals by which programs are told to take up new code. TERM and KILL end them: that is a restart.
 const SIGNALS: [&str; 6] = ["HUP", "USR1", "USR2", "WINCH", "QUIT", "INT"];
+
+/// For one instance to answer.
+const START: Duration = Duration::from_secs(30);
 
 /// What our own units begin with.
 const OURS: [&str; 9] = [
@@ -42,7 +45,7 @@ pub(super) fn existing(
         Some("restart") => Some(Strategy::Restart),
         Some("warm") => Some(Strategy::Warm),
         Some("signal") => signal(cx, reader, unit),
-        Some("rolling") => Some(Strategy::Rolling(rolling(cx, reader))),
+        Some("rolling") => Some(Strategy::Rolling(rolling(cx, reader, &unit.place))),
         Some(_) | None => {
             not_said(cx, reader, unit, written.as_ref());
             None
@@ -80,7 +83,7 @@ fn signal(cx: &mut Context<'_>, reader: &mut Reader<'_>, unit: &At<String>) -> O
     None
 }
 
-fn rolling(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Rolling {
+fn rolling(cx: &mut Context<'_>, reader: &mut Reader<'_>, place: &Place) -> Rolling {
     let written = reader.texts("instances", "[\"1\", \"2\"]", &mut cx.problems).unwrap_or_default();
     let mut instances: Vec<String> = Vec::new();
     for at in written {
@@ -90,6 +93,7 @@ fn rolling(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Rolling {
     let parallel = reader.number("parallel", 1..=64, &mut cx.problems).map_or(1, |at| at.value);
     let delay = cx.span(reader, "delay", Duration::ZERO, Duration::from_secs(3600)).unwrap_or_default();
     let start_first = cx.word(reader, "order", &["stop-first", "start-first"]) == Some("start-first");
+    let start = cx.span(reader, "start", Duration::from_secs(1), Duration::from_secs(3600)).unwrap_or(START);
     let probe = reader.text("probe", "http://127.0.0.1:300{instance}/up", &mut cx.problems).map(|at| {
         // Judged as it will be asked: with an instance in it.
         cx.take(check::http_url(&at.value.replace("{instance}", "1")), &at.place);
@@ -98,7 +102,33 @@ fn rolling(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Rolling {
     let pause = cx.word(reader, "on_failure", &["rollback", "pause"]) == Some("pause");
     let on_failure = if pause { OnFailure::Pause } else { OnFailure::Rollback };
     let parallel = u32::try_from(parallel).unwrap_or(1);
-    Rolling { instances, parallel, delay, start_first, probe, on_failure }
+    cx.take(enough(&instances, parallel, start_first), place);
+    Rolling { instances, parallel, delay, start_first, probe, start, on_failure }
+}
+
+/// That some instance serves at every moment. Where none is named it is known only when they are looked at.
+fn enough(instances: &[String], parallel: u32, start_first: bool) -> Result<(), Problem> {
+    let few = u32::try_from(instances.len()).unwrap_or(u32::MAX) <= parallel;
+    match (instances.is_empty(), start_first) {
+        (true, false) => Ok(()),
+        (true, true) => {
+            let problem =
+                Problem::new("order = \"start-first\" starts an instance that does not run: which is not said");
+            Err(problem.help("name one more than shall run: instances = [\"1\", \"2\", \"3\"]"))
+        }
+        (false, _) if few => {
+            let count = instances.len();
+            let problem = Problem::new(format!("parallel = {parallel} of {count} instances leaves none that serves"));
+            Err(problem.help(format!("name more than {parallel}, or write a smaller parallel")))
+        }
+        (false, _) => Ok(()),
+    }
+}
+
+/// Whether it may stop half-way: then everything before it stays on the new release, and nothing may wait behind it.
+pub(super) fn may_pause(service: &Service) -> bool {
+    let ServiceKind::Unit { strategy: Strategy::Rolling(rolling), .. } = &service.kind else { return false };
+    rolling.on_failure == OnFailure::Pause
 }
 
 fn instance(text: &str, before: &[String]) -> Result<(), Problem> {

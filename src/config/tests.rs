@@ -433,6 +433,22 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("[[service]]\nunit = \"x\"\nstrategy = \"reload\"\n", "unit name \"x\" is not valid", "systemctl list-units"),
     ("[[service]]\nunit = \"x.service\"\nstrategy = \"signal\"\n", "which signal tells x.service", "signal = \"USR2\""),
     (
+        "[[service]]\nunit = \"x@.service\"\nstrategy = \"rolling\"\norder = \"start-first\"\n",
+        "which is not said",
+        "one more than shall run",
+    ),
+    (
+        "[[service]]\nunit = \"x@.service\"\nstrategy = \"rolling\"\ninstances = [\"1\", \"2\"]\nparallel = 2\n",
+        "parallel = 2 of 2 instances leaves none",
+        "a smaller parallel",
+    ),
+    (
+        "[[service]]\nunit = \"x@.service\"\nstrategy = \"rolling\"\non_failure = \"pause\"\n\
+         [[service]]\nkind = \"php-fpm\"\n",
+        "x@.service may pause, and php-fpm comes after it",
+        "on_failure = \"rollback\"",
+    ),
+    (
         "[[service]]\nunit = \"x.service\"\nstrategy = \"signal\"\nsignal = \"KILL\"\n",
         "does not tell a program to take up new code",
         "\"USR2\"",

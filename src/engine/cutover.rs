@@ -7,15 +7,15 @@ use super::{
     activate::{activate, restore},
     deployment::{Deployment, Started, now},
     error::EngineError,
-    existing::{move_unit, prove_unit, still_going},
+    existing::{Mover, still_going},
     jobs,
     progress::Progress,
     slots::ServiceSlot,
     turn::{point, unpoint},
 };
 use crate::{
-    config::Settings,
-    model::{Kind, LiveSlot, Phase, ReleaseState, events},
+    config::{OnFailure, Rolling, Settings, Strategy},
+    model::{Kind, LiveSlot, Phase, ReleaseState, UnitName, events},
     observe::Host,
     plan::{GoLive, Handover, Move, Plan, Start},
     system::journal::Priority,
@@ -129,13 +129,18 @@ impl Deployment<'_> {
                 (timer.clone(), format!("{service} runs {release} from its next run on"))
             }
             Move::Unit { unit, strategy, drain, .. } => {
-                move_unit(self.host, self.progress, unit, strategy, *drain).await?;
-                prove_unit(self.host, unit, strategy).await?;
+                let moved = self.mover().move_unit(unit, strategy, *drain).await;
+                moved.map_err(|error| paused(unit, strategy, error))?;
+                self.mover().prove(unit, strategy).await?;
                 (unit.clone(), format!("{unit} runs {release}"))
             }
         };
         self.progress.event(events::SERVICE_LIVE, Priority::Info, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
         Ok(())
+    }
+
+    fn mover(&self) -> Mover<'_> {
+        Mover { host: self.host, settings: self.settings, progress: self.progress, id: &self.plan.id }
     }
 
     /// The new state, once the release is proved live.
@@ -182,7 +187,7 @@ impl Deployment<'_> {
         note(restore(&self.layout, self.plan.from.as_ref(), &self.plan.id));
         for one in moved.iter().rev() {
             if let (Move::Unit { unit, strategy, drain, .. }, Some(_)) = (one, &self.plan.from) {
-                note(still_going(move_unit(self.host, self.progress, unit, strategy, *drain).await));
+                note(still_going(self.mover().move_unit(unit, strategy, *drain).await));
                 gone_back.push(unit.to_string());
             }
         }
@@ -241,6 +246,17 @@ impl Deployment<'_> {
             self.new_slot(handover)?.stop().await?;
         }
         Ok(())
+    }
+}
+
+/// A rolling update that shall pause leaves a person to decide; everything before it is on the new release, and
+/// nothing comes after it.
+fn paused(unit: &UnitName, strategy: &Strategy, error: EngineError) -> EngineError {
+    match strategy {
+        Strategy::Rolling(Rolling { on_failure: OnFailure::Pause, .. }) => {
+            EngineError::Paused { unit: unit.clone(), why: error.to_string() }
+        }
+        _ => error,
     }
 }
 

@@ -66,6 +66,14 @@ pub enum EngineError {
         /// The drain limit.
         limit: Duration,
     },
+    /// A rolling update stopped where it was, as it was asked to.
+    #[error("{unit} is paused: {why}")]
+    Paused {
+        /// The template.
+        unit: UnitName,
+        /// What failed.
+        why: String,
+    },
     /// nginx, or what stands for it, did not take its new configuration.
     #[error("{unit} did not take its new configuration: {detail}")]
     NotReloaded {

@@ -2,63 +2,106 @@
 
 use std::time::Duration;
 
-use super::{error::EngineError, progress::Progress};
+use rustix::process::Signal;
+
+use super::{error::EngineError, progress::Progress, rolling::Roll};
 use crate::{
-    config::Strategy,
-    model::{UnitName, events},
+    config::{Settings, Strategy},
+    model::{DeploymentId, UnitName, events},
     observe::Host,
     system::{journal::Priority, process::Watch, units::UnitError},
 };
 
-/// Moves a unit to what `current` names.
-pub async fn move_unit(
-    host: &Host,
-    progress: &Progress,
-    unit: &UnitName,
-    strategy: &Strategy,
-    drain: Duration,
-) -> Result<(), EngineError> {
-    match strategy {
-        Strategy::Restart => Ok(host.units.restart(unit).await?),
-        Strategy::Reload => reload(host, progress, unit, drain).await,
-        Strategy::Warm | Strategy::Signal { .. } | Strategy::Rolling(_) => {
-            Err(EngineError::Other(format!("{unit}: strategy = \"{}\" is not built yet", strategy.as_str())))
-        }
-    }
+/// What moving an existing unit works with.
+pub struct Mover<'a> {
+    /// The host it runs on.
+    pub host: &'a Host,
+    /// The app's settings.
+    pub settings: &'a Settings,
+    /// What is told.
+    pub progress: &'a Progress,
+    /// The deployment.
+    pub id: &'a DeploymentId,
 }
 
-/// Proved live, as far as that can be seen of a unit that is not ours.
-pub async fn prove_unit(host: &Host, unit: &UnitName, strategy: &Strategy) -> Result<(), EngineError> {
-    match strategy {
-        Strategy::Reload | Strategy::Restart | Strategy::Warm | Strategy::Signal { .. } => {
-            let status = host.units.status(unit).await?;
-            if status.active == "active" {
-                return Ok(());
+impl Mover<'_> {
+    /// Moves a unit to what `current` names.
+    pub async fn move_unit(&self, unit: &UnitName, strategy: &Strategy, drain: Duration) -> Result<(), EngineError> {
+        match strategy {
+            Strategy::Restart => Ok(self.host.units.restart(unit).await?),
+            Strategy::Reload => self.tell_and_watch(unit, drain, None).await,
+            Strategy::Signal { signal } => self.tell_and_watch(unit, drain, Some(number(signal)?)).await,
+            // The next request reads what `current` names; the plan has seen to it that this is so.
+            Strategy::Warm => Ok(()),
+            Strategy::Rolling(rolling) => {
+                let Self { host, settings, progress, id } = *self;
+                Roll { host, settings, progress, id, template: unit, rolling }.run().await
             }
-            Err(EngineError::Unhealthy { what: unit.to_string(), detail: format!("it is {}", status.active) })
         }
-        // Each instance is proved as it is moved.
-        Strategy::Rolling(_) => Ok(()),
+    }
+
+    /// Proved live, as far as that can be seen of a unit that is not ours.
+    pub async fn prove(&self, unit: &UnitName, strategy: &Strategy) -> Result<(), EngineError> {
+        match strategy {
+            Strategy::Reload | Strategy::Restart | Strategy::Warm | Strategy::Signal { .. } => {
+                let status = self.host.units.status(unit).await?;
+                if status.active == "active" {
+                    return Ok(());
+                }
+                Err(EngineError::Unhealthy { what: unit.to_string(), detail: format!("it is {}", status.active) })
+            }
+            // Each instance is proved as it is moved.
+            Strategy::Rolling(_) => Ok(()),
+        }
+    }
+
+    /// Reloaded, or sent its signal, with every process of before but the main one watched until it is gone.
+    async fn tell_and_watch(
+        &self,
+        unit: &UnitName,
+        drain: Duration,
+        signal: Option<Signal>,
+    ) -> Result<(), EngineError> {
+        let main = self.host.units.status(unit).await?.main_pid;
+        let before: Vec<u32> = self.host.units.processes(unit).await?.into_iter().filter(|pid| *pid != main).collect();
+        let call = |e: std::io::Error| UnitError::Call {
+            what: format!("watch the processes of {unit}"),
+            detail: e.to_string(),
+        };
+        let watch = Watch::new(&before).map_err(call)?;
+        match signal {
+            None => self.host.units.reload(unit).await?,
+            Some(signal) => self.host.units.signal_main(unit, signal).await?,
+        }
+        let fields = [("DEPLOYD_UNIT", unit.as_str())];
+        if before.is_empty() {
+            let message = format!("{unit} has no process but its main one: only a health check can tell what it runs");
+            self.progress.event(events::DRAINED, Priority::Notice, &message, &fields);
+            return Ok(());
+        }
+        let left = watch.gone(drain).await;
+        if left.is_empty() {
+            let message = format!("{} old processes of {unit} are gone", before.len());
+            self.progress.event(events::DRAINED, Priority::Info, &message, &fields);
+            return Ok(());
+        }
+        let message = format!("{} old processes of {unit} are still there after {drain:?}: {left:?}", left.len());
+        self.progress.event(events::DRAIN_INCOMPLETE, Priority::Warning, &message, &fields);
+        Err(EngineError::NotGone { unit: unit.clone(), left: left.len(), limit: drain })
     }
 }
 
-/// Reloaded, with every process of before but the main one watched until it is gone.
-async fn reload(host: &Host, progress: &Progress, unit: &UnitName, drain: Duration) -> Result<(), EngineError> {
-    let main = host.units.status(unit).await?.main_pid;
-    let before: Vec<u32> = host.units.processes(unit).await?.into_iter().filter(|pid| *pid != main).collect();
-    let call =
-        |e: std::io::Error| UnitError::Call { what: format!("watch the processes of {unit}"), detail: e.to_string() };
-    let watch = Watch::new(&before).map_err(call)?;
-    host.units.reload(unit).await?;
-    let left = watch.gone(drain).await;
-    if left.is_empty() {
-        let message = format!("{} old processes of {unit} are gone", before.len());
-        progress.event(events::DRAINED, Priority::Info, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
-        return Ok(());
-    }
-    let message = format!("{} old processes of {unit} are still there after {drain:?}: {left:?}", left.len());
-    progress.event(events::DRAIN_INCOMPLETE, Priority::Warning, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
-    Err(EngineError::NotGone { unit: unit.clone(), left: left.len(), limit: drain })
+/// Those that configuration accepts.
+fn number(signal: &str) -> Result<Signal, EngineError> {
+    Ok(match signal {
+        "HUP" => Signal::HUP,
+        "USR1" => Signal::USR1,
+        "USR2" => Signal::USR2,
+        "WINCH" => Signal::WINCH,
+        "QUIT" => Signal::QUIT,
+        "INT" => Signal::INT,
+        other => return Err(EngineError::Other(format!("SIG{other} is not sent to a service"))),
+    })
 }
 
 /// Going back, processes that are still busy are no failure: they serve the release that stays.

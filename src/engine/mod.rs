@@ -24,6 +24,7 @@ mod outcome;
 mod progress;
 mod prune;
 mod recover;
+mod rolling;
 mod run;
 mod settle;
 mod site;

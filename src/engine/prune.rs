@@ -8,9 +8,9 @@ use super::{
     store::Store,
 };
 use crate::{
-    config::Settings,
+    config::{ServiceKind, Settings, Strategy},
     model::{AppState, DeploymentId, ReleaseId, ReleaseState, events},
-    observe::{Host, read_current},
+    observe::{Host, instances, read_current},
     runtime::slot,
     system::{
         journal::{self, Priority},
@@ -62,7 +62,8 @@ pub async fn prune(
     let root = Dir::open(&settings.root)?;
     let releases = root.dir("releases")?;
     let current = read_current(&root)?;
-    let running = run_by_slots(host, settings).await?;
+    let mut running = run_by_slots(host, settings).await?;
+    running.extend(run_by_instances(host, settings).await?);
     for id in surplus(state, current.as_ref(), &running, settings.keep) {
         let name = id.to_string();
         discard(&releases, &name)?;
@@ -92,6 +93,18 @@ async fn run_by_slots(host: &Host, settings: &Settings) -> Result<BTreeSet<Relea
         }
         let target = links.read_link(&name.to_string())?;
         running.extend(target.rsplit('/').next().and_then(|id| id.parse::<ReleaseId>().ok()));
+    }
+    Ok(running)
+}
+
+/// The releases that instances of a site's own template run: an update that paused leaves two.
+async fn run_by_instances(host: &Host, settings: &Settings) -> Result<BTreeSet<ReleaseId>, EngineError> {
+    let mut running = BTreeSet::new();
+    for service in &settings.services {
+        if let ServiceKind::Unit { unit, strategy: Strategy::Rolling(rolling) } = &service.kind {
+            let found = instances(host, &settings.root, unit, rolling).await?;
+            running.extend(found.into_iter().filter_map(|(_, one)| one.release));
+        }
     }
     Ok(running)
 }

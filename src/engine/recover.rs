@@ -4,7 +4,7 @@
 use super::{
     activate::restore,
     error::EngineError,
-    existing::{move_unit, still_going},
+    existing::{Mover, still_going},
     jobs,
     layout::{self, Layout},
     progress::Progress,
@@ -87,9 +87,10 @@ async fn take_back(
 /// Units that may run the release that is taken back are moved to what `current` names again.
 async fn move_units(host: &Host, settings: &Settings, running: &Running) -> Result<(), EngineError> {
     let progress = Progress::open(&host.paths, &settings.app, &running.id, running.kind, running.actor.clone());
+    let mover = Mover { host, settings, progress: &progress, id: &running.id };
     for service in settings.services.iter().rev() {
         if let ServiceKind::Unit { unit, strategy } = &service.kind {
-            still_going(move_unit(host, &progress, unit, strategy, service.drain).await)?;
+            still_going(mover.move_unit(unit, strategy, service.drain).await)?;
         }
     }
     Ok(())

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     config::{self, Settings, SlotKind},
-    model::{LiveSlot, Outcome, Phase, ReleaseState, Request, events},
+    model::{LiveSlot, Outcome, Phase, ReleaseState, Request, UnitName, events},
     observe::{Host, Observed, observe},
     plan::{Decision, GoLive, Handover, Plan, Stage, plan},
     system::{journal::Priority, notify, tree::Lock, units::Verb},
@@ -200,6 +200,7 @@ impl Deployment<'_> {
         let before = self.state.clone();
         match self.commit(live).await {
             Ok(()) => self.succeed(plan, &before.fallback).await,
+            Err(EngineError::Paused { unit, why }) => self.pause(live, &unit, &why),
             Err(error) => {
                 self.state = before;
                 self.roll_back(live, &error).await
@@ -288,6 +289,22 @@ impl Deployment<'_> {
         let was = plan.from.as_ref().map_or_else(String::new, |from| format!(" (was {from})"));
         let (why, took) = (plan.reasons.join(", "), self.progress.live_ms().unwrap_or(0));
         End::early(Outcome::Succeeded, format!("{} is live{was}, {took} ms: {why}", plan.release))
+    }
+
+    /// A rolling update that was asked to stop where it failed: nothing goes back and nothing is confirmed by itself.
+    /// The release is live as far as it came, so that a rollback and another deployment both know what to do.
+    fn pause(&mut self, live: &GoLive, unit: &UnitName, why: &str) -> End {
+        self.note_live(live);
+        self.state.settling = None;
+        let (app, release) = (&self.plan.app, &self.plan.release);
+        let message = format!(
+            "{why}; {unit} is paused, and some of its instances run {release}: put it right and start the deployment \
+             again, or go back: `deployctl rollback {app}`"
+        );
+        match self.save() {
+            Ok(()) => End::early(Outcome::Stuck, message),
+            Err(error) => End::early(Outcome::Stuck, format!("{message}; it could not be recorded: {error}")),
+        }
     }
 
     /// A failure before activate: what was started is stopped, what was made is removed.

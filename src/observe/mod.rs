@@ -3,6 +3,7 @@
 mod check;
 mod facts;
 mod host;
+mod instances;
 mod observed;
 mod orders;
 mod pools;
@@ -11,6 +12,7 @@ mod read;
 pub use check::{Depth, facts as check_facts};
 pub use facts::{read as host_facts, read_for as facts_for, user as find_user};
 pub use host::Host;
+pub use instances::{instance_unit, instances};
 pub use observed::*;
 pub use orders::{shared_paths, source_order};
 pub use pools::{PoolError, pool_text};

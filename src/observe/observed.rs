@@ -67,4 +67,17 @@ pub enum ServiceObserved {
         /// `active`, `inactive`, …
         active: String,
     },
+    /// The instances of a template, in their order.
+    Instances(Vec<(String, InstanceObserved)>),
+}
+
+/// An instance of a template as found.
+#[derive(Debug, Clone, Serialize)]
+pub struct InstanceObserved {
+    /// `loaded`, `not-found`, `masked`.
+    pub load: String,
+    /// `active`, `inactive`, …
+    pub active: String,
+    /// The release that its main process works in, where that can be seen.
+    pub release: Option<ReleaseId>,
 }

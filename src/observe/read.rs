@@ -10,12 +10,12 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Depth, Host, Observed, Resolved, ServiceObserved, check_facts,
+    Depth, Host, Observed, Resolved, ServiceObserved, check_facts, instances,
     pools::{PoolError, fpm_services, pool_text, pools},
     shared_paths, source_order,
 };
 use crate::{
-    config::{ServiceKind, Settings},
+    config::{ServiceKind, Settings, Strategy},
     model::{AppState, DeploymentId, Kind, ReleaseId, Request},
     runtime::{
         dropins::{GENERATED, root_dropin},
@@ -242,6 +242,9 @@ async fn services(host: &Host, settings: &Settings) -> Result<BTreeMap<String, S
                 let timer = scheduler::timer(&settings.app).parse().map_err(unnamed)?;
                 let status = host.units.status(&timer).await?;
                 ServiceObserved::Unit { load: status.load, active: status.active }
+            }
+            ServiceKind::Unit { unit, strategy: Strategy::Rolling(rolling) } => {
+                ServiceObserved::Instances(instances(host, &settings.root, unit, rolling).await?)
             }
             ServiceKind::Unit { unit, .. } => {
                 let status = host.units.status(unit).await?;

@@ -154,6 +154,10 @@ fn runs(observed: &Observed, service: &str, release: &ReleaseId) -> bool {
         Some(ServiceObserved::Slots(slots)) => observed.state.live.get(service).is_some_and(|live| {
             live.release == *release && slots.get(&live.slot).is_some_and(|active| active == "active")
         }),
+        // An update that was paused goes on.
+        Some(ServiceObserved::Instances(instances)) => {
+            instances.iter().all(|(_, one)| one.release.as_ref().is_none_or(|runs| runs == release))
+        }
         _ => true,
     }
 }

@@ -3,6 +3,7 @@
 //! Architecture invariant: no I/O, no clock, no environment; the same three values give the same plan.
 
 mod decide;
+mod existing;
 mod judge;
 mod moves;
 mod value;

@@ -2,6 +2,7 @@
 
 use super::{
     decide::refusal,
+    existing,
     value::{Handover, Move, Refusal, Start},
 };
 use crate::{
@@ -25,7 +26,7 @@ pub(super) fn moves(
             ServiceKind::Unit { unit, strategy } => Move::Unit {
                 service: service.name.clone(),
                 unit: unit.clone(),
-                strategy: strategy.clone(),
+                strategy: existing::strategy(settings, service, strategy, observed, warnings)?,
                 drain: service.drain,
             },
         });

@@ -4,12 +4,15 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use super::*;
 use crate::{
-    check::Facts,
+    check::{Facts, FpmFacts},
     config::{
-        Http, PhpFpm, Pool, Program, Service, ServiceKind, Settings, Shared, SlotKind, Source, Step, Strategy, Web,
+        Http, OnFailure, PhpFpm, Pool, Program, Rolling, Service, ServiceKind, Settings, Shared, SlotKind, Source,
+        Step, Strategy, Web,
     },
-    model::{Actor, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseRecord, ReleaseState, Request, Slot},
-    observe::{Observed, Resolved, ServiceObserved},
+    model::{
+        Actor, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseId, ReleaseRecord, ReleaseState, Request, Slot,
+    },
+    observe::{InstanceObserved, Observed, Resolved, ServiceObserved},
     worker::order::{SharedFound, SharedKind},
 };
 
@@ -390,4 +393,93 @@ fn what_the_check_finds_is_a_warning_or_with_require_a_refusal() {
     for kind in [Kind::Rollback, Kind::Stage] {
         assert!(matches!(plan(&settings, &trapped(), &request(kind)), Ok(Decision::Go(_))), "{kind}");
     }
+}
+
+/// The service as an existing unit that moves so.
+fn existing(unit: &str, strategy: Strategy) -> Settings {
+    let mut settings = settings();
+    settings.services[0].name = unit.into();
+    settings.services[0].kind = ServiceKind::Unit { unit: unit.parse().unwrap(), strategy };
+    settings
+}
+
+fn rolling(instances: &[&str], parallel: u32) -> Strategy {
+    Strategy::Rolling(Rolling {
+        instances: instances.iter().map(|&name| name.to_owned()).collect(),
+        parallel,
+        delay: Duration::ZERO,
+        start_first: false,
+        probe: None,
+        start: Duration::ZERO,
+        on_failure: OnFailure::Rollback,
+    })
+}
+
+/// Instances with what systemd says of them and the release that each runs.
+fn with_instances(found: &[(&str, &str, Option<ReleaseId>)]) -> Observed {
+    let mut world = observed();
+    let instance = |(name, active, release): &(&str, &str, Option<ReleaseId>)| {
+        let load = if *active == "not-found" { "not-found" } else { "loaded" };
+        ((*name).into(), InstanceObserved { load: load.into(), active: (*active).into(), release: release.clone() })
+    };
+    world.services =
+        BTreeMap::from([("web@.service".into(), ServiceObserved::Instances(found.iter().map(instance).collect()))]);
+    world.source.as_mut().unwrap().revision = B.into();
+    world
+}
+
+#[test]
+fn a_rolling_update_takes_the_instances_that_are_there() {
+    let world = with_instances(&[("1", "active", None), ("2", "active", None)]);
+    let Decision::Go(plan) = plan(&existing("web@.service", rolling(&[], 1)), &world, &request(Kind::Deploy)).unwrap()
+    else {
+        panic!("there is something to do")
+    };
+    let Move::Unit { strategy: Strategy::Rolling(rolling), .. } = &plan.live.unwrap().moves[0] else {
+        panic!("rolling")
+    };
+    assert_eq!(rolling.instances, ["1", "2"]);
+}
+
+#[test]
+fn a_rolling_update_that_leaves_nobody_or_knows_nobody_is_refused() {
+    let settings = existing("web@.service", rolling(&[], 2));
+    let refused = |world: &Observed| plan(&settings, world, &request(Kind::Deploy)).unwrap_err().reason;
+    assert!(refused(&with_instances(&[])).contains("no instance of web@.service runs"));
+    let two = with_instances(&[("1", "active", None), ("2", "active", None)]);
+    assert!(refused(&two).contains("parallel = 2 stops every instance of web@.service at once"));
+    let unknown = with_instances(&[("1", "not-found", None), ("2", "active", None)]);
+    assert!(refused(&unknown).contains("the instance 1 of web@.service is not-found"));
+    // The first time nobody serves yet.
+    let idle = with_instances(&[("1", "inactive", None), ("2", "inactive", None)]);
+    assert!(plan(&settings, &idle, &request(Kind::Deploy)).is_ok());
+}
+
+#[test]
+fn an_update_that_paused_goes_on_with_the_next_deployment() {
+    let settings = existing("web@.service", rolling(&[], 1));
+    let live = observed().current;
+    let other = observed().state.releases[0].id.clone();
+    let decide = |other: Option<ReleaseId>| {
+        let mut world = with_instances(&[("1", "active", live.clone()), ("2", "active", other)]);
+        world.source.as_mut().unwrap().revision = A.into();
+        plan(&settings, &world, &request(Kind::Deploy)).unwrap()
+    };
+    assert!(matches!(decide(live.clone()), Decision::Unchanged { .. }));
+    let Decision::Go(plan) = decide(Some(other)) else { panic!("it goes on") };
+    assert_eq!(plan.reasons, ["web@.service does not run the live release"]);
+}
+
+#[test]
+fn nothing_is_done_only_where_that_is_proved_to_be_right() {
+    let mut world = observed();
+    let unit = ServiceObserved::Unit { load: "loaded".into(), active: "active".into() };
+    world.services = ["node.service", "php8.2-fpm.service"].map(|name| (name.to_owned(), unit.clone())).into();
+    world.source.as_mut().unwrap().revision = B.into();
+    let refused = |unit: &str| plan(&existing(unit, Strategy::Warm), &world, &request(Kind::Deploy)).unwrap_err();
+    assert!(refused("node.service").reason.contains("cannot be seen what they keep"));
+    // nginx's configuration was not seen to pass $realpath_root.
+    world.facts.fpm.insert("php8.2-fpm.service".into(), FpmFacts::default());
+    let refused = plan(&existing("php8.2-fpm.service", Strategy::Warm), &world, &request(Kind::Deploy)).unwrap_err();
+    assert!(refused.reason.contains("strategy = \"warm\" of php8.2-fpm.service is not proved"), "{refused:?}");
 }

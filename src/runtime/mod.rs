@@ -10,6 +10,7 @@ pub mod php_fpm;
 mod pool;
 mod pool_parse;
 pub mod queue;
+pub mod rolling;
 pub mod scheduler;
 pub mod slot;
 mod slot_dropin;

@@ -6,6 +6,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod blue_green;
 mod bus;
 mod check;
 mod common;
@@ -18,6 +19,9 @@ mod load;
 mod meter;
 mod peer;
 mod probes;
+mod rolling;
+mod runtimes;
+mod signal;
 mod site;
 mod sources;
 mod units;

@@ -27,6 +27,8 @@ pub struct Spec {
     pub laravel: bool,
     /// Whether it has 200 Blade views.
     pub views: bool,
+    /// A directory of `tests/` that is laid over its files; in the place of the 2,000 plain ones.
+    pub over: Option<&'static str>,
 }
 
 impl Spec {
@@ -40,7 +42,13 @@ impl Spec {
             php: Php::Snippet,
             laravel: true,
             views: false,
+            over: None,
         }
+    }
+
+    /// The Node program, called `name`.
+    pub fn node(name: &str) -> Self {
+        Self { laravel: false, over: Some("app-node"), ..Self::new(name) }
     }
 
     /// Adds TOML after the four lines.
@@ -206,8 +214,11 @@ impl Shop {
         host.ok(&["sh", "-euc", script, "sh", &self.repository(), &tree, self.user()]);
         if self.spec.laravel {
             host.copy_in(&crate_dir().join("tests/app"), &tree);
-        } else {
+        } else if self.spec.over.is_none() {
             self.make_plain_tree(host);
+        }
+        if let Some(over) = self.spec.over {
+            host.copy_in(&crate_dir().join("tests").join(over), &tree);
         }
         if self.spec.views {
             self.make_views(host);

@@ -11,6 +11,8 @@ pub enum Php {
     Upstream(&'static str),
     /// By this socket, written out by hand, for a host without the package.
     Socket(String),
+    /// It is no PHP: by an upstream of these ports, which nginx asks one after the other.
+    Ports(Vec<u16>),
 }
 
 /// An nginx site that serves `<root>/current/public`. It listens as the welcome page did: a reload that narrows
@@ -18,6 +20,7 @@ pub enum Php {
 fn nginx(name: &str, root: &str, php: &Php) -> String {
     let inside = match php {
         Php::Snippet => format!("    set $deployd_app {name};\n    include snippets/deployd-php.conf;\n"),
+        Php::Ports(_) => format!("    location / {{\n        proxy_pass http://{name};\n    }}\n"),
         Php::Upstream(service) => format!(
             "    location / {{\n        set $deployd_app {name};\n        set $deployd_service {service};\n        \
              include snippets/deployd-proxy.conf;\n    }}\n"
@@ -35,8 +38,15 @@ fn nginx(name: &str, root: &str, php: &Php) -> String {
 "#
         ),
     };
+    let upstream = match php {
+        Php::Ports(ports) => {
+            let servers = ports.iter().map(|port| format!("    server 127.0.0.1:{port} max_fails=0;\n"));
+            format!("upstream {name} {{\n{}}}\n", servers.collect::<String>())
+        }
+        _ => String::new(),
+    };
     format!(
-        "server {{\n    listen 80;\n    server_name {name}.example.org;\n    root {root}/current/public;\n    \
+        "{upstream}server {{\n    listen 80;\n    server_name {name}.example.org;\n    root {root}/current/public;\n    \
          access_log off;\n{inside}}}\n"
     )
 }

@@ -2,6 +2,7 @@
 //! answers have a time limit, jobs end by the unit's own timeouts.
 
 mod job;
+mod kill;
 mod link;
 mod proxy;
 mod spec;

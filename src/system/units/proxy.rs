@@ -25,6 +25,7 @@ pub(super) trait Manager {
     fn stop_unit(&self, name: &str, mode: &str) -> Result<OwnedObjectPath>;
     fn restart_unit(&self, name: &str, mode: &str) -> Result<OwnedObjectPath>;
     fn reload_unit(&self, name: &str, mode: &str) -> Result<OwnedObjectPath>;
+    fn kill_unit(&self, name: &str, who: &str, signal: i32) -> Result<()>;
     fn reset_failed_unit(&self, name: &str) -> Result<()>;
     fn load_unit(&self, name: &str) -> Result<OwnedObjectPath>;
     fn ref_unit(&self, name: &str) -> Result<()>;
