@@ -2,30 +2,62 @@
 // Runs `queue:work` (Laravel 8 and later) or `horizon` in a release, as artisan does, and tells systemd two things that
 // they cannot tell by themselves: that the boot is over (READY=1), and whether jobs are taken (STATUS=working, paused).
 //
-//   php work.php queue:work [CONNECTION] [--queue=...]      php work.php horizon [--environment=...]
+//   php work.php [--processes=4] queue:work [CONNECTION] [--queue=...]
+//   php work.php horizon [--environment=...]
 //
 // - It starts paused while the file that DEPLOYD_PAUSED names is there, so that a new release's worker can be proved
 //   before its turn, and one that is started again while it is paused takes no job either.
 // - "paused" is told from between two jobs, or once a job that had been taken has begun: after it no job begins.
 //   queue:work's own answer to USR2 may still take one, when the signal comes between its look and its pop.
 // - USR2 pauses, CONT goes on, TERM ends after the running job: as ever.
+// - Several processes are children of one that loads nothing of the app. It passes signals on, starts a child again
+//   that has ended, and speaks for all: ready and paused when all are.
 
 declare(strict_types=1);
 
-/** One message to systemd; nobody listens outside a unit. */
-function tell(string $message): void
+/** Who is told of this process: systemd, or the process that has forked it. */
+final class Listener
 {
-    static $socket = null;
-    if ($socket === null) {
+    /** @var resource|false */
+    private static $socket = false;
+    private static int $parent = 0;
+
+    /** Nobody listens outside a unit. */
+    public static function systemd(): void
+    {
         $path = getenv('NOTIFY_SOCKET');
         // What a job starts shall not speak for this process.
         putenv('NOTIFY_SOCKET');
         unset($_ENV['NOTIFY_SOCKET'], $_SERVER['NOTIFY_SOCKET']);
-        $address = is_string($path) && $path !== '' ? 'udg://' . preg_replace('/^@/', "\0", $path) : '';
-        $socket = $address === '' ? false : (stream_socket_client($address) ?: false);
+        if (is_string($path) && $path !== '') {
+            self::$socket = stream_socket_client('udg://' . preg_replace('/^@/', "\0", $path));
+        }
     }
-    if ($socket !== false) {
-        fwrite($socket, $message);
+
+    /** @param resource $socket */
+    public static function parent($socket, int $pid): void
+    {
+        [self::$socket, self::$parent] = [$socket, $pid];
+    }
+
+    public static function ready(string $state): void
+    {
+        self::send(self::$parent === 0 ? "READY=1\nSTATUS=$state" : $state);
+    }
+
+    public static function state(string $state): void
+    {
+        self::send(self::$parent === 0 ? "STATUS=$state" : $state);
+    }
+
+    private static function send(string $message): void
+    {
+        if (self::$socket !== false) {
+            fwrite(self::$socket, self::$parent === 0 ? $message : "$message\n");
+        }
+        if (self::$parent !== 0) {
+            posix_kill(self::$parent, SIGUSR1);
+        }
     }
 }
 
@@ -53,10 +85,137 @@ foreach (['vendor/autoload.php', 'bootstrap/app.php'] as $file) {
         give_up("there is no $file in " . getcwd());
     }
 }
+/** The processes of one slot. */
+final class Processes
+{
+    private const SIGNALS = [SIGCHLD, SIGUSR1, SIGUSR2, SIGCONT, SIGTERM, SIGINT];
+    /** Before a child that ended at once is started again, in seconds. */
+    private const PAUSE = 1;
+    /** @var array<int, array{socket: resource, state: string, since: float}> by pid */
+    private array $children = [];
+    private bool $ready = false;
+    private bool $ending = false;
+    private string $told = '';
+    private float $due = 0.0;
+
+    public function __construct(private int $wanted)
+    {
+    }
+
+    /** Returns in each child; the parent ends with its last child. */
+    public function run(): void
+    {
+        $parent = getmypid();
+        pcntl_sigprocmask(SIG_BLOCK, self::SIGNALS);
+        while (true) {
+            while (!$this->ending && count($this->children) < $this->wanted && microtime(true) >= $this->due) {
+                if ($this->start($parent)) {
+                    return;
+                }
+            }
+            if ($this->ending && $this->children === []) {
+                exit(0);
+            }
+            $short = !$this->ending && count($this->children) < $this->wanted;
+            $signal = $short ? pcntl_sigtimedwait(self::SIGNALS, $info, self::PAUSE) : pcntl_sigwaitinfo(self::SIGNALS);
+            $this->take(is_int($signal) ? $signal : 0);
+            $this->hear();
+            $this->reap();
+            $this->say();
+        }
+    }
+
+    /** True in the child. */
+    private function start(int $parent): bool
+    {
+        [$ours, $theirs] = stream_socket_pair(STREAM_PF_UNIX, STREAM_SOCK_STREAM, 0);
+        $pid = pcntl_fork();
+        if ($pid === -1) {
+            give_up('no process could be forked: ' . pcntl_strerror(pcntl_get_last_error()));
+        }
+        if ($pid === 0) {
+            $this->children = [];
+            fclose($ours);
+            Listener::parent($theirs, $parent);
+            pcntl_sigprocmask(SIG_UNBLOCK, [SIGCHLD, SIGUSR1, SIGTERM, SIGINT]);
+
+            return true;
+        }
+        fclose($theirs);
+        stream_set_blocking($ours, false);
+        $this->children[$pid] = ['socket' => $ours, 'state' => '', 'since' => microtime(true)];
+
+        return false;
+    }
+
+    private function take(int $signal): void
+    {
+        if ($signal === SIGTERM || $signal === SIGINT) {
+            $this->ending = true;
+            $this->all(SIGTERM);
+        } elseif ($signal === SIGUSR2 || $signal === SIGCONT) {
+            $this->all($signal);
+        }
+    }
+
+    private function all(int $signal): void
+    {
+        foreach (array_keys($this->children) as $pid) {
+            posix_kill($pid, $signal);
+        }
+    }
+
+    private function hear(): void
+    {
+        foreach ($this->children as &$child) {
+            $lines = explode("\n", trim((string) fread($child['socket'], 4096)));
+            $last = end($lines);
+            $child['state'] = $last === '' ? $child['state'] : $last;
+        }
+    }
+
+    private function reap(): void
+    {
+        while (($pid = pcntl_waitpid(-1, $status, WNOHANG)) > 0) {
+            $child = $this->children[$pid] ?? null;
+            unset($this->children[$pid]);
+            if ($child === null || $this->ending) {
+                continue;
+            }
+            if (!$this->ready) {
+                // It cannot start: the unit's failure, which systemd and the deployment see.
+                $this->all(SIGTERM);
+                exit(pcntl_wifexited($status) ? (pcntl_wexitstatus($status) ?: 1) : 1);
+            }
+            $this->due = $child['since'] + self::PAUSE;
+        }
+    }
+
+    /** One that still boots takes no job before it has looked whether it shall. */
+    private function say(): void
+    {
+        $states = array_column($this->children, 'state');
+        $state = in_array('working', $states, true) ? 'working' : (in_array('paused', $states, true) ? 'paused' : '');
+        if (!$this->ready && count($states) === $this->wanted && !in_array('', $states, true)) {
+            $this->ready = true;
+            Listener::ready($this->told = $state === '' ? 'maintenance' : $state);
+        } elseif ($this->ready && $state !== '' && $state !== $this->told) {
+            Listener::state($this->told = $state);
+        }
+    }
+}
+
+Listener::systemd();
+$arguments = array_slice($argv, 1);
+if (preg_match('/^--processes=(\d+)$/', $arguments[0] ?? '', $number)) {
+    array_shift($arguments);
+    if ((int) $number[1] > 1) {
+        (new Processes((int) $number[1]))->run();
+    }
+}
 // Held back until there is somebody to take them: without a handler USR2 ends a process.
 pcntl_sigprocmask(SIG_BLOCK, [SIGUSR2, SIGCONT]);
 
-$arguments = array_slice($argv, 1);
 define('LARAVEL_START', microtime(true));
 require getcwd() . '/vendor/autoload.php';
 $app = require getcwd() . '/bootstrap/app.php';
@@ -108,13 +267,13 @@ final class Pause
             $this->say('working');
         });
         pcntl_sigprocmask(SIG_UNBLOCK, [SIGUSR2, SIGCONT]);
-        tell("READY=1\nSTATUS=" . ($this->told = $this->paused ? 'paused' : 'working'));
+        Listener::ready($this->told = $this->paused ? 'paused' : 'working');
     }
 
     private function say(string $state): void
     {
         if ($state !== $this->told) {
-            tell('STATUS=' . ($this->told = $state));
+            Listener::state($this->told = $state);
         }
     }
 }
@@ -134,15 +293,15 @@ function horizon($app, ?string $environment): void
     if (told_to_pause()) {
         $master->pause();
     }
-    $told = '';
+    $told = null;
     $app['events']->listen(
         Laravel\Horizon\Events\MasterSupervisorLooped::class,
         function ($event) use (&$told): void {
             $state = $event->master->working ? 'working' : 'paused';
-            if ($told === '') {
-                tell("READY=1\nSTATUS=" . $state);
+            if ($told === null) {
+                Listener::ready($state);
             } elseif ($state !== $told) {
-                tell('STATUS=' . $state);
+                Listener::state($state);
             }
             $told = $state;
             pcntl_sigprocmask(SIG_UNBLOCK, [SIGUSR2, SIGCONT]);
@@ -169,7 +328,7 @@ $app['events']->listen(Illuminate\Queue\Events\JobProcessing::class, function ()
 });
 if ($app->isDownForMaintenance()) {
     // No look for a job before maintenance ends: the boot is over all the same.
-    tell("READY=1\nSTATUS=maintenance");
+    Listener::ready('maintenance');
 }
 $input = new Symfony\Component\Console\Input\ArgvInput(array_merge(['artisan'], $arguments));
 $status = $kernel->handle($input, new Symfony\Component\Console\Output\ConsoleOutput());

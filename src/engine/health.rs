@@ -11,7 +11,7 @@ use crate::{
     config::{Check, Health},
     plan::GoLive,
     worker::{
-        order::{HttpProbe, Order},
+        order::{Answer, HttpProbe, Order},
         sandbox::Reach,
     },
 };
@@ -50,22 +50,25 @@ impl Deployment<'_> {
     async fn ask_command(&mut self, health: &Health, run: &[String]) -> Result<(), EngineError> {
         let release = self.release_dir();
         let order = run_order(health, self.command(run, &release)?, release.clone(), self.app_environment(&release));
-        let answer = if self.settings.user == self.settings.run_as {
-            self.ask_tree(&order).await?
-        } else {
-            let reach = Reach {
-                write: vec![self.settings.root.join("shared")],
-                hidden: self.host.hidden_from(self.settings),
-                network: true,
-            };
-            let mut worker =
-                self.host.worker(self.settings, &self.plan.id, "probe", &self.settings.run_as, reach).await?;
-            let answer = worker.ask(&order, WORK_LIMIT).await?;
-            worker.finish().await?;
-            answer
-        };
+        let answer = self.ask_as_services(&order).await?;
         verdict(format!("the health check {}", health.name), answer)?;
         Ok(())
+    }
+
+    /// Gives an order to a worker that runs as the user of the services, in the release.
+    pub async fn ask_as_services(&mut self, order: &Order) -> Result<Answer, EngineError> {
+        if self.settings.user == self.settings.run_as {
+            return self.ask_tree(order).await;
+        }
+        let reach = Reach {
+            write: vec![self.settings.root.join("shared")],
+            hidden: self.host.hidden_from(self.settings),
+            network: true,
+        };
+        let mut worker = self.host.worker(self.settings, &self.plan.id, "probe", &self.settings.run_as, reach).await?;
+        let answer = worker.ask(order, WORK_LIMIT).await?;
+        worker.finish().await?;
+        Ok(answer)
     }
 }
 

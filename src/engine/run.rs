@@ -221,7 +221,8 @@ impl Deployment<'_> {
             self.progress.phase(Phase::Starting, "proving the new slots beside the live ones");
             let prove = async {
                 self.probe_slots(live).await?;
-                self.prove_commands(live).await
+                self.prove_commands(live).await?;
+                self.judge_jobs().await
             };
             cancel.guard(prove).await?;
         }
@@ -289,7 +290,11 @@ impl Deployment<'_> {
 
     /// A failure before activate: what was started is stopped, what was made is removed.
     async fn abandon(&mut self, plan: &Plan, error: &EngineError) -> End {
-        let outcome = if matches!(error, EngineError::Cancelled) { Outcome::Cancelled } else { Outcome::Failed };
+        let outcome = match error {
+            EngineError::Cancelled => Outcome::Cancelled,
+            EngineError::MissingJobs(_) => Outcome::Rejected,
+            _ => Outcome::Failed,
+        };
         let message = sentence(&error.to_string(), error.remedy().as_deref());
         self.tree = None;
         if let Some(live) = &plan.live
