@@ -30,6 +30,7 @@ pub(super) trait Manager {
     fn ref_unit(&self, name: &str) -> Result<()>;
     fn unref_unit(&self, name: &str) -> Result<()>;
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> Result<Vec<Listed>>;
+    fn kill_unit(&self, name: &str, who: &str, signal: i32) -> Result<()>;
     fn get_unit_processes(&self, name: &str) -> Result<Vec<(String, u32, String)>>;
     fn start_transient_unit(
         &self,
@@ -71,6 +72,8 @@ pub(super) trait Service {
     fn main_pid(&self) -> Result<u32>;
     #[zbus(property, name = "Type")]
     fn type_(&self) -> Result<String>;
+    #[zbus(property)]
+    fn status_text(&self) -> Result<String>;
     /// `si_code` of the main process's end: 0 not ended, 1 exited, 2 killed, 3 dumped.
     #[zbus(property)]
     fn exec_main_code(&self) -> Result<i32>;
