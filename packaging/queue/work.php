@@ -278,6 +278,25 @@ final class Pause
     }
 }
 
+/** What Redis says of this master and its supervisors; null: they do not agree yet. */
+function horizon_state($app, $master): ?string
+{
+    $own = $app->make(Laravel\Horizon\Contracts\MasterSupervisorRepository::class)->find($master->name);
+    if ($own === null || (int) $own->pid !== getmypid()) {
+        return null;
+    }
+    $names = $master->supervisors->map(fn ($supervisor) => $supervisor->name)->all();
+    $records = array_filter($app->make(Laravel\Horizon\Contracts\SupervisorRepository::class)->get($names));
+    $statuses = array_values(array_unique(array_map(fn ($record) => $record->status, $records)));
+    if (!$master->working) {
+        // Those without a record have not been started.
+        return $own->status === 'paused' && in_array($statuses, [[], ['paused']], true) ? 'paused' : null;
+    }
+    $all = count($records) === count($names) && in_array($statuses, [[], ['running']], true);
+
+    return $own->status === 'running' && $all ? 'working' : null;
+}
+
 /** horizon: its master, which pauses its supervisors, and they their workers. A paused one starts no supervisor. */
 function horizon($app, ?string $environment): void
 {
@@ -296,17 +315,28 @@ function horizon($app, ?string $environment): void
     $told = null;
     $app['events']->listen(
         Laravel\Horizon\Events\MasterSupervisorLooped::class,
-        function ($event) use (&$told): void {
-            $state = $event->master->working ? 'working' : 'paused';
+        function ($event) use ($app, &$told): void {
+            $state = horizon_state($app, $event->master);
+            // Its supervisors follow within moments, and tell it by Redis: the next loop is a second away.
+            for ($looks = 0; $state === null && $told !== null && $looks < 30; $looks++) {
+                usleep(30000);
+                $state = horizon_state($app, $event->master);
+            }
+            if ($state === null) {
+                return;
+            }
             if ($told === null) {
                 Listener::ready($state);
             } elseif ($state !== $told) {
                 Listener::state($state);
             }
             $told = $state;
-            pcntl_sigprocmask(SIG_UNBLOCK, [SIGUSR2, SIGCONT]);
         }
     );
+    // Until its own handlers are there; its supervisors would inherit that a signal is held back.
+    pcntl_async_signals(true);
+    pcntl_signal(SIGUSR2, fn () => $master->pause());
+    pcntl_sigprocmask(SIG_UNBLOCK, [SIGUSR2, SIGCONT]);
     $master->monitor();
 }
 

@@ -85,10 +85,11 @@ class Pages extends Controller
     }
 
     /** Dispatches a job that takes this long, after so many seconds; says so in the jobs' own log. */
-    public function dispatch($number, $ms, $delay = 0)
+    public function dispatch($number, $ms, $delay = 0, $class = 'Work')
     {
+        $class = 'App\\Jobs\\'.$class;
         Work::note('dispatch', $number, Marker::RELEASE);
-        dispatch((new Work($number, $ms))->delay((int) $delay ?: null));
+        dispatch((new $class($number, $ms))->delay((int) $delay ?: null));
 
         return $this->page(['dispatched' => (int) $number]);
     }
