@@ -278,6 +278,22 @@ final class Pause
     }
 }
 
+/** Waits until this is the only process of its control group; systemd limits how long. */
+function outlast_the_others(): void
+{
+    $path = preg_match('/^(?:0:|\d+:name=systemd):(.*)$/m', (string) file_get_contents('/proc/self/cgroup'), $found) ? $found[1] : '';
+    foreach (['', '/unified', '/systemd'] as $hierarchy) {
+        $file = "/sys/fs/cgroup$hierarchy$path/cgroup.procs";
+        if (is_readable($file)) {
+            while (count(array_filter(explode("\n", (string) file_get_contents($file)))) > 1) {
+                usleep(200000);
+            }
+
+            return;
+        }
+    }
+}
+
 /** What Redis says of this master and its supervisors; null: they do not agree yet. */
 function horizon_state($app, $master): ?string
 {
@@ -333,6 +349,8 @@ function horizon($app, ?string $environment): void
             $told = $state;
         }
     );
+    // It waits no longer than the longest timeout of a supervisor, and its end would kill what a job still does.
+    register_shutdown_function(fn () => outlast_the_others());
     // Until its own handlers are there; its supervisors would inherit that a signal is held back.
     pcntl_async_signals(true);
     pcntl_signal(SIGUSR2, fn () => $master->pause());

@@ -17,6 +17,7 @@ mod lifecycle;
 mod load;
 mod meter;
 mod peer;
+mod queue;
 mod sources;
 mod units;
 mod upstream;

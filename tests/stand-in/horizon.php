@@ -93,6 +93,12 @@ namespace Laravel\Horizon {
         {
         }
 
+        /** As Symfony's Process does with what it has started. */
+        public function __destruct()
+        {
+            $this->signal(SIGKILL);
+        }
+
         public function pause()
         {
             $this->working = false;
