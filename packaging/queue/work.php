@@ -9,7 +9,8 @@
 //   before its turn, and one that is started again while it is paused takes no job either.
 // - "paused" is told from between two jobs, or once a job that had been taken has begun: after it no job begins.
 //   queue:work's own answer to USR2 may still take one, when the signal comes between its look and its pop.
-// - USR2 pauses, CONT goes on, TERM ends after the running job: as ever.
+// - USR2 pauses, CONT goes on, TERM ends after the running job: as ever. But systemd sends CONT with every TERM: while
+//   the file is there, or after TERM, CONT takes no job.
 // - Several processes are children of one that loads nothing of the app. It passes signals on, starts a child again
 //   that has ended, and speaks for all: ready and paused when all are.
 
@@ -153,7 +154,7 @@ final class Processes
         if ($signal === SIGTERM || $signal === SIGINT) {
             $this->ending = true;
             $this->all(SIGTERM);
-        } elseif ($signal === SIGUSR2 || $signal === SIGCONT) {
+        } elseif (!$this->ending && in_array($signal, [SIGUSR2, SIGCONT], true)) {
             $this->all($signal);
         }
     }
@@ -228,6 +229,7 @@ final class Pause
     private bool $paused = false;
     private bool $ready = false;
     private bool $busy = false;
+    private bool $ending = false;
     private string $told = '';
 
     /** Before each look for a job; false: look for none. Only here it is known that none has been taken. */
@@ -263,8 +265,15 @@ final class Pause
             }
         });
         pcntl_signal(SIGCONT, function (): void {
-            $this->paused = false;
-            $this->say('working');
+            if (!$this->ending && !told_to_pause()) {
+                $this->paused = false;
+                $this->say('working');
+            }
+        });
+        $end = pcntl_signal_get_handler(SIGTERM);
+        pcntl_signal(SIGTERM, function (int $signal) use ($end): void {
+            $this->ending = $this->paused = true;
+            is_callable($end) && $end($signal);
         });
         pcntl_sigprocmask(SIG_UNBLOCK, [SIGUSR2, SIGCONT]);
         Listener::ready($this->told = $this->paused ? 'paused' : 'working');
@@ -281,15 +290,19 @@ final class Pause
 /** Waits until this is the only process of its control group; systemd limits how long. */
 function outlast_the_others(): void
 {
-    $path = preg_match('/^(?:0:|\d+:name=systemd):(.*)$/m', (string) file_get_contents('/proc/self/cgroup'), $found) ? $found[1] : '';
-    foreach (['', '/unified', '/systemd'] as $hierarchy) {
-        $file = "/sys/fs/cgroup$hierarchy$path/cgroup.procs";
-        if (is_readable($file)) {
-            while (count(array_filter(explode("\n", (string) file_get_contents($file)))) > 1) {
-                usleep(200000);
-            }
+    $groups = (string) file_get_contents('/proc/self/cgroup');
+    foreach (['0:' => ['', '/unified'], '\d+:name=systemd' => ['/systemd']] as $line => $hierarchies) {
+        preg_match("/^$line:(\/.+)$/m", $groups, $found);
+        foreach ($found === [] ? [] : $hierarchies as $hierarchy) {
+            $file = "/sys/fs/cgroup$hierarchy$found[1]/cgroup.procs";
+            if (is_readable($file)) {
+                // The kernel tells this by inotify, for which PHP has no function.
+                while (count(array_filter(explode("\n", (string) file_get_contents($file)))) > 1) {
+                    usleep(200000);
+                }
 
-            return;
+                return;
+            }
         }
     }
 }
@@ -343,6 +356,10 @@ function horizon($app, ?string $environment): void
             }
             if ($told === null) {
                 Listener::ready($state);
+                $go_on = pcntl_signal_get_handler(SIGCONT);
+                pcntl_signal(SIGCONT, function (int $signal) use ($go_on): void {
+                    told_to_pause() || !is_callable($go_on) || $go_on($signal);
+                });
             } elseif ($state !== $told) {
                 Listener::state($state);
             }
