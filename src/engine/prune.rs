@@ -8,12 +8,13 @@ use super::{
     store::Store,
 };
 use crate::{
-    config::Settings,
+    config::{ServiceKind, Settings},
     model::{AppState, DeploymentId, ReleaseId, ReleaseState, events},
     observe::{Host, read_current},
-    runtime::slot,
+    runtime::{scheduler, slot},
     system::{
         journal::{self, Priority},
+        process::{Seen, cwd},
         tree::Dir,
     },
 };
@@ -78,7 +79,7 @@ pub async fn prune(
 
 /// The releases that slots run, recorded or not: one that drains still serves what it has.
 async fn run_by_slots(host: &Host, settings: &Settings) -> Result<BTreeSet<ReleaseId>, EngineError> {
-    let mut running = BTreeSet::new();
+    let mut running = run_by_schedule(host, settings).await;
     let slotted: Vec<_> = settings.services.iter().filter_map(|service| service.slots()).collect();
     if slotted.is_empty() {
         return Ok(running);
@@ -94,6 +95,21 @@ async fn run_by_slots(host: &Host, settings: &Settings) -> Result<BTreeSet<Relea
         running.extend(target.rsplit('/').next().and_then(|id| id.parse::<ReleaseId>().ok()));
     }
     Ok(running)
+}
+
+/// The releases that runs of the scheduler work in: they end there, however long that takes.
+async fn run_by_schedule(host: &Host, settings: &Settings) -> BTreeSet<ReleaseId> {
+    let scheduled = settings.services.iter().any(|service| matches!(service.kind, ServiceKind::Scheduler(_)));
+    let unit = scheduler::service(&settings.app).parse();
+    let (true, Ok(unit)) = (scheduled, unit) else { return BTreeSet::new() };
+    // Without a control group nothing runs.
+    let pids = host.units.processes(&unit).await.unwrap_or_default();
+    let releases = settings.root.join("releases");
+    let release = |pid: u32| match cwd(pid) {
+        Seen::Known(dir) => dir.strip_prefix(&releases).ok()?.iter().next()?.to_str()?.parse().ok(),
+        Seen::Unknown(_) => None,
+    };
+    pids.into_iter().filter_map(release).collect()
 }
 
 #[cfg(test)]

@@ -169,6 +169,7 @@ impl Attempt<'_> {
             tree: None,
             started: Rc::default(),
             moved: 0,
+            paused: BTreeMap::new(),
             started_at: self.started_at,
         };
         let end = deployment.transact().await;
@@ -220,9 +221,11 @@ impl Deployment<'_> {
         if let Some(live) = &plan.live {
             self.progress.phase(Phase::Starting, "proving the new slots beside the live ones");
             let prove = async {
-                self.probe_slots(live).await?;
+                self.begin_workers(live).await?;
                 self.prove_commands(live).await?;
-                self.judge_jobs().await
+                self.judge_jobs().await?;
+                self.await_workers(live).await?;
+                self.probe_slots(live).await
             };
             cancel.guard(prove).await?;
         }

@@ -73,21 +73,24 @@ fn in_order(host: &Host, log: &Log) {
     assert!(late.is_empty(), "begun by a release that was not current any more, and how much later: {late:?}");
 }
 
-/// Dispatches `jobs` evenly while `deployments` follow each other.
+/// Dispatches `jobs` while `deployments` follow each other, the same share of them during each.
 fn jobs_across(host: &Host, shop: &Shop, jobs: u32, deployments: u32, ms: impl Fn(u32) -> u32 + Sync) {
-    let sent = AtomicU32::new(0);
+    let (sent, begun) = (AtomicU32::new(0), AtomicU32::new(1));
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for number in 1..=jobs {
+                let due = || number <= jobs * begun.load(Ordering::Relaxed) / deployments;
+                eventually("the next deployment begins", Duration::from_secs(120), due);
                 dispatch(host, shop, &format!("{number}/{}", ms(number)));
                 sent.store(number, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(40));
+                std::thread::sleep(Duration::from_millis(100));
             }
         });
-        for number in 0..deployments {
+        for number in 1..=deployments {
+            begun.store(number, Ordering::Relaxed);
+            release(host, shop, &format!("r{}", number + 1));
             let due = jobs * number / deployments;
-            eventually("jobs are sent", Duration::from_secs(120), || sent.load(Ordering::Relaxed) >= due);
-            release(host, shop, &format!("r{}", number + 2));
+            eventually("its jobs are sent", Duration::from_secs(120), || sent.load(Ordering::Relaxed) >= due);
         }
     });
 }
@@ -108,7 +111,7 @@ fn two_hundred_jobs_run_once_and_on_the_right_side_of_ten_deployments() {
         *releases.entry(line.by.as_str()).or_default() += 1;
         releases
     });
-    assert!(releases.len() >= 9, "nearly every release had jobs: {releases:?}");
+    assert!(releases.len() >= 8, "nearly every release had jobs: {releases:?}");
     let gaps = gaps(&host);
     println!("the queue stood still for {gaps:?} ms; jobs by release: {releases:?}");
     assert!(gaps.len() >= 10 && gaps.iter().all(|gap| *gap < LONGEST_GAP), "{gaps:?}");
@@ -167,13 +170,14 @@ fn a_waiting_job_of_a_removed_class_keeps_the_release_from_going_live() {
     // And before a rollback: a class that only the newer release has.
     host.ok(&["redis-cli", "flushall"]);
     shop.configure(&host, &format!("{FPM}{QUEUE}{BAKE}"));
+    let second = shop.current(&host).replace("releases/", "");
     shop.commit(&host, "r3", &[("app/Jobs/Gone.php", gone)]);
     shop.deploy(&host);
     dispatch(&host, &shop, "2/100/3600/Gone");
-    refused(shop.ctl(&host, "rollback", &[]).expect_status(3));
+    refused(shop.ctl(&host, "rollback", &[&second]).expect_status(3));
     assert_eq!(shop.release(&host), "r3");
     host.ok(&["redis-cli", "flushall"]);
-    shop.ctl(&host, "rollback", &[]).ok();
+    shop.ctl(&host, "rollback", &[&second]).ok();
     assert_eq!(shop.release(&host), "r2");
 }
 
