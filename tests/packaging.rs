@@ -124,7 +124,12 @@ fn every_unit_is_there_and_documented() {
     let mut installed: Vec<String> = fs::read_dir(tree("units"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".service") || name.ends_with(".target") || name.ends_with(".socket") || name.ends_with(".timer"))
+        .filter(|name| {
+            name.ends_with(".service")
+                || name.ends_with(".target")
+                || name.ends_with(".socket")
+                || name.ends_with(".timer")
+        })
         .collect();
     installed.sort();
     let mut listed: Vec<&str> = units().collect();

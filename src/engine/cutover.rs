@@ -43,7 +43,8 @@ impl<'a> Starter<'a> {
         }
     }
 
-    /// Starts every idle slot on the new release. They take no traffic yet; workers of queues start at their turn.
+    /// Starts every idle slot on the new release. They take no traffic yet. Workers of queues are only
+    /// prepared: they load the release at once, which is still being written.
     pub async fn start_slots(&self, live: &GoLive) -> Result<(), EngineError> {
         for handover in handovers(live) {
             let slot = ServiceSlot::of(self.host, self.settings, handover, handover.to)?;

@@ -154,7 +154,8 @@ async fn tell(slot: &ServiceSlot<'_>, signal: Signal) -> Result<(), EngineError>
 async fn works_in_release(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
     let host = slot.host;
     let record = slot_files::record(host, &slot.name)?;
-    let release = record.ok_or_else(|| EngineError::Other(format!("the release of {} is not recorded", slot.unit())))?;
+    let release =
+        record.ok_or_else(|| EngineError::Other(format!("the release of {} is not recorded", slot.unit())))?;
     let release = Paths::release_dir(&slot.settings.root, &release.release);
     let status = host.units.status(slot.unit()).await?;
     let wrong = |detail: String| EngineError::Unhealthy { what: slot.unit().to_string(), detail };

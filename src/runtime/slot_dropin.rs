@@ -84,9 +84,16 @@ fn schedule_text(settings: &Settings, kind: &Scheduler) -> String {
     let current = settings.root.join("current");
     lines.push(format!("WorkingDirectory={}", word(&current.to_string_lossy())));
     // `{release}` is for schedule.php to fill in.
-    lines.extend(settings.environment.iter().map(|(name, value)| format!("Environment={}", argument(&format!("{name}={value}")))));
+    lines.extend(
+        settings
+            .environment
+            .iter()
+            .map(|(name, value)| format!("Environment={}", argument(&format!("{name}={value}")))),
+    );
     lines.push(format!("ReadOnlyPaths=-{}", word(&settings.root.join("releases").to_string_lossy())));
-    lines.extend(settings.writable.iter().map(|dir| format!("ReadWritePaths=-{}", word(&current.join(dir).to_string_lossy()))));
+    lines.extend(
+        settings.writable.iter().map(|dir| format!("ReadWritePaths=-{}", word(&current.join(dir).to_string_lossy()))),
+    );
     if kind.strict {
         lines.extend(strict(settings));
     }

@@ -108,6 +108,9 @@ mod tests {
     async fn a_probe_that_fails_leaves_it_unknown() {
         let command = ["/bin/sh", "-c", "echo no such thing >&2; exit 3"].map(str::to_owned);
         let said = run(&command, Path::new("/"), &BTreeMap::new(), Duration::from_secs(20)).await.unwrap();
-        assert!(matches!(&said, Answer::Jobs { unknown: Some(why), .. } if why == "exit status 3: no such thing"), "{said:?}");
+        assert!(
+            matches!(&said, Answer::Jobs { unknown: Some(why), .. } if why == "exit status 3: no such thing"),
+            "{said:?}"
+        );
     }
 }

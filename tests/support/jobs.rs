@@ -49,7 +49,8 @@ impl Log {
         let numbers: BTreeSet<u32> = self.of_event("dispatch").map(|line| line.number).collect();
         let mut wrong = Vec::new();
         for number in numbers {
-            let of = |event: &str| -> Vec<&Line> { self.of_event(event).filter(|line| line.number == number).collect() };
+            let of =
+                |event: &str| -> Vec<&Line> { self.of_event(event).filter(|line| line.number == number).collect() };
             let (starts, ends) = (of("start"), of("end"));
             match (&starts[..], &ends[..]) {
                 ([start], [end]) if start.pid == end.pid => {}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Units, UnitError,
+    UnitError, Units,
     link::{Event, answer},
     load, next_for,
 };
