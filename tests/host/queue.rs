@@ -205,3 +205,30 @@ fn horizon_is_handed_over_without_losing_a_job_by_a_stand_in() {
     let masters = host.ok(&["redis-cli", "keys", "master:*"]);
     assert!(!masters.trim().is_empty(), "{masters}");
 }
+
+#[test]
+fn the_scheduler_runs_what_is_live_and_a_long_run_holds_back_no_other() {
+    let (mut host, shop) = with_jobs("[[service]]\nkind = \"scheduler\"\n");
+    shop.deploy(&host);
+    let active = |host: &Host| host.run(&["systemctl", "is-active", "app-schedule@shop.timer"]).stdout;
+    assert_eq!(active(&host).trim(), "active");
+    let run = |host: &Host| host.ok(&["systemctl", "start", "app-schedule@shop.service"]);
+    let log = |host: &Host| host.run(&["cat", "/srv/shop/shared/storage/schedule.log"]).stdout;
+    let count = |host: &Host, what: &str| log(host).lines().filter(|line| line.starts_with(what)).count();
+    host.ok(&["sh", "-euc", "echo 8 > /srv/shop/shared/storage/schedule-takes"]);
+    let begun = Instant::now();
+    run(&host);
+    assert!(begun.elapsed() < Duration::from_secs(5), "it is not waited for: {:?}", begun.elapsed());
+    eventually("the first run begins", Duration::from_secs(20), || count(&host, "start r1") >= 1);
+    host.ok(&["rm", "/srv/shop/shared/storage/schedule-takes"]);
+    release(&host, &shop, "r2");
+    run(&host);
+    eventually("the second run ends beside it", Duration::from_secs(20), || count(&host, "end r2") >= 1);
+    eventually("the first run ends in its own release", Duration::from_secs(20), || count(&host, "end r1") >= 1);
+    for line in log(&host).lines() {
+        let words: Vec<&str> = line.split(' ').collect();
+        assert_eq!(words[3], format!("/srv/shop/releases/{}/bootstrap/cache/views", words[2]), "{line}");
+    }
+    host.reboot();
+    assert_eq!(active(&host).trim(), "active");
+}
