@@ -129,21 +129,6 @@ pub fn title(pid: u32) -> Option<String> {
     Some(text.trim_end().to_owned())
 }
 
-/// How long ago a process was started. None: it has ended, or cannot be read.
-pub fn age(pid: u32) -> Option<Duration> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
-    let up: f64 = uptime.split(' ').next()?.parse().ok()?;
-    Duration::try_from_secs_f64(up - started(&stat)?).ok()
-}
-
-/// Field 22 of /proc/PID/stat, in seconds: the kernel counts it in hundredths for everyone (USER_HZ). The second field
-/// is a name in brackets that may hold anything.
-fn started(stat: &str) -> Option<f64> {
-    let ticks: f64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
-    Some(ticks / 100.0)
-}
-
 /// MemAvailable of /proc/meminfo, in MiB.
 pub fn memory_available_mib() -> io::Result<u64> {
     available(&std::fs::read_to_string("/proc/meminfo")?)
@@ -165,15 +150,6 @@ mod tests {
     /// Ends when its standard input is closed.
     fn cat() -> Child {
         Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
-    }
-
-    #[test]
-    fn a_start_is_found_behind_any_name() {
-        let rest = "S 1 1 1 0 -1 4194560 1 1 0 0 0 0 0 0 20 0 1 0 12345 1 1";
-        assert_eq!(started(&format!("7 (a) b (c) {rest}")), Some(123.45));
-        assert_eq!(started("7 (php)"), None);
-        assert!(age(std::process::id()).unwrap() < Duration::from_secs(3600));
-        assert_eq!(age(u32::MAX), None);
     }
 
     #[tokio::test]

@@ -98,9 +98,7 @@ fn work(order: &Order) -> Result<Answer, Refusal> {
         | Order::ProbeHttp(_)
         | Order::ProbeRun { .. }
         | Order::Tell { .. }
-        | Order::Jobs { .. } => {
-            Err(Refusal::new("a probe is not work on files"))
-        }
+        | Order::Jobs { .. } => Err(Refusal::new("a probe is not work on files")),
     }
 }
 
