@@ -57,6 +57,7 @@ install: ## Install what was built: DESTDIR=, PREFIX=/usr
 	$(call put_all,packaging/octane/*,/usr/share/deployd/octane)
 	$(call put_all,packaging/nginx/deployd-php.conf packaging/nginx/deployd-proxy.conf,/etc/nginx/snippets)
 	$(call put_all,packaging/nginx/deployd-upstreams.conf,/etc/nginx/conf.d)
+	$(call put_all,packaging/queue/*,/usr/share/deployd/queue)
 	$(call put_all,packaging/nginx/example-*.conf packaging/examples/*.toml dbus/examples.rules,$(DOCDIR)/examples)
 	$(call put_all,README.md CHANGELOG.md,$(DOCDIR))
 	$(call put_all,man/*.1,$(MANDIR)/man1)

@@ -32,8 +32,17 @@ const ENGINE_UNITS: [&str; 10] = [
     "deploy-drain@.service",
     "deployd-recover.service",
 ];
-const OTHER_UNITS: [&str; 5] =
-    ["deployd.service", "app-fpm@.service", "app-octane@.service", "app-http@.service", "deployd-slots.target"];
+const OTHER_UNITS: [&str; 9] = [
+    "deployd.service",
+    "app-fpm@.service",
+    "app-octane@.service",
+    "app-http@.service",
+    "app-horizon@.service",
+    "app-queue@.service",
+    "app-schedule@.service",
+    "app-schedule@.timer",
+    "deployd-slots.target",
+];
 
 fn units() -> impl Iterator<Item = &'static str> {
     ENGINE_UNITS.into_iter().chain(OTHER_UNITS)
@@ -116,7 +125,12 @@ fn every_unit_is_there_and_documented() {
     let mut installed: Vec<String> = fs::read_dir(tree("units"))
         .unwrap()
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".service") || name.ends_with(".target") || name.ends_with(".socket"))
+        .filter(|name| {
+            name.ends_with(".service")
+                || name.ends_with(".target")
+                || name.ends_with(".socket")
+                || name.ends_with(".timer")
+        })
         .collect();
     installed.sort();
     let mut listed: Vec<&str> = units().collect();

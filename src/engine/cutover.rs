@@ -1,7 +1,7 @@
 //! Cut over: idle slots started and proved beside the live ones, then each service pointed, in order, each proved live
 //! before the next. On failure the same backwards.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use super::{
     activate::{activate, restore},
@@ -43,7 +43,8 @@ impl<'a> Starter<'a> {
         }
     }
 
-    /// Starts every idle slot on the new release. They take no traffic yet; workers of queues start at their turn.
+    /// Starts every idle slot on the new release. They take no traffic yet. Workers of queues are only
+    /// prepared: they load the release at once, which is still being written.
     pub async fn start_slots(&self, live: &GoLive) -> Result<(), EngineError> {
         for handover in handovers(live) {
             let slot = ServiceSlot::of(self.host, self.settings, handover, handover.to)?;
@@ -57,7 +58,9 @@ impl<'a> Starter<'a> {
             };
             self.started.borrow_mut().insert(handover.service.clone(), handover.to);
             slot.prepare(&self.plan.release, smaller)?;
-            if !handover.kind.takes_jobs() {
+            if handover.kind.takes_jobs() {
+                jobs::mark(&slot)?;
+            } else {
                 slot.start().await?;
             }
         }
@@ -76,6 +79,29 @@ impl<'a> Starter<'a> {
 }
 
 impl Deployment<'_> {
+    /// Has the new workers start, paused; they boot while something else is done. They load the release at once, so it
+    /// is sealed by now.
+    pub async fn begin_workers(&self, live: &GoLive) -> Result<(), EngineError> {
+        for slot in self.new_workers(live) {
+            slot?.begin().await?;
+        }
+        Ok(())
+    }
+
+    /// Returns when the new workers have booted.
+    pub async fn await_workers(&self, live: &GoLive) -> Result<(), EngineError> {
+        for slot in self.new_workers(live) {
+            let slot = slot?;
+            self.host.units.start(slot.unit()).await?;
+        }
+        Ok(())
+    }
+
+    fn new_workers<'b>(&'b self, live: &'b GoLive) -> impl Iterator<Item = Result<ServiceSlot<'b>, EngineError>> {
+        let workers = handovers(live).filter(|one| one.kind.takes_jobs() && one.start != Start::Running);
+        workers.map(|handover| ServiceSlot::of(self.host, self.settings, handover, handover.to))
+    }
+
     /// Probes every new slot while it is not live: it answers from the new release, and is warm.
     pub async fn probe_slots(&mut self, live: &GoLive) -> Result<(), EngineError> {
         for handover in handovers(live) {
@@ -108,6 +134,7 @@ impl Deployment<'_> {
         for (handover, before) in handovers(live).filter_map(|one| Some((one, one.from.as_ref()?))) {
             if handover.kind.takes_jobs() {
                 jobs::pause(&ServiceSlot::of(self.host, self.settings, handover, before.slot)?).await?;
+                self.paused.insert(handover.service.clone(), Instant::now());
             }
         }
         Ok(())
@@ -116,12 +143,15 @@ impl Deployment<'_> {
     /// One service's turn. It is told when it is proved, and the next begins after that.
     async fn point_and_prove(&mut self, one: &Move) -> Result<(), EngineError> {
         let release = &self.plan.release;
+        let mut gap = None;
         let (unit, message) = match one {
             Move::Handover(handover) => {
                 let slot = self.new_slot(handover)?;
                 point(&slot).await?;
+                gap = self.paused.remove(&handover.service).map(|since| since.elapsed().as_millis());
                 self.prove(handover).await?;
-                let message = format!("{} of {release} is live in slot {}", handover.service, handover.to);
+                let stood = gap.map_or_else(String::new, |ms| format!("; for {ms} ms no job was taken"));
+                let message = format!("{} of {release} is live in slot {}{stood}", handover.service, handover.to);
                 (slot.unit().clone(), message)
             }
             Move::Scheduler { service, timer } => {
@@ -135,7 +165,10 @@ impl Deployment<'_> {
                 (unit.clone(), format!("{unit} runs {release}"))
             }
         };
-        self.progress.event(events::SERVICE_LIVE, Priority::Info, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
+        let gap = gap.map(|ms| ms.to_string());
+        let mut fields = vec![("DEPLOYD_UNIT", unit.as_str())];
+        fields.extend(gap.as_deref().map(|ms| ("DEPLOYD_GAP_MS", ms)));
+        self.progress.event(events::SERVICE_LIVE, Priority::Info, &message, &fields);
         Ok(())
     }
 
@@ -189,6 +222,11 @@ impl Deployment<'_> {
             if let (Move::Unit { unit, strategy, drain, .. }, Some(_)) = (one, &self.plan.from) {
                 note(still_going(self.mover().move_unit(unit, strategy, *drain).await));
                 gone_back.push(unit.to_string());
+            }
+        }
+        for one in moved {
+            if let (Move::Scheduler { timer, .. }, None) = (one, &self.plan.from) {
+                note(self.host.units.stop(timer).await.map_err(EngineError::from));
             }
         }
         note(self.resume_old(live).await);

@@ -50,6 +50,8 @@ pub struct Deployment<'a> {
     pub started: Started,
     /// How many of the plan's services were begun to be moved.
     pub moved: usize,
+    /// Since when no worker takes jobs, by service.
+    pub paused: std::collections::BTreeMap<String, std::time::Instant>,
     /// Seconds since 1970.
     pub started_at: i64,
 }

@@ -82,6 +82,9 @@ pub enum EngineError {
         /// What was seen, or its own words.
         detail: String,
     },
+    /// Jobs wait that the release to come cannot run, or it is not known.
+    #[error("{0}")]
+    MissingJobs(String),
     /// It was asked to stop before activate.
     #[error("cancelled before activate; nothing live was changed")]
     Cancelled,
@@ -102,6 +105,9 @@ impl EngineError {
             Self::NotReloaded { unit, .. } => {
                 Some(format!("see `nginx -t` and `journalctl -u {unit}`, then deploy again"))
             }
+            Self::MissingJobs(_) => Some(
+                "let them end, keep the class until they have, or write missing_jobs = \"warn\" in [safety]".into(),
+            ),
             Self::Step { unit, .. } => Some(format!("its output: `journalctl -u {unit}`")),
             _ => None,
         }

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     config::{Check, Health},
     plan::GoLive,
-    worker::order::{HttpProbe, Order},
+    worker::order::{Answer, HttpProbe, Order},
 };
 
 impl Deployment<'_> {
@@ -17,11 +17,7 @@ impl Deployment<'_> {
     pub async fn prove_commands(&mut self, live: &GoLive) -> Result<(), EngineError> {
         for health in &live.health {
             let Some(order) = run_order(self.site(), health)? else { continue };
-            if self.prober.is_none() {
-                self.prober = Some(self.site().prober("probe").await?);
-            }
-            let Some(prober) = self.prober.as_mut() else { continue };
-            let answer = prober.ask(&order, WORK_LIMIT).await?;
+            let answer = self.ask_as_services(&order).await?;
             verdict(format!("the health check {}", health.name), answer)?;
         }
         Ok(())
@@ -46,6 +42,17 @@ impl Deployment<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Gives an order to a worker that runs as the user of the services and sees the release as they do.
+    pub async fn ask_as_services(&mut self, order: &Order) -> Result<Answer, EngineError> {
+        if self.prober.is_none() {
+            self.prober = Some(self.site().prober("probe").await?);
+        }
+        match self.prober.as_mut() {
+            Some(prober) => Ok(prober.ask(order, WORK_LIMIT).await?),
+            None => Err(EngineError::Other("the worker is not there".into())),
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod existing;
 mod generated;
 mod guard;
 mod health;
+mod job_classes;
 mod jobs;
 mod layout;
 mod listener;

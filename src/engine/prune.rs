@@ -11,9 +11,10 @@ use crate::{
     config::{ServiceKind, Settings, Strategy},
     model::{AppState, DeploymentId, ReleaseId, ReleaseState, events},
     observe::{Host, instances, read_current},
-    runtime::slot,
+    runtime::{scheduler, slot},
     system::{
         journal::{self, Priority},
+        process::{Seen, cwd},
         tree::Dir,
     },
 };
@@ -79,7 +80,7 @@ pub async fn prune(
 
 /// The releases that slots run, recorded or not: one that drains still serves what it has.
 async fn run_by_slots(host: &Host, settings: &Settings) -> Result<BTreeSet<ReleaseId>, EngineError> {
-    let mut running = BTreeSet::new();
+    let mut running = run_by_schedule(host, settings).await;
     let slotted: Vec<_> = settings.services.iter().filter_map(|service| service.slots()).collect();
     if slotted.is_empty() {
         return Ok(running);
@@ -107,6 +108,21 @@ async fn run_by_instances(host: &Host, settings: &Settings) -> Result<BTreeSet<R
         }
     }
     Ok(running)
+}
+
+/// The releases that runs of the scheduler work in: they end there, however long that takes.
+async fn run_by_schedule(host: &Host, settings: &Settings) -> BTreeSet<ReleaseId> {
+    let scheduled = settings.services.iter().any(|service| matches!(service.kind, ServiceKind::Scheduler(_)));
+    let unit = scheduler::service(&settings.app).parse();
+    let (true, Ok(unit)) = (scheduled, unit) else { return BTreeSet::new() };
+    // Without a control group nothing runs.
+    let pids = host.units.processes(&unit).await.unwrap_or_default();
+    let releases = settings.root.join("releases");
+    let release = |pid: u32| match cwd(pid) {
+        Seen::Known(dir) => dir.strip_prefix(&releases).ok()?.iter().next()?.to_str()?.parse().ok(),
+        Seen::Unknown(_) => None,
+    };
+    pids.into_iter().filter_map(release).collect()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::{
     config::{self, ServiceKind, Settings},
     model::{AppName, AppState, Phase, ReleaseState, Running, events},
     observe::{Host, read_current},
-    runtime::slot,
+    runtime::{scheduler, slot},
     system::{
         journal::{self, Priority},
         tree::Dir,
@@ -50,16 +50,15 @@ async fn take_back(
     let swapped = names_it && running.from.as_ref() != Some(&running.to);
     // It may have been interrupted while it went back: then `current` is right already, and services may not be.
     let was_live = running.phase >= Phase::Activating;
+    hold_started(host, settings, state, running).await?;
     // Backwards, as a deployment goes back that fails by itself.
-    let live: Vec<_> = recorded(host, settings, &state.live).collect();
+    let live: Vec<_> = recorded(host, settings, &state.live).filter(|(slot, _)| !slot.kind.takes_jobs()).collect();
     for (slot, kept) in live.into_iter().rev() {
         if !slot.active().await? {
             slot.prepare(&kept.release, false)?;
             slot.start().await?;
         }
-        if slot.kind.takes_jobs() {
-            jobs::resume(&slot).await?;
-        } else if was_live {
+        if was_live {
             point(&slot).await?;
         } else {
             aim(&slot)?;
@@ -73,6 +72,13 @@ async fn take_back(
     }
     if was_live && running.from.is_some() {
         move_units(host, settings, running).await?;
+    }
+    // The old workers once `current` is theirs again, and the new ones take no more jobs.
+    for (slot, kept) in recorded(host, settings, &state.live).filter(|(slot, _)| slot.kind.takes_jobs()) {
+        if !slot.active().await? {
+            slot.prepare(&kept.release, false)?;
+        }
+        jobs::resume(&slot).await?;
     }
     stop_started(host, settings, state, running, was_live).await?;
     drop_made(state, running, &layout)?;
@@ -91,6 +97,22 @@ async fn move_units(host: &Host, settings: &Settings, running: &Running) -> Resu
     for service in settings.services.iter().rev() {
         if let ServiceKind::Unit { unit, strategy } = &service.kind {
             still_going(mover.move_unit(unit, strategy, service.drain).await)?;
+        }
+    }
+    Ok(())
+}
+
+/// The workers that were to take over take no further job.
+async fn hold_started(
+    host: &Host,
+    settings: &Settings,
+    state: &AppState,
+    running: &Running,
+) -> Result<(), EngineError> {
+    for (service, slot) in &running.slots {
+        let live = state.live.get(service).is_some_and(|live| live.slot == *slot);
+        if let Some(one) = slot_of(host, settings, service, *slot).filter(|one| !live && one.kind.takes_jobs()) {
+            jobs::hold(&one).await?;
         }
     }
     Ok(())
@@ -168,6 +190,10 @@ async fn boot_app(host: &Host, app: &AppName) -> Result<(), EngineError> {
         slot.prepare(&kept.release, false)?;
         aim(&slot)?;
         host.units.enqueue(Verb::Start, slot.unit()).await?;
+    }
+    let scheduled = settings.services.iter().any(|service| matches!(service.kind, ServiceKind::Scheduler(_)));
+    if scheduled && read_current(&Dir::open(&settings.root)?)?.is_some() {
+        host.units.enqueue(Verb::Start, &scheduler::timer(app).parse()?).await?;
     }
     // Where nothing is live yet, nginx finds its include all the same.
     for service in settings.services.iter().filter_map(|service| slot::upstream(service.slots()?)) {

@@ -174,6 +174,7 @@ impl Attempt<'_> {
             prober: None,
             started: Rc::default(),
             moved: 0,
+            paused: BTreeMap::new(),
             started_at: self.started_at,
         };
         let end = deployment.transact().await;
@@ -224,8 +225,11 @@ impl Deployment<'_> {
         if let Some(live) = &plan.live {
             self.progress.phase(Phase::Starting, "proving the new slots beside the live ones");
             let prove = async {
-                self.probe_slots(live).await?;
-                self.prove_commands(live).await
+                self.begin_workers(live).await?;
+                self.prove_commands(live).await?;
+                self.judge_jobs().await?;
+                self.await_workers(live).await?;
+                self.probe_slots(live).await
             };
             cancel.guard(prove).await?;
         }
@@ -309,7 +313,11 @@ impl Deployment<'_> {
 
     /// A failure before activate: what was started is stopped, what was made is removed.
     async fn abandon(&mut self, plan: &Plan, error: &EngineError) -> End {
-        let outcome = if matches!(error, EngineError::Cancelled) { Outcome::Cancelled } else { Outcome::Failed };
+        let outcome = match error {
+            EngineError::Cancelled => Outcome::Cancelled,
+            EngineError::MissingJobs(_) => Outcome::Rejected,
+            _ => Outcome::Failed,
+        };
         let message = sentence(&error.to_string(), error.remedy().as_deref());
         (self.tree, self.prober) = (None, None);
         if let Some(live) = &plan.live

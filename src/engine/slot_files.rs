@@ -1,13 +1,14 @@
 //! The files that a slot is started from, all root's, below /run: the link to its release, its configuration or
 //! environment, and the record of what it was started as.
 
-use super::{error::EngineError, layout, slots::ServiceSlot, upstream};
+use super::{error::EngineError, jobs, layout, slots::ServiceSlot, upstream};
 use crate::{
     config::{PhpFpm, SlotKind},
     model::{Paths, ReleaseId, SlotUnit},
     observe::{Host, pool_text},
     runtime::{
         php_fpm::{self, SlotConfig},
+        queue,
         slot::{self, SlotRecord},
     },
     system::tree::Dir,
@@ -31,7 +32,13 @@ pub fn write(one: &ServiceSlot<'_>, release: &ReleaseId, smaller: bool) -> Resul
         let (_, gid) = layout::ids(&one.settings.run_as)?;
         run.write_for(gid, &file_name(&paths.fpm_config(one.name.instance())), text.as_bytes(), 0o640)?;
     }
-    if let Some(environment) = slot::environment(one.settings, one.kind, &one.name, &dir) {
+    if one.kind.takes_jobs() {
+        jobs::unmark(paths, &one.name)?;
+    }
+    if let Some(mut environment) = slot::environment(one.settings, one.kind, &one.name, &dir) {
+        if one.kind.takes_jobs() {
+            environment.insert(queue::PAUSED.into(), paths.slot_paused(&one.name).display().to_string());
+        }
         let text = slot::environment_text(&environment);
         run.write_volatile(&file_name(&paths.slot_environment(&one.name)), text.as_bytes(), 0o600)?;
     }

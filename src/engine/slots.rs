@@ -47,6 +47,12 @@ impl<'a> ServiceSlot<'a> {
         slot_files::write(self, release, smaller)
     }
 
+    /// Has the slot start; does not wait.
+    pub async fn begin(&self) -> Result<(), EngineError> {
+        self.host.units.reset_failed(self.unit()).await?;
+        Ok(self.host.units.enqueue(Verb::Start, self.unit()).await?)
+    }
+
     /// Starts the slot and returns when its unit says that it is ready.
     pub async fn start(&self) -> Result<(), EngineError> {
         self.host.units.reset_failed(self.unit()).await?;

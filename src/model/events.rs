@@ -1,6 +1,6 @@
 //! The events an operator cares about: one MESSAGE_ID each, with an entry in `units/deployd.catalog` (a test holds
 //! the two together). Fields: DEPLOYD_APP, DEPLOYD_DEPLOYMENT, DEPLOYD_RELEASE, DEPLOYD_ACTOR, DEPLOYD_PHASE,
-//! DEPLOYD_STEP, DEPLOYD_OUTCOME, DEPLOYD_UNIT, DEPLOYD_ACTION.
+//! DEPLOYD_STEP, DEPLOYD_OUTCOME, DEPLOYD_UNIT, DEPLOYD_ACTION, DEPLOYD_GAP_MS.
 
 /// One kind of event: the journal's MESSAGE_ID, 32 hexadecimal digits.
 pub type EventId = &'static str;

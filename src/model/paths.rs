@@ -86,6 +86,10 @@ impl Paths {
     pub fn slot_environment(&self, slot: &SlotUnit) -> PathBuf {
         self.app_run_dir(slot.app()).join(format!("slot-{}-{}.env", slot.template(), slot.slot()))
     }
+    /// While this file is there, the slot's workers take no job.
+    pub fn slot_paused(&self, slot: &SlotUnit) -> PathBuf {
+        self.app_run_dir(slot.app()).join(format!("slot-{}-{}.paused", slot.template(), slot.slot()))
+    }
     /// What a slot was last started as: its port, its drain time.
     pub fn slot_record(&self, slot: &SlotUnit) -> PathBuf {
         self.app_run_dir(slot.app()).join(format!("slot-{}-{}.json", slot.template(), slot.slot()))

@@ -33,8 +33,8 @@ pub(super) fn of_service(settings: &Settings, service: &Service, paths: &Paths) 
             .map(|unit| (place(unit.unit().as_str()), slot_text(settings, service, kind, &unit, paths)))
             .collect(),
         ServiceKind::Scheduler(scheduler) => {
-            let unit = format!("app-schedule@{}.service", settings.app);
-            vec![(place(&unit), schedule_text(settings, service, scheduler))]
+            let unit = scheduler::service(&settings.app);
+            vec![(place(&unit), schedule_text(settings, scheduler))]
         }
         ServiceKind::Unit { .. } => Vec::new(),
     }
@@ -71,7 +71,7 @@ fn slot_text(settings: &Settings, service: &Service, kind: &SlotKind, unit: &Slo
     lines.join("\n")
 }
 
-fn schedule_text(settings: &Settings, service: &Service, kind: &Scheduler) -> String {
+fn schedule_text(settings: &Settings, kind: &Scheduler) -> String {
     let mut lines = vec![
         format!("{}[Unit]", head(settings)),
         format!("RequiresMountsFor={}", word(&settings.root.to_string_lossy())),
@@ -80,9 +80,20 @@ fn schedule_text(settings: &Settings, service: &Service, kind: &Scheduler) -> St
     ];
     lines.extend(identity(settings));
     lines.extend(["ExecStart=".into(), exec("ExecStart", &scheduler::command(kind))]);
-    lines.push(format!("TimeoutStartSec={}", service.drain.as_secs()));
-    lines.push(format!("WorkingDirectory={}", word(&settings.root.join("current").to_string_lossy())));
+    // Through the link: systemd follows it when a run starts.
+    let current = settings.root.join("current");
+    lines.push(format!("WorkingDirectory={}", word(&current.to_string_lossy())));
+    // `{release}` is for schedule.php to fill in.
+    lines.extend(
+        settings
+            .environment
+            .iter()
+            .map(|(name, value)| format!("Environment={}", argument(&format!("{name}={value}")))),
+    );
     lines.push(format!("ReadOnlyPaths=-{}", word(&settings.root.join("releases").to_string_lossy())));
+    lines.extend(
+        settings.writable.iter().map(|dir| format!("ReadWritePaths=-{}", word(&current.join(dir).to_string_lossy()))),
+    );
     if kind.strict {
         lines.extend(strict(settings));
     }

@@ -14,6 +14,7 @@ mod git;
 mod git_names;
 mod http;
 mod inspect;
+mod jobs;
 mod link;
 mod mirror;
 pub mod order;

@@ -130,6 +130,17 @@ pub enum Order {
         /// Then it is killed, with all it started.
         timeout: Duration,
     },
+    /// Whether the classes of the app's waiting jobs load in the release. Answer: [`Answer::Jobs`].
+    Jobs {
+        /// The probe: program and arguments. Its last line of output is the answer, as JSON.
+        run: Vec<String>,
+        /// Working directory.
+        release: PathBuf,
+        /// Added to the environment.
+        environment: BTreeMap<String, String>,
+        /// Then it is killed, with all it started.
+        timeout: Duration,
+    },
     /// Look for a root in a user's crontab, which the worker has as a credential. Answer: [`Answer::Crontab`].
     Crontab {
         /// Whose; also the credential's name.
@@ -165,6 +176,27 @@ pub struct HttpProbe {
     pub json: Option<(String, String)>,
     /// For the whole exchange.
     pub timeout: Duration,
+}
+
+/// A class that does not load, and how many jobs wait for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MissingJobs {
+    /// Its name.
+    pub class: String,
+    /// Jobs to be taken now.
+    pub pending: u64,
+    /// Jobs to be taken later.
+    pub delayed: u64,
+    /// Jobs that a worker has taken.
+    pub reserved: u64,
+}
+
+impl MissingJobs {
+    /// All of them.
+    pub fn count(&self) -> u64 {
+        self.pending.saturating_add(self.delayed).saturating_add(self.reserved)
+    }
 }
 
 /// Where a release's files come from.
@@ -277,6 +309,17 @@ pub enum Answer {
     Crontab {
         /// Line from 1, and what stands there.
         lines: Vec<(usize, String)>,
+    },
+    /// For [`Order::Jobs`].
+    Jobs {
+        /// Jobs that were looked at.
+        looked: u64,
+        /// Whether all were: there are limits.
+        complete: bool,
+        /// Why the queues could not be looked at.
+        unknown: Option<String>,
+        /// Classes that do not load.
+        missing: Vec<MissingJobs>,
     },
     /// For [`Order::Traverse`]: the first directory that may not be passed, if any.
     Traversed {

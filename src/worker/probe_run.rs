@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     os::unix::process::ExitStatusExt,
     path::Path,
-    process::Stdio,
+    process::{ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -16,7 +16,9 @@ use super::{order::Answer, refusal::Refusal};
 use crate::model::printable;
 
 /// Of what it says, in bytes: the end.
-const KEPT: usize = 4096;
+const KEPT: usize = 32 * 1024;
+/// Read at once, in bytes.
+const READ: usize = 4096;
 /// The longest detail, in characters.
 const MAX_DETAIL: usize = 300;
 /// For what is still in its pipes when it has ended; a daemon that keeps them open is not waited for.
@@ -29,6 +31,53 @@ pub async fn run(
     environment: &BTreeMap<String, String>,
     timeout: Duration,
 ) -> Result<Answer, Refusal> {
+    let ended = to_its_end(command, release, environment, timeout).await?;
+    if ended.status.is_some_and(|status| status.success()) {
+        let detail = format!("succeeded in {} ms", ended.took.as_millis());
+        return Ok(Answer::Probed { healthy: true, detail });
+    }
+    Ok(Answer::Probed { healthy: false, detail: ended.complaint().await })
+}
+
+/// A command that has ended.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// None: it was killed at the limit.
+    pub status: Option<ExitStatus>,
+    took: Duration,
+    out: Tail,
+    errors: Tail,
+}
+
+impl Ended {
+    /// The end of its standard output.
+    pub async fn output(&mut self) -> String {
+        self.out.text().await
+    }
+
+    /// How it failed and the last line of what it said, printable and bounded.
+    pub async fn complaint(mut self) -> String {
+        let verdict = match self.status.map(|status| (status.code(), status.signal())) {
+            None => format!("killed after {} ms", self.took.as_millis()),
+            Some((Some(code), _)) => format!("exit status {code}"),
+            Some((None, signal)) => format!("killed by signal {}", signal.unwrap_or(0)),
+        };
+        let said = match last_line(&self.errors.text().await) {
+            Some(line) => Some(line),
+            None => last_line(&self.out.text().await),
+        };
+        let detail = said.map_or_else(|| verdict.clone(), |line| format!("{verdict}: {line}"));
+        printable(&detail).chars().take(MAX_DETAIL).collect()
+    }
+}
+
+/// Runs a command in a release, at most for `timeout`; nothing that it started outlives it.
+pub(super) async fn to_its_end(
+    command: &[String],
+    release: &Path,
+    environment: &BTreeMap<String, String>,
+    timeout: Duration,
+) -> Result<Ended, Refusal> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Refusal::new("the probe has no command"));
     };
@@ -57,24 +106,16 @@ pub async fn run(
         // Also what it left behind; mostly there is nothing any more.
         let _ = kill_process_group(group, Signal::KILL);
     }
-    let verdict = match status {
-        Err(_) => format!("killed after {} ms", timeout.as_millis()),
+    let (status, took) = match status {
+        Err(_) => (None, timeout),
         Ok(Err(error)) => return Err(Refusal::new(format!("cannot wait for {program}: {error}"))),
-        Ok(Ok(status)) if status.success() => {
-            let detail = format!("succeeded in {} ms", started.elapsed().as_millis());
-            return Ok(Answer::Probed { healthy: true, detail });
-        }
-        Ok(Ok(status)) => match (status.code(), status.signal()) {
-            (Some(code), _) => format!("exit status {code}"),
-            (None, signal) => format!("killed by signal {}", signal.unwrap_or(0)),
-        },
+        Ok(Ok(status)) => (Some(status), started.elapsed()),
     };
-    let said = match errors.last_line().await {
-        Some(line) => Some(line),
-        None => out.last_line().await,
-    };
-    let detail = said.map_or_else(|| verdict.clone(), |line| format!("{verdict}: {line}"));
-    Ok(Answer::Probed { healthy: false, detail: printable(&detail).chars().take(MAX_DETAIL).collect() })
+    Ok(Ended { status, took, out, errors })
+}
+
+fn last_line(text: &str) -> Option<String> {
+    text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
 }
 
 /// The end of what a process says, read while it runs.
@@ -90,7 +131,7 @@ impl Tail {
         let into = Arc::clone(&kept);
         let reader = tokio::spawn(async move {
             let Some(mut from) = from else { return };
-            let mut buffer = [0; KEPT];
+            let mut buffer = [0; READ];
             while let Ok(n @ 1..) = from.read(&mut buffer).await {
                 let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.extend_from_slice(buffer.get(..n).unwrap_or_default());
@@ -101,13 +142,12 @@ impl Tail {
         Self { kept, reader }
     }
 
-    async fn last_line(mut self) -> Option<String> {
-        if tokio::time::timeout(REST, &mut self.reader).await.is_err() {
+    async fn text(&mut self) -> String {
+        if !self.reader.is_finished() && tokio::time::timeout(REST, &mut self.reader).await.is_err() {
             self.reader.abort();
         }
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&kept);
-        text.lines().map(str::trim).rfind(|line| !line.is_empty()).map(str::to_owned)
+        String::from_utf8_lossy(&kept).into_owned()
     }
 }
 

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWr
 use super::{
     directory, empty, export, fastcgi,
     git::Git,
-    http, inspect, link, mirror,
+    http, inspect, jobs, link, mirror,
     order::{Answer, MAX_LINE, Order, SourceOrder},
     probe_run,
     refusal::Refusal,
@@ -65,6 +65,9 @@ async fn carry_out(order: Order) -> Answer {
         Order::Tell { run, release, environment, timeout } => {
             tell::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
         }
+        Order::Jobs { run, release, environment, timeout } => {
+            jobs::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
+        }
         order => match tokio::task::spawn_blocking(move || work(&order)).await {
             Ok(answer) => answer.unwrap_or_else(Answer::from),
             Err(error) => Refusal::new(format!("the worker failed at the order: {error}")).into(),
@@ -92,9 +95,11 @@ fn work(order: &Order) -> Result<Answer, Refusal> {
         Order::Empty { dir } => empty::run(dir),
         Order::Inspect { release, since, except } => inspect::run(release, *since, except),
         Order::Crontab { user, root } => tell::crontab(user, root),
-        Order::ProbeFastcgi { .. } | Order::ProbeHttp(_) | Order::ProbeRun { .. } | Order::Tell { .. } => {
-            Err(Refusal::new("a probe is not work on files"))
-        }
+        Order::ProbeFastcgi { .. }
+        | Order::ProbeHttp(_)
+        | Order::ProbeRun { .. }
+        | Order::Tell { .. }
+        | Order::Jobs { .. } => Err(Refusal::new("a probe is not work on files")),
     }
 }
 

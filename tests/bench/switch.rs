@@ -1,7 +1,7 @@
 //! `make bench`: deployments under load, and the time of a deployment and a rollback, beside the common script.
 //! It measures on booted hosts of its own, prints tables, and writes `target/bench/results.json`.
 //!
-//! Words after `--` choose: `switch`, `times`, `octane`; `script` leaves deployd's rows out. `DEPLOYD_BENCH_DEPLOYMENTS` is the
+//! Words after `--` choose: `switch`, `octane`, `queue`, `times`; `script` leaves deployd's rows out. `DEPLOYD_BENCH_DEPLOYMENTS` is the
 //! number of deployments under load (20), `DEPLOYD_BENCH_RUNS` the number of timed runs (7).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench ends at the first surprise")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it reports to a terminal")]
@@ -11,6 +11,7 @@ mod support;
 
 mod load;
 mod octane;
+mod queue;
 mod times;
 
 use support::{root::Root, table};
@@ -18,7 +19,7 @@ use support::{root::Root, table};
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let asked = |word: &str| words.iter().any(|w| w == word);
-    let all = !asked("switch") && !asked("times") && !asked("octane");
+    let all = !["switch", "octane", "queue", "times"].iter().any(|word| asked(word));
     let root = Root::chosen();
     let mut figures = Vec::new();
     if all || asked("switch") {
@@ -26,6 +27,9 @@ fn main() {
     }
     if all || asked("octane") {
         figures.extend(octane::compare(&root, number("DEPLOYD_BENCH_DEPLOYMENTS", 20).div_ceil(4)));
+    }
+    if all || asked("queue") {
+        figures.extend(queue::compare(&root, !asked("script")));
     }
     if all || asked("times") {
         figures.extend(times::compare(&root, number("DEPLOYD_BENCH_RUNS", 7), !asked("script")));

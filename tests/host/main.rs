@@ -19,6 +19,7 @@ mod load;
 mod meter;
 mod peer;
 mod probes;
+mod queue;
 mod rolling;
 mod runtimes;
 mod signal;

@@ -5,6 +5,7 @@
 pub mod command;
 pub mod deb;
 pub mod host;
+pub mod jobs;
 pub mod load;
 pub mod lock;
 pub mod octane;

@@ -218,6 +218,12 @@ impl Link {
         answer("tell a service's exit", read).await
     }
 
+    /// `StatusText` of the service at `path`.
+    pub(super) async fn status_text(&self, path: &OwnedObjectPath) -> Result<String, UnitError> {
+        let read = async { self.service(path).await?.status_text().await };
+        answer("tell what a service says", read).await
+    }
+
     pub(super) async fn service(&self, path: &OwnedObjectPath) -> zbus::Result<ServiceProxy<'static>> {
         let builder = ServiceProxy::builder(&self.connection).path(path.clone());
         builder.cache_properties(CacheProperties::No).build().await

@@ -5,6 +5,7 @@ mod job;
 mod kill;
 mod link;
 mod proxy;
+mod said;
 mod spec;
 mod stop;
 mod transient;
@@ -19,6 +20,7 @@ use self::{
     link::{Event, Link, answer, answer_within, call_error, is_named},
 };
 pub use self::{
+    said::Word,
     spec::{Property, Transient},
     stop::Stop,
     transient::{Exit, Running},

@@ -72,6 +72,8 @@ pub(super) trait Service {
     fn main_pid(&self) -> Result<u32>;
     #[zbus(property, name = "Type")]
     fn type_(&self) -> Result<String>;
+    #[zbus(property)]
+    fn status_text(&self) -> Result<String>;
     /// `si_code` of the main process's end: 0 not ended, 1 exited, 2 killed, 3 dumped.
     #[zbus(property)]
     fn exec_main_code(&self) -> Result<i32>;

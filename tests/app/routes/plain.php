@@ -11,3 +11,4 @@ Route::get('/spin/{ms}', [Pages::class, 'spin'])->where('ms', '[0-9]+');
 Route::get('/views', [Pages::class, 'views']);
 Route::get('/write/{name}', [Pages::class, 'write']);
 Route::get('/notes', [Pages::class, 'notes']);
+Route::get('/dispatch/{number}/{ms}/{delay?}/{class?}', [Pages::class, 'dispatch'])->where('ms', '[0-9]+')->where('class', '[A-Z][A-Za-z]+');

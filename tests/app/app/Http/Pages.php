@@ -2,6 +2,7 @@
 
 namespace App\Http;
 
+use App\Jobs\Work;
 use App\Marker;
 use Illuminate\Routing\Controller;
 use Illuminate\Support\Facades\DB;
@@ -81,6 +82,16 @@ class Pages extends Controller
         $id = DB::table('notes')->insertGetId(['text' => 'note']);
 
         return $this->page(['note' => $id, 'columns' => implode(',', Schema::getColumnListing('notes'))]);
+    }
+
+    /** Dispatches a job that takes this long, after so many seconds; says so in the jobs' own log. */
+    public function dispatch($number, $ms, $delay = 0, $class = 'Work')
+    {
+        $class = 'App\\Jobs\\'.$class;
+        Work::note('dispatch', $number, Marker::RELEASE);
+        dispatch((new $class($number, $ms))->delay((int) $delay ?: null));
+
+        return $this->page(['dispatched' => (int) $number]);
     }
 
     private function start(): string
