@@ -248,7 +248,7 @@ mod tests {
         fn size<T>(_: impl FnOnce(&'static Host, &'static AppName, &'static Cancel) -> T) -> usize {
             size_of::<T>()
         }
-        let size = size(|host, app, cancel| settle(host, app, cancel));
+        let size = size(settle);
         assert!(size < 100 * 1024, "{size} bytes: box what is large and rarely awaited");
     }
 }

@@ -23,6 +23,9 @@ const BOUND_LIMIT: Duration = Duration::from_secs(25 * 60 * 60);
 /// One that no unit takes with it ends by itself, or here.
 const UNBOUND_LIMIT: Duration = Duration::from_secs(2 * 60 * 60);
 
+/// Every app, and its root as far as it can be told.
+type AppRoots = Vec<(AppName, Option<PathBuf>)>;
+
 /// Where an engine works. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Host {
@@ -35,7 +38,7 @@ pub struct Host {
     /// The unit this process runs in; none outside systemd.
     pub own_unit: Option<UnitName>,
     /// The apps and their roots, read once: a deployment hides from all its steps what it hid from the first.
-    apps: Arc<OnceLock<Vec<(AppName, Option<PathBuf>)>>>,
+    apps: Arc<OnceLock<AppRoots>>,
 }
 
 impl Host {
@@ -59,7 +62,7 @@ impl Host {
         roots.chain(others().map(|(other, _)| self.paths.cache_dir(other))).collect()
     }
 
-    fn apps(&self) -> &[(AppName, Option<PathBuf>)] {
+    fn apps(&self) -> &AppRoots {
         self.apps.get_or_init(|| {
             let apps = config::list(&self.paths).unwrap_or_default();
             let with_root = |app| {
