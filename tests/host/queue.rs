@@ -201,11 +201,16 @@ fn horizon_is_handed_over_without_losing_a_job_by_a_stand_in() {
     let app = app.replace("return $app;", "require_once __DIR__.'/../app/horizon.php';\n\nreturn $app;");
     shop.commit(&host, "r1", &[("app/horizon.php", &stand_in), ("bootstrap/app.php", &app)]);
     shop.deploy(&host);
-    // The last takes longer than the master waits for its supervisor.
-    jobs_across(&host, &shop, 80, 3, |number| if number == 79 { 6000 } else { 100 + number });
+    // One takes longer than the master waits for its supervisor.
+    jobs_across(&host, &shop, 80, 3, |number| if number == 79 { 600_000 } else { 100 + number });
     let begun = |log: &Log| log.of_event("start").any(|line| line.number == 79);
     eventually("the long one begins", Duration::from_secs(60), || begun(&Log::of(&host, &shop)));
     release(&host, &shop, "r5");
+    let ending = ["systemctl", "list-units", "--plain", "--no-legend", "--state=deactivating", "app-horizon@*"];
+    eventually("its slot drains", Duration::from_secs(60), || !host.ok(&ending).is_empty());
+    // Two seconds are its master's patience.
+    std::thread::sleep(Duration::from_secs(4));
+    host.ok(&["touch", &format!("{}/shared/storage/jobs-end", shop.root())]);
     let log = all_have_ended(&host, &shop, 80, Duration::from_secs(60));
     in_order(&host, &log);
     println!("the queue stood still for {:?} ms", gaps(&host));
