@@ -30,7 +30,7 @@ echo 'file=', trim(file_get_contents(__DIR__.'/RELEASE')), "\nend=", $release, "
 "#;
 const HTTP: &str = "[[service]]\nkind = \"http\"\nrun = [\"php\", \"server.php\"]\nports = [3000, 3001, 3002]\n\
                     drain = \"20s\"\n";
-const REST: &str = "[environment]\nPHP_CLI_SERVER_WORKERS = \"8\"\n\
+const REST: &str = "[environment]\nPHP_CLI_SERVER_WORKERS = \"16\"\n\
                     [health]\nhttp = \"http://127.0.0.1/\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
 
 /// An app whose program listens on a port, with releases r1 and r2; nothing is deployed yet.
@@ -65,10 +65,11 @@ fn upstream(host: &Host) -> String {
 fn a_program_on_a_port_moves_under_load_and_loses_nothing() {
     let host = installed_alone();
     let shop = live_shop(&host, HTTP);
-    let plan = Plan { domain: shop.domain(), fast: ("/".into(), 60), slow: ("/work/2500".into(), 2), sessions: 0 };
+    let plan = Plan { domain: shop.domain(), fast: ("/".into(), 60), slow: ("/work/5000".into(), 1), sessions: 0 };
     let load = Running::start(host.network(), plan);
+    // Longer than a bake time: the old slot still has slow requests when its drain begins.
     std::thread::sleep(Duration::from_secs(1));
-    for number in 0..6 {
+    for number in 0..4 {
         let label = if number % 2 == 0 { "r2" } else { "r1" };
         shop.point(&host, label);
         shop.deploy(&host);
@@ -238,4 +239,52 @@ fn octane_s_slots_have_their_own_state_and_their_server_is_told_by_a_stand_in() 
     assert!(!host.journal(2000).contains("killing the server"), "the server itself was told, not artisan");
     let state = host.read("/run/deployd-octane/shop:a/state.json");
     assert!(state.contains("\"port\":\"8000\",") && state.contains("\"admin-port\":\"6001\""), "{state}");
+}
+
+#[test]
+fn a_template_of_the_site_s_own_is_started_in_the_release_and_drained_by_its_name() {
+    let host = installed();
+    host.write(
+        "/etc/systemd/system/shop-web@.service",
+        "[Service]\nType=exec\nUser=shop\nExecStart=/usr/bin/php server.php\nKillMode=mixed\n",
+    );
+    let service = "[[service]]\nkind = \"http\"\nunit = \"shop-web@.service\"\nports = [3000, 3001]\n";
+    let spec = Spec { laravel: false, php: Php::Upstream("shop-web"), ..Spec::new("shop") };
+    let shop = Shop::make(&host, spec.more(&format!("{service}{REST}")));
+    shop.commit(&host, "r1", &[("server.php", SERVER), ("page.php", PAGE)]);
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r1");
+    shop.commit(&host, "r2", &[]);
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r2");
+    eventually("the old instance is drained", Duration::from_secs(30), || {
+        host.journal_of("MESSAGE_ID", events::DRAINED).contains("shop-web@shop:a.service is drained and stopped")
+    });
+    assert_eq!(host.run(&["systemctl", "is-active", "shop-web@shop:b"]).stdout, "active\n");
+}
+
+#[test]
+fn an_engine_killed_between_two_services_leaves_none_of_them_moved() {
+    let host = installed();
+    // The second service takes its time, when the first has moved already.
+    host.write(
+        "/etc/systemd/system/late.service",
+        "[Service]\nType=exec\nExecStart=sleep infinity\n\
+         ExecStartPre=/bin/sh -c 'grep -q r1 /srv/shop/current/RELEASE || sleep 20'\n",
+    );
+    let second = "[[service]]\nunit = \"late.service\"\nstrategy = \"restart\"\n";
+    let shop = live_shop(&host, &format!("{HTTP}{second}"));
+    let before = (shop.current(&host), upstream(&host));
+    shop.point(&host, "r2");
+    host.ok(&["systemctl", "start", "--no-block", "deploy@shop"]);
+    eventually("the first service has moved", Duration::from_secs(30), || upstream(&host) != before.1);
+    eventually("the second is at it", Duration::from_secs(30), || {
+        host.run(&["systemctl", "is-active", "late"]).stdout.trim() == "activating"
+    });
+    host.ok(&["systemctl", "kill", "--signal=KILL", "deploy@shop"]);
+    // Without a person: the unit's failure has it settled.
+    eventually("it is taken back", Duration::from_secs(60), || {
+        (shop.current(&host), upstream(&host)) == before && shop.get(&host, "/").value("end") == Some("r1")
+    });
+    eventually("the new slot is stopped", Duration::from_secs(60), || slots(&host) == ["app-http@shop:a.service"]);
 }
