@@ -624,7 +624,7 @@ strategy = "warm"
 [[service]]
 unit = "web@.service"
 strategy = "rolling"
-instances = ["1", "2"]
+instances = ["1", "2", "3"]
 parallel = 2
 delay = "3s"
 order = "start-first"
