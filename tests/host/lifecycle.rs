@@ -33,7 +33,10 @@ fn stopping_the_unit_cancels_and_changes_nothing_live() {
     host.ok(&["systemctl", "stop", "deploy@shop"]);
     assert_eq!(Live::of(&host, &shop), before);
     let steps = ["systemctl", "list-units", "--plain", "--no-legend", "deploy-step-*", "deploy-worker-*"];
-    assert_eq!(host.ok(&steps), "", "nothing of it is left running");
+    let left = host.ok(&steps);
+    // What bakes belongs to the settling of the release before, which goes on.
+    let left: Vec<_> = left.lines().filter(|line| !line.contains("-bake")).collect();
+    assert!(left.is_empty(), "nothing of it is left running: {left:?}");
     assert!(host.journal_of("DEPLOYD_OUTCOME", "cancelled").lines().count() >= 1);
     shop.deploy(&host);
     assert_eq!(shop.release(&host), "r2");
