@@ -25,7 +25,8 @@ const server = http.createServer((request, response) => {
         page(response, [`pid=${process.pid}`]);
     }
 });
-server.listen(Number(process.env.PORT), '127.0.0.1');
+// As programs do that read much before they listen.
+setTimeout(() => server.listen(Number(process.env.PORT), '127.0.0.1'), Number(process.env.BOOT_MS || 0));
 process.on('SIGTERM', () => {
     server.close(() => process.exit(0));
     server.closeIdleConnections();

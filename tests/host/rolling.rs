@@ -13,7 +13,8 @@ use crate::{
     },
 };
 
-const UNIT: &str = "[Service]\nType=exec\nUser=shop\nEnvironment=PORT=300%i\nWorkingDirectory=/srv/shop/current\n\
+/// An instance takes longer to answer than the delay between two: who does not wait for it has none left.
+const UNIT: &str = "[Service]\nType=exec\nUser=shop\nEnvironment=PORT=300%i BOOT_MS=700\nWorkingDirectory=/srv/shop/current\n\
                     ExecStart=/usr/bin/node server.js\n[Install]\nWantedBy=multi-user.target\n";
 const HEALTH: &str = "[health]\nhttp = \"http://127.0.0.1/up\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
 const FOUR: &str = "instances = [\"1\", \"2\", \"3\", \"4\"]\n";

@@ -41,7 +41,7 @@ fn switches_under_load(host: &Host, shop: &Shop) {
     assert_eq!((report.failed, report.mixed, report.sessions_lost), (0, 0, 0), "{report:#?}");
     assert_eq!(report.releases.len(), 2, "{report:#?}");
     let slow = std::thread::scope(|scope| {
-        let slow = scope.spawn(|| shop.get(host, "/work/6000"));
+        let slow = scope.spawn(|| shop.get(host, "/work/12000"));
         std::thread::sleep(Duration::from_millis(500));
         shop.point(host, "r2");
         shop.deploy(host);
