@@ -72,7 +72,8 @@ fn embedded_php(root: &Root) -> Result<String, String> {
 fn build(server: Server, program: &Path) -> Result<(), String> {
     eprintln!("building {} from its Go modules, once", server.program());
     let mut go = Command::new("go");
-    go.current_dir(server.source()).env("GOFLAGS", "-buildvcs=false -mod=readonly");
+    // From the module proxy or not at all: never from somebody's repository.
+    go.current_dir(server.source()).env("GOFLAGS", "-buildvcs=false -mod=readonly").env("GOVCS", "*:off");
     go.args(["build", "-tags", TAGS, "-o"]).arg(program).arg(".");
     match server {
         Server::RoadRunner => go.env("CGO_ENABLED", "0"),
