@@ -75,7 +75,9 @@ fn service(cx: &mut Context<'_>, table: &Table, place: &Place) -> Option<Service
     let mut reader = Reader::new(table, "[[service]]");
     let kind = reader.text("kind", "php-fpm", &mut cx.problems);
     let unit = reader.text("unit", "php8.2-fpm.service", &mut cx.problems);
-    let drain = cx.span(&mut reader, "drain", Duration::from_secs(1), DRAIN_MOST);
+    // A run of the scheduler ends when it ends: nothing waits for it.
+    let drains = kind.as_ref().is_none_or(|kind| kind.value != "scheduler");
+    let drain = drains.then(|| cx.span(&mut reader, "drain", Duration::from_secs(1), DRAIN_MOST)).flatten();
     let service = match (kind, unit) {
         (Some(kind), unit) if kind.value == "http" => {
             service_kinds::http(cx, &mut reader, unit.as_ref(), place, drain.unwrap_or(DRAIN))

@@ -21,7 +21,9 @@ impl Page<'_> {
             }
             ServiceKind::Slots(kind) => self.slots(&service.name, kind),
         }
-        self.line("drain", &quoted(&duration::format(service.drain)), "");
+        if !matches!(service.kind, ServiceKind::Scheduler(_)) {
+            self.line("drain", &quoted(&duration::format(service.drain)), "");
+        }
         // The only table within a service comes last.
         if let Some(SlotKind::PhpFpm(fpm)) = service.slots() {
             self.pool(&fpm.pool);

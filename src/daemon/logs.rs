@@ -16,7 +16,7 @@ use crate::dbus::{Error, LogFilter};
 /// The fields that are given, beside those that journalctl always gives.
 const FIELDS: &str = "--output-fields=MESSAGE,PRIORITY,MESSAGE_ID,SYSLOG_IDENTIFIER,_PID,_UID,_SYSTEMD_UNIT,\
                       DEPLOYD_APP,DEPLOYD_DEPLOYMENT,DEPLOYD_RELEASE,DEPLOYD_ACTOR,DEPLOYD_PHASE,DEPLOYD_STEP,\
-                      DEPLOYD_OUTCOME,DEPLOYD_UNIT,DEPLOYD_ACTION";
+                      DEPLOYD_OUTCOME,DEPLOYD_UNIT,DEPLOYD_ACTION,DEPLOYD_GAP_MS";
 
 /// Opens a log: journal entries as JSON, one a line. `held` is dropped when journalctl has ended.
 pub fn open(filter: &LogFilter, held: impl Send + 'static) -> Result<OwnedFd, Error> {

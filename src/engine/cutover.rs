@@ -234,7 +234,7 @@ impl Deployment<'_> {
         if failed.is_empty() { Ok(gone_back) } else { Err(EngineError::Other(failed.join("; "))) }
     }
 
-    /// The slot of before is kept running until the new release is confirmed; one that died is started again.
+    /// The slot of before is kept running until the bake time has passed; one that died is started again.
     async fn point_back(&self, handover: &Handover) -> Result<(), EngineError> {
         if handover.kind.takes_jobs() {
             // The old ones go on once `current` is theirs again.

@@ -76,7 +76,7 @@ impl Mover<'_> {
         let fields = [("DEPLOYD_UNIT", unit.as_str())];
         if before.is_empty() {
             let message = format!("{unit} has no process but its main one: only a health check can tell what it runs");
-            self.progress.event(events::DRAINED, Priority::Notice, &message, &fields);
+            self.progress.event(events::DEPLOYMENT_WARNED, Priority::Warning, &message, &fields);
             return Ok(());
         }
         let left = watch.gone(drain).await;

@@ -8,7 +8,8 @@ use super::{
 };
 use crate::{
     config::MissingJobs,
-    model::printable,
+    model::{events, printable},
+    system::journal::Priority,
     worker::order::{Answer, MissingJobs as Missing, Order},
 };
 
@@ -45,8 +46,11 @@ impl Deployment<'_> {
         };
         match verdict {
             Some(why) if policy == MissingJobs::Refuse => return Err(EngineError::MissingJobs(printable(&why))),
-            Some(why) => tracing::warn!("{}", printable(&why)),
-            None if !complete => tracing::warn!("of the waiting jobs only {looked} were looked at: there are more"),
+            Some(why) => self.progress.event(events::DEPLOYMENT_WARNED, Priority::Warning, &why, &[]),
+            None if !complete => {
+                let message = format!("of the waiting jobs only {looked} were looked at: there are more");
+                self.progress.event(events::DEPLOYMENT_WARNED, Priority::Warning, &message, &[]);
+            }
             None => {}
         }
         Ok(())

@@ -3,7 +3,7 @@
 //! The old workers are paused before `current` moves, so that none of them takes a job that the new release dispatched;
 //! the new ones, started paused beside them, take over when their turn comes. Whether a slot takes jobs is its pause
 //! file, which holds over a restart of its processes, and a signal that says to look; the processes say what they do
-//! by `STATUS=` (work.php). Old ones stay paused, not ended, until the new release is confirmed: one that was told to
+//! by `STATUS=` (work.php). Old ones stay paused, not ended, until the bake time has passed: one that was told to
 //! end could not come back.
 
 use std::{path::Path, time::Duration};

@@ -9,10 +9,10 @@ use std::{
 use super::{deployment::WORK_LIMIT, error::EngineError, progress::Progress, turn::verdict};
 use crate::{
     config::{Rolling, Settings},
-    model::{DeploymentId, Phase, ReleaseId, UnitName, events},
+    model::{DeploymentId, Phase, ReleaseId, UnitName},
     observe::{Host, InstanceObserved, instance_unit, instances, read_current},
     runtime::rolling::{Instance, Lot, next},
-    system::{journal::Priority, tree::Dir},
+    system::tree::Dir,
     worker::{
         client::Worker,
         order::{HttpProbe, Order},
@@ -132,9 +132,6 @@ impl Roll<'_> {
         {
             return Err(unhealthy(format!("it runs {runs}: let it begin in {}/current", self.settings.root.display())));
         }
-        let release = wanted.map_or_else(String::new, |wanted| format!(" {wanted}"));
-        let message = format!("{unit} runs{release}");
-        self.progress.event(events::SERVICE_LIVE, Priority::Info, &message, &[("DEPLOYD_UNIT", unit.as_str())]);
         Ok(())
     }
 

@@ -239,8 +239,8 @@ impl Deployment<'_> {
         if plan.live.is_some() { self.journal(Phase::Activating) } else { Ok(()) }
     }
 
-    /// The seal and the start of the idle slots, side by side: a slot reads nothing of the release before its probe.
-    /// Where nothing is built, the export too.
+    /// The seal and the start of the idle slots, side by side: the tree is complete by then. Where nothing is built and
+    /// every slot is php-fpm's, which reads nothing before its probe, beside the export too.
     async fn seal_and_start(&mut self, plan: &Plan) -> Result<(), EngineError> {
         self.forget_taken()?;
         let starting = Starter::of(self);

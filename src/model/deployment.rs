@@ -146,7 +146,7 @@ pub enum Outcome {
     Succeeded,
     /// Nothing was new, nothing was changed.
     Unchanged,
-    /// Refused before anything was touched.
+    /// Refused before anything live was touched.
     Rejected,
     /// Failed before activate: nothing live was changed.
     Failed,

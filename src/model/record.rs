@@ -16,7 +16,7 @@ pub struct AppState {
     pub releases: Vec<ReleaseRecord>,
     /// Which slot of each slotted service is live, and for which release.
     pub live: BTreeMap<String, LiveSlot>,
-    /// The slot that was live before, kept until the deployment is confirmed: a rollback re-points to it at once.
+    /// The slot that was live before, kept until the bake time has passed: a rollback re-points to it at once.
     pub fallback: BTreeMap<String, LiveSlot>,
     /// The deployment that is running, or was when the engine ended.
     pub running: Option<Running>,

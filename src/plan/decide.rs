@@ -39,13 +39,15 @@ fn refuse_what_cannot_work(settings: &Settings, observed: &Observed, request: &R
     for (index, service) in settings.services.iter().enumerate() {
         let Some(ServiceObserved::Unit { load, active }) = observed.services.get(&service.name) else { continue };
         let place = settings.place(&format!("service[{index}].unit"));
-        let reloads = matches!(&service.kind, ServiceKind::Unit { strategy: Strategy::Reload, .. });
+        let told =
+            matches!(&service.kind, ServiceKind::Unit { strategy: Strategy::Reload | Strategy::Signal { .. }, .. });
         if load != "loaded" {
             let reason = format!("{place}the unit {} is {load}", service.name);
             return Err(refusal(reason, "name a unit that `systemctl status` knows"));
         }
-        if reloads && active != "active" {
-            let reason = format!("{place}the unit {} is {active} and cannot be reloaded", service.name);
+        if told && active != "active" {
+            let reason =
+                format!("{place}the unit {} is {active} and cannot be told to take up the release", service.name);
             return Err(refusal(reason, format!("start it: `systemctl start {}`", service.name)));
         }
     }

@@ -177,7 +177,10 @@ fn a_waiting_job_of_a_removed_class_keeps_the_release_from_going_live() {
     shop.configure(&host, &warn);
     shop.deploy(&host);
     assert_eq!(shop.release(&host), "r2", "told, and not refused");
-    assert!(host.journal_of("DEPLOYD_APP", "shop").contains("App\\Jobs\\Gone (1 delayed)"));
+    assert!(
+        host.journal_of("MESSAGE_ID", deployd::model::events::DEPLOYMENT_WARNED)
+            .contains("App\\Jobs\\Gone (1 delayed)")
+    );
 
     // And before a rollback: a class that only the newer release has.
     host.ok(&["redis-cli", "flushall"]);
