@@ -1,7 +1,10 @@
 //! Cut over: idle slots started and proved beside the live ones, then each service pointed, in order, each proved live
 //! before the next. On failure the same backwards.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use super::{
     activate::{activate, restore},
@@ -211,10 +214,17 @@ impl Deployment<'_> {
         let mut note = |done: Result<(), EngineError>| failed.extend(done.err().map(|error| error.to_string()));
         let moved = &live.moves[..self.moved.min(live.moves.len())];
         let mut gone_back = Vec::new();
+        // Traffic may still go to the new slot of a service that could not be pointed back: that slot is not drained.
+        let mut held = BTreeSet::new();
         for one in moved.iter().rev() {
             if let Move::Handover(handover) = one {
-                note(self.point_back(handover).await);
-                gone_back.push(handover.service.clone());
+                let back = self.point_back(handover).await;
+                if back.is_ok() {
+                    gone_back.push(handover.service.clone());
+                } else {
+                    held.insert(handover.service.as_str());
+                }
+                note(back);
             }
         }
         note(restore(&self.layout, self.plan.from.as_ref(), &self.plan.id));
@@ -230,7 +240,7 @@ impl Deployment<'_> {
             }
         }
         note(self.resume_old(live).await);
-        note(self.drain_new(live).await);
+        note(self.drain_new(live, &held).await);
         if failed.is_empty() { Ok(gone_back) } else { Err(EngineError::Other(failed.join("; "))) }
     }
 
@@ -259,15 +269,17 @@ impl Deployment<'_> {
     async fn resume_old(&self, live: &GoLive) -> Result<(), EngineError> {
         for (handover, before) in handovers(live).filter_map(|one| Some((one, one.from.as_ref()?))) {
             if handover.kind.takes_jobs() {
-                jobs::resume(&ServiceSlot::of(self.host, self.settings, handover, before.slot)?).await?;
+                jobs::give_back(&ServiceSlot::of(self.host, self.settings, handover, before.slot)?).await?;
             }
         }
         Ok(())
     }
 
     /// The new slots have had traffic: they finish it before they stop.
-    async fn drain_new(&self, live: &GoLive) -> Result<(), EngineError> {
-        for handover in handovers(live).filter(|handover| handover.start != Start::Running) {
+    async fn drain_new(&self, live: &GoLive, held: &BTreeSet<&str>) -> Result<(), EngineError> {
+        let ended =
+            |handover: &&Handover| handover.start != Start::Running && !held.contains(handover.service.as_str());
+        for handover in handovers(live).filter(ended) {
             if handover.from.is_some() {
                 self.new_slot(handover)?.drain().await?;
             } else {

@@ -42,7 +42,8 @@ pub async fn pause(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
     tell(slot, Signal::USR2).await?;
     match slot.host.units.await_word(slot.unit(), PAUSED, PAUSE_LIMIT).await? {
         Word::Said => Ok(()),
-        Word::Not { active, .. } if matches!(active.as_str(), "inactive" | "failed") => Ok(()),
+        // It begins again and again, or has ended: what begins looks at the pause file before it takes a job.
+        Word::Not { active, .. } if !matches!(active.as_str(), "active" | "reloading") => Ok(()),
         Word::Not { said, .. } => Err(unheard(slot, "was not paused", PAUSE_LIMIT, &said)),
     }
 }
@@ -81,6 +82,18 @@ pub async fn prove(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
 /// The new slot takes no further job: the deployment goes back.
 pub async fn hold(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
     pause(slot).await
+}
+
+/// The old workers take jobs again: the deployment goes back. Those that cannot even be started are told and left to
+/// systemd, which tries again: they were no better before, and nothing else may wait for them.
+pub async fn give_back(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
+    match resume(slot).await {
+        Err(error) if !slot.active().await? => {
+            tracing::warn!("{} does not run: {error}, ignoring", slot.unit());
+            Ok(())
+        }
+        other => other,
+    }
 }
 
 /// An old slot finishes its jobs and ends. In the drain's own unit, without the app's lock.

@@ -92,7 +92,8 @@ async fn run_by_slots(host: &Host, settings: &Settings) -> Result<BTreeSet<Relea
         if matches!(status.active.as_str(), "inactive" | "failed") {
             continue;
         }
-        let target = links.read_link(&name.to_string())?;
+        // A site's own unit may have run before there was a link.
+        let Ok(target) = links.read_link(&name.to_string()) else { continue };
         running.extend(target.rsplit('/').next().and_then(|id| id.parse::<ReleaseId>().ok()));
     }
     Ok(running)

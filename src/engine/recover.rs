@@ -54,11 +54,13 @@ async fn take_back(
     // Backwards, as a deployment goes back that fails by itself.
     let live: Vec<_> = recorded(host, settings, &state.live).filter(|(slot, _)| !slot.kind.takes_jobs()).collect();
     for (slot, kept) in live.into_iter().rev() {
-        if !slot.active().await? {
+        let dead = !slot.active().await?;
+        if dead {
             slot.prepare(&kept.release, false)?;
             slot.start().await?;
         }
-        if was_live {
+        // One that was started anew may be on another port.
+        if was_live || dead {
             point(&slot).await?;
         } else {
             aim(&slot)?;
@@ -73,12 +75,15 @@ async fn take_back(
     if was_live && running.from.is_some() {
         move_units(host, settings, running).await?;
     }
+    if was_live && running.from.is_none() {
+        stop_timer(host, settings).await?;
+    }
     // The old workers once `current` is theirs again, and the new ones take no more jobs.
     for (slot, kept) in recorded(host, settings, &state.live).filter(|(slot, _)| slot.kind.takes_jobs()) {
         if !slot.active().await? {
             slot.prepare(&kept.release, false)?;
         }
-        jobs::resume(&slot).await?;
+        jobs::give_back(&slot).await?;
     }
     stop_started(host, settings, state, running, was_live).await?;
     drop_made(state, running, &layout)?;
@@ -87,6 +92,14 @@ async fn take_back(
     let message = format!("{} {} had been interrupted {what}", running.kind, running.id);
     let fields = [("DEPLOYD_APP", settings.app.as_str()), ("DEPLOYD_DEPLOYMENT", running.id.as_str())];
     journal::event(events::RECOVERED, Priority::Warning, &message, &fields);
+    Ok(())
+}
+
+/// Without a live release nothing is scheduled.
+async fn stop_timer(host: &Host, settings: &Settings) -> Result<(), EngineError> {
+    if settings.services.iter().any(|service| matches!(service.kind, ServiceKind::Scheduler(_))) {
+        host.units.stop(&scheduler::timer(&settings.app).parse()?).await?;
+    }
     Ok(())
 }
 
