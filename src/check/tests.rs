@@ -29,6 +29,7 @@ fn settings(services: Vec<Service>) -> Settings {
         interval: Duration::from_millis(200),
         bake: Duration::ZERO,
         keep: 5,
+        share: crate::model::Share::default(),
         safety: Safety { zero_downtime: true, missing_jobs: MissingJobs::Refuse },
         inferred: vec![],
         files: vec!["/etc/deployd/apps/shop.toml".into()],

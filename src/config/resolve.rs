@@ -14,7 +14,7 @@ use super::{
     tree::Table,
     written::{At, Reader},
 };
-use crate::model::{AppName, UnitName};
+use crate::model::{AppName, Share, UnitName};
 
 /// Of a step, when it writes none.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(600);
@@ -43,6 +43,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let writable = listed(cx, &mut top, "writable", &preset.writable, preset.name);
     let build_writable = listed(cx, &mut top, "build_writable", &preset.build_writable, preset.name);
     let drop = listed(cx, &mut top, "drop", &preset.drop, preset.name);
+    let share = share(cx, &mut top);
     let services = service::services(cx, &mut top, &preset);
     let steps = steps::steps(cx, &mut top, &preset);
     let environment = environment(cx, &mut top, &preset, services.iter().any(service::is_php_fpm));
@@ -64,6 +65,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
         shared,
         writable,
         build_writable,
+        share,
         services,
         steps,
         drop,
@@ -192,6 +194,17 @@ fn environment(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset, fpm:
         out.insert(name, at.value);
     }
     out
+}
+
+fn share(cx: &mut Context<'_>, top: &mut Reader<'_>) -> Share {
+    match cx.word(top, "share", &["reflink", "hardlink"]) {
+        Some("hardlink") => Share::Hardlink,
+        Some(_) => Share::Reflink,
+        None => {
+            cx.infer("share", quoted("reflink"), "default; files are copied where the file system cannot");
+            Share::Reflink
+        }
+    }
 }
 
 fn keep(cx: &mut Context<'_>, top: &mut Reader<'_>) -> usize {

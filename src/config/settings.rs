@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::Serialize;
 
 use super::Service;
-use crate::model::{AppName, UnitName};
+use crate::model::{AppName, Share, UnitName};
 
 /// A configuration that was refused: all its errors, rendered with file, line and caret.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -51,6 +51,8 @@ pub struct Settings {
     pub writable: Vec<String>,
     /// Directories of a release that steps may write as `run_as`, beyond `writable`; services may not (bootstrap/cache).
     pub build_writable: Vec<String>,
+    /// How what did not change is shared with the release before.
+    pub share: Share,
     /// What is cut over, in order.
     pub services: Vec<Service>,
     /// What builds a release, in order.

@@ -6,7 +6,7 @@ use super::{
     context::{quoted, quoted_list},
     duration,
 };
-use crate::model::printable;
+use crate::model::{Share, printable};
 
 /// The effective settings as commented TOML. It loads again to the same settings, but for what is withheld.
 pub fn show(settings: &Settings) -> String {
@@ -70,6 +70,8 @@ impl Page<'_> {
                 self.line(name, &quoted_list(list), name);
             }
         }
+        let share = if s.share == Share::Hardlink { "hardlink" } else { "reflink" };
+        self.line("share", &quoted(share), "share");
     }
 
     fn shared(&mut self) {

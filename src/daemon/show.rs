@@ -66,6 +66,7 @@ mod tests {
             interval: Duration::from_millis(200),
             bake: Duration::from_secs(20),
             keep: 5,
+            share: Default::default(),
             safety: Default::default(),
             inferred: vec![
                 inferred("run_as", "\"shop\"", "not written: the same as user"),

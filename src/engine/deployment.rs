@@ -5,7 +5,7 @@ use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 use super::{cancel::Cancel, error::EngineError, layout::Layout, progress::Progress, site::Site, store::Store};
 use crate::{
     config::Settings,
-    model::{AppState, Phase, Request, Running, Slot},
+    model::{AppState, Phase, Request, Running, Share, Slot},
     observe::Host,
     plan::{Move, Plan, Start},
     worker::{
@@ -125,8 +125,10 @@ impl<'a> Deployment<'a> {
     pub async fn open_tree(&mut self) -> Result<(), EngineError> {
         if self.tree.is_none() {
             let mut write = vec![self.settings.root.join("shared")];
-            if self.plan.stage.is_some() {
-                write.push(self.release_dir());
+            if let Some(stage) = &self.plan.stage {
+                // A link is only made within one mount: the releases' directory, in which the user makes nothing.
+                let whole = stage.previous.is_some() && stage.share == Share::Hardlink;
+                write.push(if whole { self.settings.root.join("releases") } else { self.release_dir() });
             }
             let cache = self.host.paths.cache_dir(&self.settings.app);
             write.push(cache);

@@ -49,10 +49,15 @@ impl Deployment<'_> {
             release: self.release_dir(),
             run_as: other,
             writable: stage.build_writable.iter().chain(&stage.writable).cloned().collect(),
+            previous: stage.previous.clone(),
+            share: stage.share,
+            own: stage.shared.iter().map(|shared| shared.path.clone()).collect(),
         };
         let exported = cancel.guard(self.ask_tree(&export)).await?;
-        if !matches!(exported, Answer::Exported { .. }) {
-            return Err(unexpected(&exported));
+        let Answer::Exported { files, shared, .. } = exported else { return Err(unexpected(&exported)) };
+        if let Some(previous) = &stage.previous {
+            let with = previous.release.file_name().unwrap_or_default().display();
+            tracing::info!("{shared} of {files} files are shared with {with}");
         }
         if !stage.shared.is_empty() {
             let link = Order::Link {
@@ -83,7 +88,8 @@ impl Deployment<'_> {
 
     /// Takes the manifest and brings everything to disk. After an error from the sync the release is not retried.
     pub async fn seal(&mut self, stage: &Stage) -> Result<Manifest, EngineError> {
-        let order = Order::Seal { release: self.release_dir(), except: stage.writable.clone() };
+        let cache = self.host.paths.cache_dir(&self.settings.app);
+        let order = Order::Seal { release: self.release_dir(), cache, except: stage.writable.clone() };
         let (digest, files, bytes) = match self.ask_tree(&order).await? {
             Answer::Sealed { manifest, files, bytes } => (manifest, files, bytes),
             other => return Err(unexpected(&other)),

@@ -17,7 +17,7 @@ pub use finding::{Finding, Severity};
 pub use name::{AppName, BadName, Slot, SlotInstance, UnitName};
 pub use paths::Paths;
 pub use record::{AppState, DeploymentRecord, LiveSlot, MadeFrom, ReleaseRecord, Running, Survey};
-pub use release::{BadReleaseId, ReleaseId, ReleaseState};
+pub use release::{BadReleaseId, ReleaseId, ReleaseState, Share};
 pub use request::{Actor, CheckAnswer, CheckRequest, Request};
 pub use slot_unit::SlotUnit;
 pub use text::{names_path, printable};

@@ -88,6 +88,17 @@ impl fmt::Display for ReleaseState {
     }
 }
 
+/// How files that did not change are shared with the release before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Share {
+    /// By reference where the file system can (btrfs, xfs), else by copies.
+    #[default]
+    Reflink,
+    /// By a second link, read-only; what services or steps write is copied.
+    Hardlink,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

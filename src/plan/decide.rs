@@ -9,9 +9,9 @@ use super::{
 };
 use crate::{
     config::{ServiceKind, Settings, Step, Strategy},
-    model::{Kind, MadeFrom, ReleaseId, ReleaseRecord, ReleaseState, Request},
+    model::{Kind, MadeFrom, Paths, ReleaseId, ReleaseRecord, ReleaseState, Request},
     observe::{Observed, Resolved, ServiceObserved, shared_paths, source_order},
-    worker::order::{SharedFound, SharedKind, SourceOrder},
+    worker::order::{PreviousRelease, SharedFound, SharedKind, SourceOrder},
 };
 
 /// What will be done, that there is nothing to do, or why it is refused.
@@ -345,12 +345,23 @@ fn stage(
         shared: shared_paths(settings),
         writable: settings.writable.clone(),
         build_writable: settings.build_writable.clone(),
+        previous: previous_release(settings, observed),
+        share: settings.share,
         steps,
         skipped,
         drop: settings.drop.clone(),
         made_from,
         markers: resolved.markers.clone(),
     }
+}
+
+/// The release to share with: the live one, since that is what most files will be as in; else the newest.
+fn previous_release(settings: &Settings, observed: &Observed) -> Option<PreviousRelease> {
+    let there = |one: &&ReleaseRecord| observed.on_disk.contains(&one.id);
+    let newest = || observed.state.releases.iter().filter(there).max_by_key(|one| one.seq);
+    let chosen = record(observed, observed.current.as_ref()).filter(there).or_else(newest)?;
+    let release = Paths::release_dir(&settings.root, &chosen.id);
+    Some(PreviousRelease { release, manifest: chosen.manifest.clone() })
 }
 
 fn made_from(settings: &Settings, observed: &Observed) -> MadeFrom {

@@ -64,6 +64,7 @@ fn settings() -> Settings {
         interval: Duration::ZERO,
         bake: Duration::ZERO,
         keep: 5,
+        share: crate::model::Share::default(),
         safety: Default::default(),
         inferred: Vec::new(),
         files: vec!["/etc/deployd/apps/shop.toml".into()],

@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use crate::{
     config::{Health, SlotKind, Step, Strategy},
-    model::{AppName, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseId, Slot, UnitName},
-    worker::order::{SharedPath, SourceOrder},
+    model::{AppName, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseId, Share, Slot, UnitName},
+    worker::order::{PreviousRelease, SharedPath, SourceOrder},
 };
 
 /// What was decided.
@@ -75,6 +75,10 @@ pub struct Stage {
     pub writable: Vec<String>,
     /// Directories that steps of the services' user may write.
     pub build_writable: Vec<String>,
+    /// The release before, whose unchanged files are shared.
+    pub previous: Option<PreviousRelease>,
+    /// How.
+    pub share: Share,
     /// The commands that apply, in order.
     pub steps: Vec<Step>,
     /// The commands that do not, and why.

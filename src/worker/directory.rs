@@ -1,16 +1,20 @@
 //! A directory of this host as a source: its revision is its content's, so that nothing new means the same revision.
 
 use std::{
-    os::fd::{AsFd, OwnedFd},
+    ffi::OsStr,
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
 };
 
 use super::{
+    exporter::Exporter,
     order::Answer,
     refusal::Refusal,
     rooted,
     walk::{self, Entry, EntryKind},
-    write_tree::TreeWriter,
 };
 
 /// Carries out [`super::order::Order::Resolve`] for a directory.
@@ -27,41 +31,30 @@ pub fn resolve(path: &Path, markers: &[String]) -> Result<Answer, Refusal> {
     Ok(Answer::Resolved { revision, markers: found })
 }
 
-/// Copies the tree of `source` below `to`, and sees that it is the one that was resolved.
-pub fn export(source: &Path, revision: &str, to: OwnedFd, release: &Path) -> Result<(u64, u64), Refusal> {
+/// Writes the tree of `source`, and sees that it is the one that was resolved.
+pub fn export(source: &Path, revision: &str, exporter: &mut Exporter) -> Result<(), Refusal> {
     let from = rooted::open_source(source)?;
     let entries = walk::list(from.as_fd(), source, &[])?;
-    let again = to.try_clone().map_err(|error| Refusal::io("open", release, error))?;
-    let mut writer = TreeWriter::new(to, release);
-    copy(&from, source, &entries, &mut writer, mode)?;
-    if self::revision(&again, release)? != revision {
+    let mut written = Vec::with_capacity(entries.len());
+    for mut entry in entries {
+        let bits = mode(&entry);
+        match &entry.kind {
+            EntryKind::Directory => exporter.dir(&entry.path, bits)?,
+            EntryKind::Link(target) => exporter.link(&entry.path, target)?,
+            EntryKind::File(..) => {
+                let (file, _) = rooted::open_file(&from, &entry.path[..])
+                    .map_err(|error| Refusal::io("open", source.join(OsStr::from_bytes(&entry.path)), error))?;
+                let (size, id) = exporter.file(&entry.path, bits, &mut std::fs::File::from(file))?;
+                entry.kind = EntryKind::File(size, id);
+            }
+        }
+        written.push(entry);
+    }
+    if walk::listing(&written, mode) != revision {
         return Err(Refusal::with(
             format!("{} changed after it was looked at", source.display()),
             "deploy again when nothing writes there any more",
         ));
-    }
-    Ok((writer.files, writer.bytes))
-}
-
-/// Writes what was listed below `from`; `mode` says with which permission bits.
-pub fn copy(
-    from: &OwnedFd,
-    top: &Path,
-    entries: &[Entry],
-    writer: &mut TreeWriter,
-    mode: impl Fn(&Entry) -> u32,
-) -> Result<(), Refusal> {
-    use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
-    for entry in entries {
-        match &entry.kind {
-            EntryKind::Directory => writer.dir(&entry.path, mode(entry))?,
-            EntryKind::Link(target) => writer.link(&entry.path, target)?,
-            EntryKind::File(..) => {
-                let (file, stat) = rooted::open_file(from, &entry.path[..])
-                    .map_err(|error| Refusal::io("open", top.join(OsStr::from_bytes(&entry.path)), error))?;
-                writer.copy(&entry.path, mode(entry), file, u64::try_from(stat.st_size).unwrap_or(0))?;
-            }
-        }
     }
     Ok(())
 }
@@ -70,7 +63,7 @@ pub fn copy(
 fn revision(root: &OwnedFd, path: &Path) -> Result<String, Refusal> {
     let mut entries = walk::list(root.as_fd(), path, &[])?;
     walk::read_files(root.as_fd(), path, &mut entries)?;
-    Ok(walk::manifest(&entries, mode))
+    Ok(walk::listing(&entries, mode))
 }
 
 /// The bits a release gets: the source's own, but never more than the owner may write, and no setuid.
@@ -114,6 +107,13 @@ mod tests {
         source
     }
 
+    fn exported(source: &Path, revision: &str, release: &Path) -> Result<u64, Refusal> {
+        let order = super::super::order::SourceOrder::Directory { path: source.to_owned() };
+        let (answer, _) = super::super::export::run(&testing::export(&order, Path::new("/"), revision, release))?;
+        let Answer::Exported { files, .. } = answer else { panic!("{answer:?}") };
+        Ok(files)
+    }
+
     #[test]
     fn the_revision_follows_the_content_and_nothing_else() {
         let source = source();
@@ -155,9 +155,7 @@ mod tests {
     fn a_copy_is_the_same_tree_without_setuid_and_links_stay_links() {
         let source = source();
         let release = tempfile::tempdir().unwrap();
-        let to = rooted::open(release.path()).unwrap();
-        let (files, _) = export(source.path(), &revision_of(source.path()), to, release.path()).unwrap();
-        assert_eq!(files, 3);
+        assert_eq!(exported(source.path(), &revision_of(source.path()), release.path()).unwrap(), 3);
         assert_eq!(
             testing::tree(release.path()),
             [
@@ -176,7 +174,6 @@ mod tests {
         let revision = revision_of(source.path());
         std::fs::write(source.path().join("late"), "x").unwrap();
         let release = tempfile::tempdir().unwrap();
-        let to = rooted::open(release.path()).unwrap();
-        assert!(export(source.path(), &revision, to, release.path()).unwrap_err().reason().contains("changed"));
+        assert!(exported(source.path(), &revision, release.path()).unwrap_err().reason().contains("changed"));
     }
 }

@@ -12,71 +12,94 @@ use tar::EntryType;
 
 use super::{
     acl, directory,
+    exporter::{Exported, Exporter, Sharing},
     git::{Git, Running},
-    git_names,
-    order::{Answer, SourceOrder},
+    git_names, git_tree,
+    order::{Answer, PreviousRelease, SourceOrder},
+    previous::Previous,
     refusal::Refusal,
     rooted, walk,
-    write_tree::TreeWriter,
 };
+use crate::model::Share;
 
-/// Of the pipe from git and of the reader behind it, in bytes.
-const PIPE: u32 = 1024 * 1024;
+/// What a release is exported from and to.
+#[derive(Debug)]
+pub struct Export<'a> {
+    /// Where from.
+    pub source: &'a SourceOrder,
+    /// The app's cache.
+    pub cache: &'a Path,
+    /// Which revision of it.
+    pub revision: &'a str,
+    /// The release.
+    pub release: &'a Path,
+    /// The user of services, when another.
+    pub run_as: Option<u32>,
+    /// Directories that it may write.
+    pub writable: &'a [String],
+    /// The release before.
+    pub previous: Option<&'a PreviousRelease>,
+    /// How it is shared.
+    pub share: Share,
+    /// Beside `writable`: what is no link.
+    pub own: &'a [String],
+}
 
-/// Carries out [`super::order::Order::Export`].
-pub fn run(
-    source: &SourceOrder,
-    cache: &Path,
-    revision: &str,
-    release: &Path,
-    run_as: Option<u32>,
-    writable: &[String],
-) -> Result<Answer, Refusal> {
+/// Carries out [`super::order::Order::Export`]; also what was written, for the seal.
+pub fn run(export: &Export<'_>) -> Result<(Answer, Exported), Refusal> {
+    let release = export.release;
     let root = rooted::open(release)?;
     if !walk::list(root.as_fd(), release, &[])?.is_empty() {
         let remedy = "start another deployment: each makes a release of its own";
         return Err(Refusal::with(format!("{} is not empty", release.display()), remedy));
     }
-    let to = root.try_clone().map_err(|error| Refusal::io("open", release, error))?;
-    let (files, bytes) = match source {
-        SourceOrder::Directory { path } => directory::export(path, revision, to, release)?,
-        SourceOrder::Git { url, ssh_key, known_hosts, .. } => {
-            let git = Git::new(url, cache, ssh_key.as_deref(), known_hosts.as_deref())?;
-            archive(&git, revision, to, release)?
-        }
+    let sharing = Sharing {
+        previous: export.previous.and_then(|previous| Previous::open(export.cache, previous)),
+        share: export.share,
+        own: export.writable.iter().chain(export.own).cloned().collect(),
     };
-    for path in writable {
-        make_writable(&root, release, path, run_as)?;
+    let mut exporter = Exporter::new(&root, release, sharing)?;
+    match export.source {
+        SourceOrder::Directory { path } => directory::export(path, export.revision, &mut exporter)?,
+        SourceOrder::Git { url, ssh_key, known_hosts, .. } => {
+            let git = Git::new(url, export.cache, ssh_key.as_deref(), known_hosts.as_deref())?;
+            from_git(&git, export.revision, &mut exporter)?;
+        }
     }
-    Ok(Answer::Exported { files, bytes })
+    for path in export.writable {
+        make_writable(&root, release, path, export.run_as)?;
+    }
+    let (files, bytes, shared) = exporter.counts();
+    Ok((Answer::Exported { files, bytes, shared }, exporter.finish()))
 }
 
-/// Streams `git archive` into the writer.
-fn archive(git: &Git<'_>, revision: &str, to: OwnedFd, release: &Path) -> Result<(u64, u64), Refusal> {
+fn from_git(git: &Git<'_>, revision: &str, exporter: &mut Exporter) -> Result<(), Refusal> {
     if !git_names::full_id(revision) {
         return Err(Refusal::new(format!("\"{revision}\" is not a commit's id")));
     }
+    if git_tree::export(git, revision, exporter)? { Ok(()) } else { archive(git, revision, exporter) }
+}
+
+/// Streams `git archive` into the exporter.
+fn archive(git: &Git<'_>, revision: &str, exporter: &mut Exporter) -> Result<(), Refusal> {
     let failed = |error| Refusal::new(format!("cannot export {revision} from {}: {error}", git.mirror().display()));
     let mut command = git.command(&["archive", "--format=tar", "--end-of-options", revision]);
     command.stdout(Stdio::piped());
     let mut running = Running::start(command).map_err(failed)?;
     let Some(stdout) = running.child.stdout.take() else { return Err(Refusal::new("git has no output")) };
-    // A larger pipe lets git go on while files are written; where that is not allowed it only takes longer.
-    let _ = nix::fcntl::fcntl(&stdout, nix::fcntl::FcntlArg::F_SETPIPE_SZ(PIPE.cast_signed()));
-    let mut writer = TreeWriter::new(to, release);
-    match unpack(BufReader::with_capacity(PIPE as usize, stdout), &mut writer) {
-        Ok(()) => running.end().map_err(failed)?,
+    git_tree::widen(&stdout);
+    match unpack(BufReader::with_capacity(git_tree::PIPE as usize, stdout), exporter) {
+        Ok(()) => running.end().map_err(failed),
         // Cut off, it is git that knows why, when it is not the archive itself that was refused.
         Err(Problem::Stream(error)) => {
             running.end().map_err(failed)?;
-            return Err(Refusal::new(format!("git's archive of {revision} is damaged: {error}")));
+            Err(Refusal::new(format!("git's archive of {revision} is damaged: {error}")))
         }
         Err(Problem::Refused(refusal)) => {
             running.kill();
-            return Err(refusal);
+            Err(refusal)
         }
     }
-    Ok((writer.files, writer.bytes))
 }
 
 #[derive(Debug)]
@@ -92,11 +115,12 @@ impl From<Refusal> for Problem {
 }
 
 /// Writes the entries of a tar stream: directories, files and symbolic links, and nothing else.
-fn unpack(stream: impl Read, writer: &mut TreeWriter) -> Result<(), Problem> {
+fn unpack(stream: impl Read, writer: &mut Exporter) -> Result<(), Problem> {
     let mut archive = tar::Archive::new(stream);
     for entry in archive.entries().map_err(Problem::Stream)? {
         let mut entry = entry.map_err(Problem::Stream)?;
         let path = entry.path_bytes().into_owned();
+        let entry_size = entry.size();
         let refuse = |what: &str| {
             let name = String::from_utf8_lossy(&path).into_owned();
             Problem::Refused(Refusal::with(format!("{name} is {what}"), "keep only files, directories and links there"))
@@ -111,10 +135,9 @@ fn unpack(stream: impl Read, writer: &mut TreeWriter) -> Result<(), Problem> {
             }
             EntryType::Regular => {
                 let executable = entry.header().mode().map_err(Problem::Stream)? & 0o100 != 0;
-                let size = entry.size();
-                let before = writer.bytes;
-                writer.file(&path, if executable { 0o755 } else { 0o644 }, &mut entry)?;
-                if writer.bytes - before != size {
+                let mut content = entry.by_ref().take(entry_size);
+                writer.file(&path, if executable { 0o755 } else { 0o644 }, &mut content)?;
+                if content.limit() > 0 {
                     return Err(Problem::Stream(std::io::ErrorKind::UnexpectedEof.into()));
                 }
             }
@@ -170,8 +193,9 @@ mod tests {
     }
 
     fn unpack_all(stream: &[u8], below: &Path) -> Result<(), String> {
-        let mut writer = TreeWriter::new(rooted::open(below).unwrap(), below);
-        unpack(stream, &mut writer).map_err(|problem| format!("{problem:?}"))
+        let sharing = Sharing { previous: None, share: Share::Reflink, own: Vec::new() };
+        let mut exporter = Exporter::new(&rooted::open(below).unwrap(), below, sharing).unwrap();
+        unpack(stream, &mut exporter).map_err(|problem| format!("{problem:?}"))
     }
 
     #[test]
@@ -238,8 +262,12 @@ mod tests {
         let order = SourceOrder::Directory { path: source.path().to_owned() };
         let Answer::Resolved { revision, .. } = directory::resolve(source.path(), &[]).unwrap() else { panic!() };
         let release = tempfile::tempdir().unwrap();
-        let export = || run(&order, Path::new("/"), &revision, release.path(), Some(33), &["bootstrap/cache".into()]);
-        assert_eq!(export().unwrap(), Answer::Exported { files: 1, bytes: 1 });
+        let writable = ["bootstrap/cache".to_owned()];
+        let export = || {
+            let plain = testing::export(&order, Path::new("/"), &revision, release.path());
+            run(&Export { run_as: Some(33), writable: &writable, ..plain })
+        };
+        assert_eq!(export().unwrap().0, Answer::Exported { files: 1, bytes: 1, shared: 0 });
         assert!(release.path().join("bootstrap/cache").is_dir());
         assert!(export().unwrap_err().reason().contains("not empty"));
     }

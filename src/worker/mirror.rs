@@ -254,7 +254,7 @@ mod tests {
             let release = tempfile::tempdir().unwrap();
             let (url, reference) = (self.source.path().to_str().unwrap().to_owned(), "main".to_owned());
             let order = super::super::order::SourceOrder::Git { url, reference, ssh_key: None, known_hosts: None };
-            super::super::export::run(&order, self.cache.path(), revision, release.path(), None, &[])?;
+            super::super::export::run(&testing::export(&order, self.cache.path(), revision, release.path()))?;
             Ok(testing::tree(release.path()))
         }
     }

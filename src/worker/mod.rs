@@ -6,18 +6,24 @@
 
 mod acl;
 pub mod client;
+mod copy_tree;
 mod directory;
 mod empty;
 mod export;
+mod exporter;
 mod fastcgi;
 mod git;
+mod git_attributes;
 mod git_names;
+mod git_tree;
 mod http;
 mod inspect;
 mod jobs;
 mod link;
+mod manifest;
 mod mirror;
 pub mod order;
+mod previous;
 mod probe_run;
 mod refusal;
 mod rooted;
@@ -31,6 +37,8 @@ mod traverse;
 mod walk;
 mod write_tree;
 
+#[cfg(test)]
+mod sharing_tests;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -6,6 +6,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::Share;
+
 /// The longest line of either side, in bytes.
 pub const MAX_LINE: usize = 1024 * 1024;
 
@@ -43,6 +45,12 @@ pub enum Order {
         run_as: Option<u32>,
         /// Directories of the release (made if missing) that `run_as` may write: build caches, compiled views.
         writable: Vec<String>,
+        /// The release before, whose unchanged files are shared.
+        previous: Option<PreviousRelease>,
+        /// How.
+        share: Share,
+        /// Relative paths, beside `writable`, below which files are never links: they will be written.
+        own: Vec<String>,
     },
     /// Link the shared paths into a release, making the shared side from the release's own at first.
     /// Answer: [`Answer::Linked`].
@@ -75,6 +83,8 @@ pub enum Order {
     Seal {
         /// The release.
         release: PathBuf,
+        /// The app's cache directory: the manifest is `manifests/ID` in it.
+        cache: PathBuf,
         /// Relative directories whose content is not part of it (compiled views).
         except: Vec<String>,
     },
@@ -221,6 +231,16 @@ pub enum SourceOrder {
     },
 }
 
+/// A release whose files may be shared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PreviousRelease {
+    /// `<root>/releases/ID`.
+    pub release: PathBuf,
+    /// The digest that was recorded of its manifest.
+    pub manifest: String,
+}
+
 /// A path that outlives releases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -267,6 +287,8 @@ pub enum Answer {
         files: u64,
         /// Their content, in bytes.
         bytes: u64,
+        /// How many files are shared with the release before.
+        shared: u64,
     },
     /// For [`Order::Link`].
     Linked {
@@ -275,7 +297,7 @@ pub enum Answer {
     },
     /// For [`Order::Seal`].
     Sealed {
-        /// SHA-256 over the manifest (path, kind, mode, size and content digest of each entry, sorted), hexadecimal.
+        /// SHA-256 of the manifest's file, hexadecimal.
         manifest: String,
         /// Number of entries.
         files: u64,

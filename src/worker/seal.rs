@@ -11,7 +11,14 @@ use rustix::{
     io::Errno,
 };
 
-use super::{order::Answer, refusal::Refusal, rooted, walk};
+use super::{
+    exporter::{Compared, Exported},
+    manifest,
+    order::Answer,
+    refusal::Refusal,
+    rooted,
+    walk::{self, EntryKind},
+};
 
 /// What nginx, another user, needs to pass and list the top of a release.
 const PASSABLE: u32 = 0o055;
@@ -34,8 +41,8 @@ pub fn confine(release: &Path, paths: &[String]) -> Result<Answer, Refusal> {
     Ok(Answer::Done { entries: 0 })
 }
 
-/// Carries out [`super::order::Order::Seal`].
-pub fn run(release: &Path, except: &[String]) -> Result<Answer, Refusal> {
+/// Carries out [`super::order::Order::Seal`]. What was `exported` and is as it was then is not read again.
+pub fn run(release: &Path, cache: &Path, except: &[String], exported: Option<&Exported>) -> Result<Answer, Refusal> {
     confine(release, except)?;
     let root = rooted::open(release)?;
     let stat = fs::fstat(&root).map_err(|error| Refusal::io("look at", release, error))?;
@@ -44,18 +51,32 @@ pub fn run(release: &Path, except: &[String]) -> Result<Answer, Refusal> {
             .map_err(|error| Refusal::io("change the mode of", release, error))?;
     }
     let mut entries = walk::list(root.as_fd(), release, except)?;
-    for entry in &entries {
-        if matches!(entry.kind, walk::EntryKind::File(..)) && entry.mode & 0o6000 != 0 {
-            let path = release.join(OsStr::from_bytes(&entry.path));
+    let exported = exported.filter(|exported| exported.release == release);
+    for entry in &mut entries {
+        let EntryKind::File(size, id) = &mut entry.kind else { continue };
+        let place = || release.join(OsStr::from_bytes(&entry.path)).display().to_string();
+        if entry.mode & 0o6000 != 0 {
             return Err(Refusal::with(
-                format!("{} is setuid or setgid", path.display()),
+                format!("{} is setuid or setgid", place()),
                 "let the step that made it clear the bit: chmod u-s,g-s",
             ));
+        }
+        let Some(written) = exported.and_then(|exported| exported.files.get(&entry.path)) else { continue };
+        match written.compare(*size, entry.mode, entry.stamp) {
+            Compared::Same => *id = written.known.id,
+            Compared::Replaced => {}
+            Compared::SharedChanged => {
+                return Err(Refusal::with(
+                    format!("{} is one file with the release before, and was changed meanwhile", place()),
+                    "let steps write a new file and rename it, or set share = \"reflink\" in [releases]",
+                ));
+            }
         }
     }
     walk::read_files(root.as_fd(), release, &mut entries)?;
     let (_, bytes) = walk::count(&entries);
-    Ok(Answer::Sealed { manifest: walk::manifest(&entries, |entry| entry.mode), files: entries.len() as u64, bytes })
+    let manifest = manifest::save(cache, release, &entries)?;
+    Ok(Answer::Sealed { manifest, files: entries.len() as u64, bytes })
 }
 
 #[cfg(test)]
@@ -64,8 +85,13 @@ mod tests {
 
     use super::*;
 
+    fn seal(path: &Path, except: &[String]) -> Result<Answer, Refusal> {
+        let cache = tempfile::tempdir().unwrap();
+        run(path, cache.path(), except, None)
+    }
+
     fn manifest(path: &Path) -> String {
-        match run(path, &["views".into()]).unwrap() {
+        match seal(path, &["views".into()]).unwrap() {
             Answer::Sealed { manifest, .. } => manifest,
             other => panic!("{other:?}"),
         }
@@ -106,11 +132,11 @@ mod tests {
         let tree = tempfile::tempdir().unwrap();
         std::fs::write(tree.path().join("tool"), "x").unwrap();
         std::fs::set_permissions(tree.path().join("tool"), PermissionsExt::from_mode(0o4755)).unwrap();
-        assert!(run(tree.path(), &[]).unwrap_err().reason().contains("tool is setuid"));
+        assert!(seal(tree.path(), &[]).unwrap_err().reason().contains("tool is setuid"));
         std::fs::remove_file(tree.path().join("tool")).unwrap();
         let _socket = std::os::unix::net::UnixListener::bind(tree.path().join("sock")).unwrap();
-        assert!(run(tree.path(), &[]).unwrap_err().reason().contains("sock"));
-        assert!(run(tree.path(), &["../x".into()]).is_err());
+        assert!(seal(tree.path(), &[]).unwrap_err().reason().contains("sock"));
+        assert!(seal(tree.path(), &["../x".into()]).is_err());
     }
 
     /// PID 1 follows a link there as root when it makes it writable for a slot.
@@ -127,7 +153,7 @@ mod tests {
                 std::fs::create_dir(tree.path().join("cache")).unwrap();
             }
             symlink(target, tree.path().join(link)).unwrap();
-            for refused in [confine(tree.path(), &views), run(tree.path(), &views)] {
+            for refused in [confine(tree.path(), &views), seal(tree.path(), &views)] {
                 assert!(refused.unwrap_err().reason().contains("cache/views is no directory"), "{link} -> {target}");
             }
             if link == "cache" {

@@ -1,11 +1,17 @@
 //! The worker's loop: one order in, one answer out, until the input ends. Never as root.
 
-use std::io;
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::{
-    directory, empty, export, fastcgi,
+    directory, empty,
+    export::{self, Export},
+    exporter::Exported,
+    fastcgi,
     git::Git,
     http, inspect, jobs, link, mirror,
     order::{Answer, MAX_LINE, Order, SourceOrder},
@@ -29,6 +35,7 @@ pub async fn serve() -> io::Result<()> {
 
 async fn exchange(mut orders: impl AsyncBufRead + Unpin, mut answers: impl AsyncWrite + Unpin) -> io::Result<()> {
     let mut line = Vec::new();
+    let exported = Arc::new(Mutex::new(None));
     loop {
         line.clear();
         if (&mut orders).take(MAX_LINE as u64 + 1).read_until(b'\n', &mut line).await? == 0 {
@@ -38,7 +45,7 @@ async fn exchange(mut orders: impl AsyncBufRead + Unpin, mut answers: impl Async
             return Err(io::Error::new(io::ErrorKind::InvalidData, "an order is longer than a line may be"));
         }
         let answer = match serde_json::from_slice(&line) {
-            Ok(order) => carry_out(order).await,
+            Ok(order) => carry_out(order, &exported).await,
             Err(error) => Refusal::new(format!("the order is not understood: {error}")).into(),
         };
         let mut text = serde_json::to_vec(&answer)?;
@@ -51,7 +58,7 @@ async fn exchange(mut orders: impl AsyncBufRead + Unpin, mut answers: impl Async
     }
 }
 
-async fn carry_out(order: Order) -> Answer {
+async fn carry_out(order: Order, exported: &Remembered) -> Answer {
     match order {
         Order::ProbeFastcgi { socket, document_root, script, uri, host, listener, times, timeout } => {
             let (socket, document_root, script) = (&*socket, &*document_root, &*script);
@@ -68,15 +75,26 @@ async fn carry_out(order: Order) -> Answer {
         Order::Jobs { run, release, environment, timeout } => {
             jobs::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
         }
-        order => match tokio::task::spawn_blocking(move || work(&order)).await {
-            Ok(answer) => answer.unwrap_or_else(Answer::from),
-            Err(error) => Refusal::new(format!("the worker failed at the order: {error}")).into(),
-        },
+        order => {
+            let exported = exported.clone();
+            let done = tokio::task::spawn_blocking(move || {
+                // One order at a time: nobody else has it.
+                let mut exported = exported.lock().unwrap_or_else(PoisonError::into_inner);
+                work(&order, &mut exported)
+            });
+            match done.await {
+                Ok(answer) => answer.unwrap_or_else(Answer::from),
+                Err(error) => Refusal::new(format!("the worker failed at the order: {error}")).into(),
+            }
+        }
     }
 }
 
+/// What was exported last, until it is sealed.
+type Remembered = Arc<Mutex<Option<Exported>>>;
+
 /// The orders that are work on files: they block.
-fn work(order: &Order) -> Result<Answer, Refusal> {
+fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusal> {
     match order {
         Order::Resolve { source: SourceOrder::Directory { path }, markers, .. } => directory::resolve(path, markers),
         Order::Resolve { source: SourceOrder::Git { url, reference, ssh_key, known_hosts }, cache, markers } => {
@@ -84,13 +102,18 @@ fn work(order: &Order) -> Result<Answer, Refusal> {
             mirror::resolve(&git, reference, markers)
         }
         Order::Survey { shared_root, shared } => survey::run(shared_root, shared),
-        Order::Export { source, cache, revision, release, run_as, writable } => {
-            export::run(source, cache, revision, release, *run_as, writable)
+        Order::Export { source, cache, revision, release, run_as, writable, previous, share, own } => {
+            let previous = previous.as_ref();
+            let (run_as, share) = (*run_as, *share);
+            let order = Export { source, cache, revision, release, run_as, writable, previous, share, own };
+            let (answer, written) = export::run(&order)?;
+            *exported = Some(written);
+            Ok(answer)
         }
         Order::Link { release, shared_root, shared, run_as } => link::run(release, shared_root, shared, *run_as),
         Order::Drop { release, paths } => empty::drop_paths(release, paths),
         Order::Confine { release, paths } => seal::confine(release, paths),
-        Order::Seal { release, except } => seal::run(release, except),
+        Order::Seal { release, cache, except } => seal::run(release, cache, except, exported.as_ref()),
         Order::Traverse { path } => traverse::run(path),
         Order::Empty { dir } => empty::run(dir),
         Order::Inspect { release, since, except } => inspect::run(release, *since, except),

@@ -11,7 +11,7 @@ use rustix::{
 };
 
 use super::{
-    acl, directory, empty,
+    acl, copy_tree, empty,
     order::{SharedKind, SharedPath},
     refusal::Refusal,
     rooted, walk,
@@ -101,7 +101,7 @@ impl Shared<'_> {
         let entries = walk::list(source.as_fd(), own_place, &[])?;
         // Through the default list, a file's group bits are what its mask lets both users do.
         let both = if self.run_as.is_some() { (0o060, 0o070) } else { (0, 0) };
-        directory::copy(&source, own_place, &entries, &mut TreeWriter::new(to, &beside), |entry| match entry.kind {
+        copy_tree::copy(&source, own_place, &entries, &mut TreeWriter::new(to, &beside), |entry| match entry.kind {
             EntryKind::Directory => entry.mode & 0o777 | 0o700 | both.1,
             _ => entry.mode & 0o777 | both.0,
         })?;
@@ -122,7 +122,7 @@ impl Shared<'_> {
         empty::entry(self.root.as_fd(), BESIDE, &self.top.join(BESIDE))?;
         let top = self.root.try_clone().map_err(|error| Refusal::io("open", self.top, error))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        TreeWriter::new(top, self.top).copy(BESIDE.as_bytes(), stat.st_mode & 0o755 | 0o600, file, size)?;
+        TreeWriter::new(top, self.top).copy(BESIDE.as_bytes(), stat.st_mode & 0o755 | 0o600, &file, size, true)?;
         if let Some(user) = self.run_as {
             let (made, _) = rooted::open_file(&self.root, BESIDE).map_err(|error| Refusal::io("open", place, error))?;
             acl::share_file(&made, place, &[user, rustix::process::geteuid().as_raw()])?;

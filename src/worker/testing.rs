@@ -38,7 +38,17 @@ impl AsNobody {
         std::fs::copy(std::env::current_exe().unwrap(), &copy).unwrap();
         let mut command = Command::new(&copy);
         command.args(["--exact", test, "--nocapture"]).env(TREE, tree.path()).current_dir("/").uid(65534).gid(65534);
-        let output = command.output().unwrap();
+        // A child that another test is about to start may still have the copy open for writing.
+        let busy = |output: &std::io::Result<_>| matches!(output, Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy);
+        let mut output = command.output();
+        for _ in 0..100 {
+            if !busy(&output) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(10));
+            output = command.output();
+        }
+        let output = output.unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
         assert!(
             output.status.success() && text.contains("1 passed"),
@@ -122,4 +132,25 @@ pub fn tree(dir: &Path) -> Vec<String> {
     visit(dir, dir, &mut out);
     out.sort();
     out
+}
+
+/// An export that shares nothing.
+pub fn export<'a>(
+    source: &'a super::order::SourceOrder,
+    cache: &'a Path,
+    revision: &'a str,
+    release: &'a Path,
+) -> super::export::Export<'a> {
+    let share = crate::model::Share::Reflink;
+    super::export::Export {
+        source,
+        cache,
+        revision,
+        release,
+        run_as: None,
+        writable: &[],
+        previous: None,
+        share,
+        own: &[],
+    }
 }

@@ -57,12 +57,12 @@ fn two_thousand_files() {
     let release = tempfile::tempdir().unwrap();
     let exported = |order: &SourceOrder, revision: &str| {
         empty::run(release.path()).unwrap();
-        once("export", || export::run(order, cache.path(), revision, release.path(), None, &[]).unwrap())
+        once("export", || export::run(&testing::export(order, cache.path(), revision, release.path())).unwrap())
     };
     for _ in 0..4 {
         exported(&order, &revision);
     }
-    timed("seal", || seal::run(release.path(), &[]).unwrap());
+    timed("seal", || seal::run(release.path(), cache.path(), &[], None).unwrap());
     let plain = tempfile::tempdir().unwrap();
     grow(plain.path());
     let super::order::Answer::Resolved { revision, .. } =

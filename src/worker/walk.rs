@@ -13,7 +13,7 @@ use std::{
 };
 
 use rustix::{
-    fs::{self, FileType, RawDir},
+    fs::{self, FileType, RawDir, Stat},
     io::Errno,
 };
 use sha2::{Digest, Sha256};
@@ -41,6 +41,98 @@ pub struct Entry {
     pub kind: EntryKind,
     /// Permission bits, 0o7777.
     pub mode: u32,
+    /// What tells a file from what it was before; of other entries nothing.
+    pub stamp: Stamp,
+}
+
+/// What the file system knows a file by: whoever writes it changes it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Stamp {
+    /// Its number.
+    pub inode: u64,
+    /// Modified, in nanoseconds since 1970.
+    pub modified: i128,
+    /// Changed: nobody can set this one back.
+    pub changed: i128,
+}
+
+impl Stamp {
+    /// A file's.
+    pub fn of(stat: &Stat) -> Self {
+        let time = |seconds: i64, nanos| i128::from(seconds) * 1_000_000_000 + i128::from(nanos as i64);
+        Self {
+            inode: stat.st_ino,
+            modified: time(stat.st_mtime, stat.st_mtime_nsec),
+            changed: time(stat.st_ctime, stat.st_ctime_nsec),
+        }
+    }
+}
+
+/// Which content a file has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ContentId {
+    /// Nobody has looked.
+    Unread,
+    /// SHA-256 of the content.
+    Sha256([u8; 32]),
+    /// git's object, by its SHA-1.
+    Git1([u8; 20]),
+    /// git's object, by its SHA-256.
+    Git256([u8; 32]),
+}
+
+impl ContentId {
+    /// A blob's, as git prints it.
+    pub fn git(id: &str) -> Option<Self> {
+        match id.len() {
+            40 => Some(Self::Git1(bytes(id)?)),
+            64 => Some(Self::Git256(bytes(id)?)),
+            _ => None,
+        }
+    }
+
+    /// git's name of the object, if it is one.
+    pub fn object(&self) -> Option<String> {
+        match self {
+            Self::Git1(id) => Some(hex(id)),
+            Self::Git256(id) => Some(hex(id)),
+            Self::Unread | Self::Sha256(_) => None,
+        }
+    }
+
+    /// As it was displayed.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':')? {
+            ("sha256", digits) => Some(Self::Sha256(bytes(digits)?)),
+            ("git", digits) => Self::git(digits),
+            _ => None,
+        }
+    }
+}
+
+impl std::fmt::Display for ContentId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unread => f.write_str("unread"),
+            Self::Sha256(digest) => write!(f, "sha256:{}", hex(digest)),
+            Self::Git1(id) => write!(f, "git:{}", hex(id)),
+            Self::Git256(id) => write!(f, "git:{}", hex(id)),
+        }
+    }
+}
+
+/// Hexadecimal digits, just so many.
+fn bytes<const N: usize>(digits: &str) -> Option<[u8; N]> {
+    let value = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
+    let mut out = [0; N];
+    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
+    if pairs.len() != N || !rest.is_empty() {
+        return None;
+    }
+    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
+        *byte = value(high)? << 4 | value(low)?;
+    }
+    Some(out)
 }
 
 /// What an entry is.
@@ -48,8 +140,8 @@ pub struct Entry {
 pub enum EntryKind {
     /// A directory.
     Directory,
-    /// A regular file: its size, and its digest once it was read.
-    File(u64, [u8; 32]),
+    /// A regular file: its size and its content.
+    File(u64, ContentId),
     /// A symbolic link and its text.
     Link(Vec<u8>),
 }
@@ -99,7 +191,7 @@ pub fn list(root: BorrowedFd<'_>, top: &Path, except: &[String]) -> Result<Vec<E
                     pending.push(path.clone());
                     EntryKind::Directory
                 }
-                FileType::RegularFile => EntryKind::File(u64::try_from(stat.st_size).unwrap_or(0), [0; 32]),
+                FileType::RegularFile => EntryKind::File(u64::try_from(stat.st_size).unwrap_or(0), ContentId::Unread),
                 FileType::Symlink => {
                     let target = fs::readlinkat(&dir, entry.file_name(), Vec::new())
                         .map_err(|error| Refusal::io("read the link", place(&path), error))?;
@@ -112,17 +204,22 @@ pub fn list(root: BorrowedFd<'_>, top: &Path, except: &[String]) -> Result<Vec<E
                     ));
                 }
             };
-            entries.push(Entry { path, kind, mode: stat.st_mode & 0o7777 });
+            let stamp = if matches!(kind, EntryKind::File(..)) { Stamp::of(&stat) } else { Stamp::default() };
+            entries.push(Entry { path, kind, mode: stat.st_mode & 0o7777, stamp });
         }
     }
     entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(entries)
 }
 
-/// Reads every file of `entries` and puts its true size and digest there, with a few threads.
+/// Reads every file of `entries` whose content nobody knows, and puts its true size and digest there, with a few threads.
 pub fn read_files(root: BorrowedFd<'_>, top: &Path, entries: &mut [Entry]) -> Result<(), Refusal> {
-    let files: Vec<usize> =
-        entries.iter().enumerate().filter(|(_, e)| matches!(e.kind, EntryKind::File(..))).map(|(i, _)| i).collect();
+    let files: Vec<usize> = entries
+        .iter()
+        .enumerate()
+        .filter(|(_, e)| matches!(e.kind, EntryKind::File(_, ContentId::Unread)))
+        .map(|(i, _)| i)
+        .collect();
     let next = AtomicUsize::new(0);
     let (shared, files) = (&*entries, &files[..]);
     let reader = || -> Result<Vec<(usize, u64, [u8; 32])>, Refusal> {
@@ -152,7 +249,7 @@ pub fn read_files(root: BorrowedFd<'_>, top: &Path, entries: &mut [Entry]) -> Re
     for result in results {
         for (index, size, digest) in result? {
             if let Some(entry) = entries.get_mut(index) {
-                entry.kind = EntryKind::File(size, digest);
+                entry.kind = EntryKind::File(size, ContentId::Sha256(digest));
             }
         }
     }
@@ -175,10 +272,10 @@ fn digest(root: BorrowedFd<'_>, path: &[u8], buffer: &mut [u8]) -> std::io::Resu
     }
 }
 
-/// SHA-256 over the entries in their order (path, kind, mode, size and digest or link text), hexadecimal.
+/// SHA-256 over the entries in their order (path, kind, mode, size and content or link text), hexadecimal.
 ///
 /// Every field is preceded by its length, so that no two lists have one text.
-pub fn manifest(entries: &[Entry], mode: impl Fn(&Entry) -> u32) -> String {
+pub fn listing(entries: &[Entry], mode: impl Fn(&Entry) -> u32) -> String {
     let mut hasher = Sha256::new();
     for entry in entries {
         hasher.update((entry.path.len() as u64).to_le_bytes());
@@ -186,10 +283,14 @@ pub fn manifest(entries: &[Entry], mode: impl Fn(&Entry) -> u32) -> String {
         hasher.update(mode(entry).to_le_bytes());
         match &entry.kind {
             EntryKind::Directory => hasher.update(b"d"),
-            EntryKind::File(size, digest) => {
+            EntryKind::File(size, id) => {
                 hasher.update(b"f");
                 hasher.update(size.to_le_bytes());
-                hasher.update(digest);
+                match id {
+                    ContentId::Unread => {}
+                    ContentId::Sha256(id) | ContentId::Git256(id) => hasher.update(id),
+                    ContentId::Git1(id) => hasher.update(id),
+                }
             }
             EntryKind::Link(target) => {
                 hasher.update(b"l");
@@ -204,7 +305,11 @@ pub fn manifest(entries: &[Entry], mode: impl Fn(&Entry) -> u32) -> String {
 /// Hexadecimal, lower case.
 pub fn hex(bytes: &[u8]) -> String {
     const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    bytes.iter().flat_map(|byte| [DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]).collect()
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
+    }
+    text
 }
 
 /// Number of entries that are not directories, and the bytes of the files.

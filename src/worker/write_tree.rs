@@ -4,18 +4,19 @@ use std::{
     ffi::OsStr,
     io::{Read, Write},
     os::{
-        fd::{AsFd, OwnedFd},
+        fd::{AsFd, BorrowedFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
 };
 
 use rustix::{
-    fs::{self, Mode, OFlags},
+    fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags, Stat},
     io::Errno,
 };
 
 use super::{
+    previous::Known,
     refusal::Refusal,
     rooted::{self, WITHIN},
     walk::MAX_ENTRIES,
@@ -27,6 +28,8 @@ const MAX_BYTES: u64 = 64 << 30;
 const MAX_LINK: usize = 4095;
 /// Content is moved in pieces of so many bytes.
 const BUFFER: usize = 256 * 1024;
+/// A file's name while another takes its place.
+const ASIDE: &str = ".deployd-aside";
 
 /// What is writing, and how much it has written.
 #[derive(Debug)]
@@ -35,6 +38,8 @@ pub struct TreeWriter {
     top: PathBuf,
     /// The directory that was last written to and those above it: archives come sorted by directory.
     chain: Vec<(Vec<u8>, OwnedFd)>,
+    /// The directory that was last shared from.
+    source: Option<(Vec<u8>, OwnedFd)>,
     entries: usize,
     /// Files and links written.
     pub files: u64,
@@ -47,7 +52,7 @@ impl TreeWriter {
     /// Writes below `root`; `top` is for messages.
     pub fn new(root: OwnedFd, top: &Path) -> Self {
         let (chain, buffer) = (Vec::new(), vec![0; BUFFER]);
-        Self { root, top: top.to_owned(), chain, entries: 0, files: 0, bytes: 0, buffer }
+        Self { root, top: top.to_owned(), chain, source: None, entries: 0, files: 0, bytes: 0, buffer }
     }
 
     /// Makes a directory (and those above it), if it is missing.
@@ -69,13 +74,132 @@ impl TreeWriter {
         Ok(())
     }
 
-    /// Makes a file with what `content` yields.
-    pub fn file(&mut self, path: &[u8], mode: u32, content: &mut dyn Read) -> Result<(), Refusal> {
+    /// Makes a file with what `content` yields, and tells how the file system knows it.
+    pub fn file(&mut self, path: &[u8], mode: u32, content: &mut dyn Read) -> Result<Stat, Refusal> {
         let file = self.make_file(path, mode)?;
-        let mut file = std::fs::File::from(file);
+        self.fill(std::fs::File::from(file), path, content)
+    }
+
+    /// Makes a file with what is in another: by reference where that is wanted and the file system can, else by
+    /// reading. Also whether it was by reference.
+    pub fn copy(
+        &mut self,
+        path: &[u8],
+        mode: u32,
+        from: &OwnedFd,
+        size: u64,
+        by_reference: bool,
+    ) -> Result<(Stat, bool), Refusal> {
+        let to = self.make_file(path, mode)?;
+        if by_reference && size > 0 && fs::ioctl_ficlone(&to, from).is_ok() {
+            self.add_bytes(size, path)?;
+            let stat = fs::fstat(&to).map_err(|error| Refusal::io("look at", self.path(path), error))?;
+            return Ok((stat, true));
+        }
+        let from = from.try_clone().map_err(|error| Refusal::io("open", self.path(path), error))?;
+        let stat = self.fill(std::fs::File::from(to), path, &mut std::fs::File::from(from))?;
+        Ok((stat, false))
+    }
+
+    /// Makes `path` a second link to the file of that path below `from`, if that file is still `known`. `None`: it is
+    /// not, or it cannot be linked; then nothing was made.
+    pub fn hard_link(&mut self, path: &[u8], from: BorrowedFd<'_>, known: &Known) -> Result<Option<Stat>, Refusal> {
+        let name = self.enter_parent(path)?;
+        self.find_source(path, from);
+        let Some((_, source)) = &self.source else { return Ok(None) };
+        match fs::linkat(source, &name[..], self.at(), &name[..], AtFlags::empty()) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Err(self.refuse("make", path, Errno::EXIST)),
+            Err(_) => return Ok(None),
+        }
+        // Looked at by its new name: whatever was linked is what is judged.
+        match rooted::look(self.at(), &name[..]) {
+            Ok(Some(stat)) if known.is_still(&stat) && rooted::kind(&stat) == FileType::RegularFile => {
+                self.count(path)?;
+                self.add_bytes(known.size, path)?;
+                self.files += 1;
+                Ok(Some(stat))
+            }
+            Ok(_) => {
+                fs::unlinkat(self.at(), &name[..], AtFlags::empty())
+                    .map_err(|error| Refusal::io("remove", self.path(path), error))?;
+                Ok(None)
+            }
+            Err(error) => Err(Refusal::io("look at", self.path(path), error)),
+        }
+    }
+
+    /// Removes a file that was just made, with its counts.
+    pub fn unmake(&mut self, path: &[u8], size: u64) -> Result<(), Refusal> {
+        let name = self.enter_parent(path)?;
+        fs::unlinkat(self.at(), &name[..], AtFlags::empty())
+            .map_err(|error| Refusal::io("remove", self.path(path), error))?;
+        self.uncount(size);
+        Ok(())
+    }
+
+    /// Moves a file that was just made out of the way, so that `path` may be made otherwise.
+    pub fn set_aside(&mut self, path: &[u8]) -> Result<(), Refusal> {
+        let name = self.enter_parent(path)?;
+        fs::renameat_with(self.at(), &name[..], &self.root, ASIDE, RenameFlags::NOREPLACE)
+            .map_err(|error| self.refuse("move away", path, error))
+    }
+
+    /// Removes what was set aside, and its counts.
+    pub fn drop_aside(&mut self, path: &[u8], size: u64) -> Result<(), Refusal> {
+        fs::unlinkat(&self.root, ASIDE, AtFlags::empty())
+            .map_err(|error| Refusal::io("remove", self.path(path), error))?;
+        self.uncount(size);
+        Ok(())
+    }
+
+    /// Moves what was set aside back.
+    pub fn take_back(&mut self, path: &[u8]) -> Result<(), Refusal> {
+        let name = self.enter_parent(path)?;
+        fs::renameat_with(&self.root, ASIDE, self.at(), &name[..], RenameFlags::NOREPLACE)
+            .map_err(|error| self.refuse("move back", path, error))
+    }
+
+    fn uncount(&mut self, size: u64) {
+        self.entries -= 1;
+        self.files -= 1;
+        self.bytes = self.bytes.saturating_sub(size);
+    }
+
+    /// How the file system knows a file that was just made.
+    pub fn look(&mut self, path: &[u8]) -> Result<Stat, Refusal> {
+        let name = self.enter_parent(path)?;
+        let found =
+            rooted::look(self.at(), &name[..]).map_err(|error| Refusal::io("look at", self.path(path), error))?;
+        found.ok_or_else(|| Refusal::new(format!("{} is gone", self.place(path))))
+    }
+
+    /// Opens a file of the same path below another top, as it is.
+    pub fn open_source(&mut self, path: &[u8], from: BorrowedFd<'_>) -> Option<(OwnedFd, Stat)> {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        self.find_source(path, from);
+        rooted::open_file(&self.source.as_ref()?.1, name).ok()
+    }
+
+    /// Counts what another writer of the same tree has written.
+    pub fn add(&mut self, other: &TreeWriter) -> Result<(), Refusal> {
+        (self.files, self.entries) = (self.files + other.files, self.entries + other.entries);
+        self.add_bytes(other.bytes, b"")
+    }
+
+    /// Opens the directory of `path` below `from`, which stays the same top: the last one is kept.
+    fn find_source(&mut self, path: &[u8], from: BorrowedFd<'_>) {
+        let parent = path.iter().rposition(|byte| *byte == b'/').and_then(|at| path.get(..at)).unwrap_or_default();
+        if self.source.as_ref().is_none_or(|(kept, _)| kept != parent) {
+            let dir = if parent.is_empty() { rooted::open_dir(from, c".") } else { rooted::open_dir(from, parent) };
+            self.source = dir.ok().map(|dir| (parent.to_vec(), dir));
+        }
+    }
+
+    fn fill(&mut self, mut file: std::fs::File, path: &[u8], content: &mut dyn Read) -> Result<Stat, Refusal> {
         loop {
             let n = match content.read(&mut self.buffer) {
-                Ok(0) => return Ok(()),
+                Ok(0) => break,
                 Ok(n) => n,
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(Refusal::io("read the content of", self.path(path), error)),
@@ -84,28 +208,7 @@ impl TreeWriter {
             let piece = self.buffer.get(..n).unwrap_or_default();
             file.write_all(piece).map_err(|error| Refusal::io("write", self.path(path), error))?;
         }
-    }
-
-    /// Makes a file with what is in another: by reference where the file system can, in the kernel, else by reading.
-    pub fn copy(&mut self, path: &[u8], mode: u32, from: OwnedFd, size: u64) -> Result<(), Refusal> {
-        /// Below so many bytes a read and a write are cheaper than asking for better.
-        const SMALL: u64 = 128 * 1024;
-        if size <= SMALL {
-            return self.file(path, mode, &mut std::fs::File::from(from));
-        }
-        let to = self.make_file(path, mode)?;
-        self.add_bytes(size, path)?;
-        if fs::ioctl_ficlone(&to, &from).is_ok() {
-            return Ok(());
-        }
-        // `io::copy` of two files uses copy_file_range, and reads and writes where that cannot be.
-        let (mut from, mut to) = (std::fs::File::from(from).take(MAX_BYTES), std::fs::File::from(to));
-        let copied = std::io::copy(&mut from, &mut to).map_err(|error| Refusal::io("write", self.path(path), error))?;
-        if copied == size {
-            Ok(())
-        } else {
-            Err(Refusal::new(format!("{} changed while it was copied", self.place(path))))
-        }
+        fs::fstat(&file).map_err(|error| Refusal::io("look at", self.path(path), error))
     }
 
     fn make_file(&mut self, path: &[u8], mode: u32) -> Result<OwnedFd, Refusal> {
