@@ -319,7 +319,13 @@ async fn bad_arguments_are_refused_by_name_before_anyone_is_asked() {
     let manager = scene.manager().await;
     const INVALID: &str = "org.freedesktop.DBus.Error.InvalidArgs";
     let (name, text) = refusal(manager.deploy("shop", &options(&[("reff", "main".into())])).await);
-    assert_eq!((name.as_str(), text.as_str()), (INVALID, "unknown option \"reff\"; known are: ref (s), force (b)"));
+    assert_eq!(
+        (name.as_str(), text.as_str()),
+        (
+            INVALID,
+            "unknown option \"reff\"; known are: ref (s), force (b), allow-destructive (b), allow-key-rotation (b)"
+        )
+    );
     let (name, text) = refusal(manager.deploy("shop", &options(&[("force", "yes".into())])).await);
     assert_eq!((name.as_str(), text.as_str()), (INVALID, "option \"force\" has the type s; it is: force (b)"));
     for bad in ["../x", "", "Shop", "shop/", "a--b", &"a".repeat(33), "shop\n"] {
@@ -348,10 +354,18 @@ async fn what_is_authorised_is_what_is_started() {
     manager.deploy("shop", &options(&[("ref", "v1.2".into()), ("force", true.into())])).await.unwrap();
     let started = scene.backend.started.lock().unwrap().clone();
     assert_eq!((started.len(), started[0].kind, started[0].force), (1, Kind::Deploy, true));
+    assert_eq!(started[0].allow, Default::default());
     let asked = scene.asked.lock().unwrap().clone();
     let (action, details, flags) = &asked[0];
     assert_eq!((action.as_str(), *flags), ("org.deployd1.deploy", 1), "the proxy lets polkit ask the user");
-    for (key, value) in [("app", "shop"), ("ref", "v1.2"), ("kind", "deploy"), ("release", ""), ("force", "yes")] {
+    for (key, value) in [
+        ("app", "shop"),
+        ("ref", "v1.2"),
+        ("kind", "deploy"),
+        ("release", ""),
+        ("force", "yes"),
+        ("allow-destructive", "no"),
+    ] {
         assert_eq!(details[key], value, "{key}");
     }
     assert_eq!(scene.backend.told(), ["allowed org.deployd1.deploy shop"]);

@@ -86,6 +86,7 @@ async fn carry_out(command: Command) -> Result<u8> {
                 reference: None,
                 release: None,
                 force: false,
+                allow: Default::default(),
                 actor: Actor::Systemd,
             };
             Ok(engine::run(&host, &request, &Cancel::on_signal()?).await.exit_status())

@@ -8,6 +8,7 @@ mod facts;
 mod foreign;
 mod found;
 mod ini;
+mod migrations;
 mod nginx;
 mod nginx_conf;
 mod octane;
@@ -18,6 +19,7 @@ mod units;
 
 pub use facts::*;
 pub use ini::{Entry, parse as parse_ini};
+pub use migrations::{Danger, Harm, harms};
 pub use nginx::mentions_app;
 pub use nginx_conf::{Directive, parse as parse_nginx};
 

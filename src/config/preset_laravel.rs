@@ -6,11 +6,12 @@
 //! - Everything with `artisan` may use the network: a service provider's `boot` may ask the database or Redis.
 //! - `storage:link` is artisan's own, not a link of ours, since `filesystems.links` may name others; `--force` because
 //!   some repositories carry a link of a developer's machine.
+//! - The migrations are `artisan migrate` in sessions with a limit on locks.
 //! - Only the migrations may write shared paths, and they come last, when nothing else can fail any more.
 
 use std::time::Duration;
 
-use super::{Check, Health, Shared, Step, preset::Preset, resolve::STEP_TIMEOUT};
+use super::{Check, Health, MIGRATE, Shared, Step, preset::Preset, resolve::STEP_TIMEOUT};
 
 /// Where the package installs the health probe.
 const PROBE: &str = "/usr/share/deployd/probe/laravel.php";
@@ -59,7 +60,7 @@ fn steps() -> Vec<Step> {
         let made = step(&format!("{cache}-cache"), &["php", "artisan", &command], &["artisan"]);
         steps.push(Step { as_run_as: true, ..made });
     }
-    let migrate = step("migrate", &["php", "artisan", "migrate", "--force"], &["artisan", "database/migrations"]);
+    let migrate = step("migrate", &["php", MIGRATE, "--force"], &["artisan", "database/migrations"]);
     steps.push(Step { as_run_as: true, shared_rw: true, ..migrate });
     steps
 }

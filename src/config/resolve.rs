@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    MissingJobs, Safety, Settings, check,
+    Migrations, MissingJobs, Safety, Settings, check,
     context::{Context, quoted, quoted_list},
     errors::{Problem, SourceFile},
     health::{self, Watch},
@@ -152,6 +152,12 @@ fn safety(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset) -> Safety
         None => {}
     }
     safety.zero_downtime = cx.word(&mut reader, "require", &["zero-downtime"]).is_some();
+    if cx.word(&mut reader, "migrations", &["safe", "any"]) == Some("any") {
+        safety.migrations = Migrations::Any;
+    }
+    if let Some(span) = cx.span(&mut reader, "lock_timeout", Duration::from_secs(1), Duration::from_secs(3600)) {
+        safety.lock_timeout = span;
+    }
     reader.finish(&mut cx.problems);
     safety
 }

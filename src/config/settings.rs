@@ -94,12 +94,43 @@ impl Settings {
 }
 
 /// What is refused for safety's sake.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Safety {
     /// What is done about waiting jobs whose class the release to come does not have.
     pub missing_jobs: MissingJobs,
     /// `require = "zero-downtime"`: what would break that promise is refused, not only warned of.
     pub zero_downtime: bool,
+    /// What is done about migrations that the live release may not survive.
+    pub migrations: Migrations,
+    /// The longest that a migration waits for a lock.
+    pub lock_timeout: Duration,
+}
+
+impl Default for Safety {
+    fn default() -> Self {
+        Self {
+            missing_jobs: MissingJobs::default(),
+            zero_downtime: false,
+            migrations: Migrations::default(),
+            lock_timeout: Self::LOCK_TIMEOUT,
+        }
+    }
+}
+
+impl Safety {
+    /// Of a migration, when none is written.
+    pub const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+}
+
+/// What is done about migrations that the live release may not survive.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Migrations {
+    /// They are refused.
+    #[default]
+    Safe,
+    /// Nobody looks.
+    Any,
 }
 
 /// What is done about waiting jobs whose class the release to come does not have.
@@ -190,6 +221,18 @@ pub struct Step {
     /// Added to its environment.
     pub environment: BTreeMap<String, String>,
 }
+
+impl Step {
+    /// Whether it runs a Laravel app's migrations, as the preset's does or by `php artisan migrate`.
+    pub fn migrates(&self) -> bool {
+        let ours = self.run.iter().any(|word| word == MIGRATE);
+        let artisan = self.run.iter().position(|word| word.rsplit('/').next() == Some("artisan"));
+        ours || artisan.and_then(|at| self.run.get(at + 1)).is_some_and(|word| word == "migrate")
+    }
+}
+
+/// Where the package installs what runs `artisan migrate` with a limit on locks.
+pub const MIGRATE: &str = "/usr/share/deployd/probe/migrate.php";
 
 /// What proves the site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

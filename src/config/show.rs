@@ -2,7 +2,7 @@
 //! found or defaulted. Values of the written environment are withheld: they may be secrets. Pure.
 
 use super::{
-    Check, Health, MissingJobs, Settings, Source, Step,
+    Check, Health, Migrations, MissingJobs, Settings, Source, Step,
     context::{quoted, quoted_list},
     duration,
 };
@@ -182,6 +182,9 @@ impl Page<'_> {
             MissingJobs::Ignore => "ignore",
         };
         self.line("missing_jobs", &quoted(missing), "safety.missing_jobs");
+        let migrations = if s.safety.migrations == Migrations::Any { "any" } else { "safe" };
+        self.line("migrations", &quoted(migrations), "safety.migrations");
+        self.line("lock_timeout", &quoted(&duration::format(s.safety.lock_timeout)), "safety.lock_timeout");
         if s.safety.zero_downtime {
             self.line("require", "\"zero-downtime\"", "");
         }

@@ -4,7 +4,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
 use super::error::CtlError;
-use crate::model::{AppName, DeploymentId, Kind, ReleaseId};
+use crate::model::{Allow, AppName, DeploymentId, Kind, ReleaseId};
 
 /// Releases PHP applications without losing a request.
 #[derive(Debug, Parser)]
@@ -131,6 +131,12 @@ struct Staging {
     /// Make a new release although nothing is new
     #[arg(long)]
     force: bool,
+    /// Run migrations that the live release may not survive
+    #[arg(long)]
+    allow_destructive: bool,
+    /// Go live with another APP_KEY: what the old one encrypted is lost
+    #[arg(long)]
+    allow_key_rotation: bool,
 }
 
 /// What a deployment that goes to a release takes.
@@ -181,6 +187,7 @@ pub struct StartOptions {
     pub reference: Option<String>,
     pub release: Option<ReleaseId>,
     pub force: bool,
+    pub allow: Allow,
 }
 
 /// A log to show.
@@ -213,7 +220,7 @@ impl TryFrom<Typed> for Command {
                 options: StartOptions {
                     reference,
                     release: release.as_deref().map(release_id).transpose()?,
-                    force: false,
+                    ..StartOptions::default()
                 },
                 wait: true,
             })),
@@ -236,7 +243,8 @@ impl TryFrom<Typed> for Command {
 
 impl Staging {
     fn options(self) -> StartOptions {
-        StartOptions { reference: self.reference, release: None, force: self.force }
+        let allow = Allow { destructive: self.allow_destructive, key_rotation: self.allow_key_rotation };
+        StartOptions { reference: self.reference, release: None, force: self.force, allow }
     }
 }
 

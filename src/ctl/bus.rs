@@ -98,6 +98,13 @@ pub fn options(options: &StartOptions) -> HashMap<&'static str, Variant<'_>> {
     if options.force {
         out.insert("force", Variant::from(true));
     }
+    for (name, allowed) in
+        [("allow-destructive", options.allow.destructive), ("allow-key-rotation", options.allow.key_rotation)]
+    {
+        if allowed {
+            out.insert(name, Variant::from(true));
+        }
+    }
     out
 }
 

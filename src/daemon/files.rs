@@ -201,6 +201,7 @@ mod tests {
             reference: Some("main".into()),
             release: None,
             force: false,
+            allow: Default::default(),
             actor: Actor::Bus { uid: 0, user: Some("root".into()) },
         }
     }

@@ -129,6 +129,7 @@ async fn adopt_progress(host: &Arc<Host>, app: &AppName, progress: &Progress) ->
         reference: None,
         release: None,
         force: false,
+        allow: Default::default(),
         actor: crate::model::Actor::Systemd,
     };
     follow(host, &request, unit, Begin::Adopt, None).await.map(drop)

@@ -9,7 +9,7 @@ use super::{
     options::Dict,
     polkit::{self, Action},
 };
-use crate::model::{AppName, CheckRequest, DeploymentId, Kind, ReleaseId, Request};
+use crate::model::{Allow, AppName, CheckRequest, DeploymentId, Kind, ReleaseId, Request};
 
 /// Requests that one user may have pending or running at once.
 const REQUESTS: usize = 32;
@@ -49,27 +49,34 @@ impl Manager {
         options: Dict,
     ) -> Result<(Request, Ticket), Error> {
         let app = app_name(app)?;
-        let (reference, release, force) = match kind {
+        let (reference, release, force, allow) = match kind {
             Kind::Deploy | Kind::Stage => {
-                let mut options = Options::new(options, &["ref (s)", "force (b)"])?;
-                (options.text("ref")?, None, options.flag("force")?)
+                let known = &["ref (s)", "force (b)", "allow-destructive (b)", "allow-key-rotation (b)"];
+                let mut options = Options::new(options, known)?;
+                let allow = Allow {
+                    destructive: options.flag("allow-destructive")?,
+                    key_rotation: options.flag("allow-key-rotation")?,
+                };
+                (options.text("ref")?, None, options.flag("force")?, allow)
             }
             Kind::Activate | Kind::Rollback => {
                 let mut options = Options::new(options, &["release (s)"])?;
-                (None, options.text("release")?.map(|r| release_id(&r)).transpose()?, false)
+                (None, options.text("release")?.map(|r| release_id(&r)).transpose()?, false, Allow::default())
             }
         };
         let caller = call.caller().await?;
         let ticket = self.requests.take(caller.uid)?;
         let id = self.backend.new_id()?;
-        let request = Request { app, id, kind, reference, release, force, actor: caller.actor() };
+        let request = Request { app, id, kind, reference, release, force, allow, actor: caller.actor() };
         self.backend.check(&request)?;
         let details = HashMap::from([
             ("app", request.app.as_str()),
             ("kind", request.kind.as_str()),
             ("ref", request.reference.as_deref().unwrap_or_default()),
             ("release", request.release.as_ref().map(ReleaseId::as_str).unwrap_or_default()),
-            ("force", if request.force { "yes" } else { "no" }),
+            ("force", yes_or_no(request.force)),
+            ("allow-destructive", yes_or_no(request.allow.destructive)),
+            ("allow-key-rotation", yes_or_no(request.allow.key_rotation)),
         ]);
         let Call { connection, header } = *call;
         polkit::authorise(&self.backend, connection, header, &caller, action, &request.app, &details).await?;
@@ -101,6 +108,9 @@ impl Call<'_> {
     }
 }
 
+fn yes_or_no(flag: bool) -> &'static str {
+    if flag { "yes" } else { "no" }
+}
 fn app_name(text: &str) -> Result<AppName, Error> {
     text.parse().map_err(|e: crate::model::BadName| Error::InvalidArgs(e.to_string()))
 }

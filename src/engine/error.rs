@@ -41,6 +41,24 @@ pub enum EngineError {
         how: String,
         /// Its unit, for its output.
         unit: String,
+        /// By itself: nothing cut it off.
+        ended: bool,
+    },
+    /// The live release may not survive the migrations.
+    #[error("{why}")]
+    Migrations {
+        /// Which, and why.
+        why: String,
+        /// The safe pattern, and how to go on all the same.
+        remedy: String,
+    },
+    /// The live release did not survive them.
+    #[error("{why}")]
+    BrokenByMigrations {
+        /// What does not answer any more.
+        why: String,
+        /// What has run, and how to go on.
+        remedy: String,
     },
     /// A probe or a health check said no.
     #[error("{what}: {detail}")]
@@ -108,6 +126,7 @@ impl EngineError {
             Self::MissingJobs(_) => Some(
                 "let them end, keep the class until they have, or write missing_jobs = \"warn\" in [safety]".into(),
             ),
+            Self::Migrations { remedy, .. } | Self::BrokenByMigrations { remedy, .. } => Some(remedy.clone()),
             Self::Step { unit, .. } => Some(format!("its output: `journalctl -u {unit}`")),
             _ => None,
         }

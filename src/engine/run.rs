@@ -9,6 +9,7 @@ use super::{
     deployment::{Deployment, now},
     error::EngineError,
     generated, layout,
+    migrate::not_undone,
     outcome::{About, End, finish, sentence},
     progress::Progress,
     recover,
@@ -147,7 +148,7 @@ impl Attempt<'_> {
         self.progress.about(&plan.release);
         let message = format!("{} of {}: {}", plan.kind, plan.release, plan.reasons.join(", "));
         self.progress.event(events::DEPLOYMENT_STARTED, Priority::Info, &message, &[]);
-        for warning in &plan.warnings {
+        for warning in plan.warnings.iter().chain(&not_undone(plan)) {
             self.progress.event(events::DEPLOYMENT_WARNED, Priority::Warning, warning, &[]);
         }
         // First of all: it may also be what makes a new app's root writable here.
@@ -292,7 +293,8 @@ impl Deployment<'_> {
         }
         let was = plan.from.as_ref().map_or_else(String::new, |from| format!(" (was {from})"));
         let (why, took) = (plan.reasons.join(", "), self.progress.live_ms().unwrap_or(0));
-        End::early(Outcome::Succeeded, format!("{} is live{was}, {took} ms: {why}", plan.release))
+        let since = not_undone(plan).map_or_else(String::new, |since| format!("; {since}"));
+        End::early(Outcome::Succeeded, format!("{} is live{was}, {took} ms: {why}{since}", plan.release))
     }
 
     /// A rolling update that was asked to stop where it failed: nothing goes back and nothing is confirmed by itself.
@@ -315,10 +317,10 @@ impl Deployment<'_> {
     async fn abandon(&mut self, plan: &Plan, error: &EngineError) -> End {
         let outcome = match error {
             EngineError::Cancelled => Outcome::Cancelled,
-            EngineError::MissingJobs(_) => Outcome::Rejected,
+            EngineError::MissingJobs(_) | EngineError::Migrations { .. } => Outcome::Rejected,
             _ => Outcome::Failed,
         };
-        let message = sentence(&error.to_string(), error.remedy().as_deref());
+        let message = self.with_migrations(sentence(&error.to_string(), error.remedy().as_deref()));
         (self.tree, self.prober) = (None, None);
         if let Some(live) = &plan.live
             && let Err(error) = self.stop_slots(live).await
@@ -342,7 +344,7 @@ impl Deployment<'_> {
 
     /// A failure after activate: everything goes back, or says that it is stuck.
     async fn roll_back(&mut self, live: &GoLive, cause: &EngineError) -> End {
-        let reason = sentence(&cause.to_string(), cause.remedy().as_deref());
+        let reason = self.with_migrations(sentence(&cause.to_string(), cause.remedy().as_deref()));
         self.progress.phase(Phase::RollingBack, &format!("going back: {reason}"));
         let back = self.go_back(live).await;
         for release in self.state.releases.iter_mut().filter(|release| release.id == self.plan.release) {

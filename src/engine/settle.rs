@@ -143,6 +143,7 @@ impl Settling<'_> {
             reference: None,
             release: None,
             force: false,
+            allow: Default::default(),
             actor: Actor::Deployd,
         };
         match run(self.host, &request, self.cancel).await {

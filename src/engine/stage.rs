@@ -72,7 +72,11 @@ impl Deployment<'_> {
             tracing::info!("the step {name} is left out: {why}");
         }
         for step in &stage.steps {
-            cancel.guard(self.step(step)).await?;
+            if step.migrates() {
+                self.migrate(step).await?;
+            } else {
+                cancel.guard(self.step(step)).await?;
+            }
         }
         if !stage.drop.is_empty() {
             let drop = Order::Drop { release: self.release_dir(), paths: stage.drop.clone() };

@@ -23,7 +23,10 @@ impl Deployment<'_> {
         let exit = self.host.units.wait(running).await?;
         match verdict(step, &exit) {
             None => Ok(()),
-            Some(how) => Err(EngineError::Step { name: step.name.clone(), how, unit }),
+            Some(how) => {
+                let ended = exit.result == "exit-code";
+                Err(EngineError::Step { name: step.name.clone(), how, unit, ended })
+            }
         }
     }
 
@@ -81,6 +84,10 @@ fn environment(site: Site<'_>, step: &Step, cache: Option<&PathBuf>) -> BTreeMap
         ("npm_config_cache".to_owned(), below("npm")),
         ("HOME".to_owned(), home),
     ]);
+    if step.migrates() {
+        let seconds = site.settings.safety.lock_timeout.as_secs();
+        environment.insert("DEPLOYD_LOCK_TIMEOUT".to_owned(), seconds.to_string());
+    }
     environment.extend(step.environment.clone());
     environment
 }

@@ -73,15 +73,7 @@ impl<'a> Deployment<'a> {
     async fn ask_port(&mut self, slot: &ServiceSlot<'_>, web: &Web, what: &str) -> Result<(), EngineError> {
         let release = Paths::release_dir(&self.settings.root, &self.plan.release);
         let port = listener::await_release(slot, &release, web.start, what).await?;
-        let order = Order::ProbeHttp(HttpProbe {
-            url: format!("http://127.0.0.1:{port}{}", web.probe),
-            host: Some(site_host(self.settings)),
-            status: None,
-            body: None,
-            json: None,
-            timeout: web.start,
-        });
-        let answer = self.ask_tree(&order).await?;
+        let answer = self.ask_tree(&port_order(self.settings, port, web)).await?;
         verdict(what, answer).map(drop)
     }
 }
@@ -165,6 +157,28 @@ async fn fpm_order(slot: &ServiceSlot<'_>, release: &ReleaseId, live: bool) -> R
         listener: (status.main_pid != 0).then_some(status.main_pid),
         times: u32::try_from(times.clamp(1, MAX_WARM)).unwrap_or(1),
         timeout: PROBE_LIMIT,
+    })
+}
+
+/// What a live slot is asked while another release is made: its page, once. None: it answers no requests.
+pub async fn live_order(slot: &ServiceSlot<'_>, release: &ReleaseId) -> Result<Option<Order>, EngineError> {
+    match slot.kind {
+        SlotKind::PhpFpm(_) => fpm_order(slot, release, true).await.map(Some),
+        SlotKind::Octane(Octane { web, .. }) | SlotKind::Http(Http { web, .. }) => {
+            Ok(Some(port_order(slot.settings, listener::port(slot)?, web)))
+        }
+        SlotKind::Horizon(_) | SlotKind::Queue(_) => Ok(None),
+    }
+}
+
+fn port_order(settings: &Settings, port: u16, web: &Web) -> Order {
+    Order::ProbeHttp(HttpProbe {
+        url: format!("http://127.0.0.1:{port}{}", web.probe),
+        host: Some(site_host(settings)),
+        status: None,
+        body: None,
+        json: None,
+        timeout: web.start,
     })
 }
 

@@ -3,6 +3,7 @@
 mod deployment;
 pub mod events;
 mod finding;
+mod migration;
 mod name;
 mod paths;
 mod record;
@@ -14,10 +15,11 @@ mod text;
 
 pub use deployment::{DeploymentId, Kind, Outcome, Phase};
 pub use finding::{Finding, Severity};
+pub use migration::{Driver, Migrating, Migration, MigrationRun, Statement};
 pub use name::{AppName, BadName, Slot, SlotInstance, UnitName};
 pub use paths::Paths;
 pub use record::{AppState, DeploymentRecord, LiveSlot, MadeFrom, ReleaseRecord, Running, Survey};
 pub use release::{BadReleaseId, ReleaseId, ReleaseState, Share};
-pub use request::{Actor, CheckAnswer, CheckRequest, Request};
+pub use request::{Actor, Allow, CheckAnswer, CheckRequest, Request};
 pub use slot_unit::SlotUnit;
 pub use text::{names_path, printable};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DeploymentId, Kind, Outcome, Phase, ReleaseId, ReleaseState, Slot};
+use super::{DeploymentId, Kind, Migrating, MigrationRun, Outcome, Phase, ReleaseId, ReleaseState, Slot};
 
 /// An app's state file, `/var/lib/deployd/apps/NAME/state.json`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,12 @@ pub struct AppState {
     pub settling: Option<DeploymentId>,
     /// The sentence that says why nothing more is done and how to go on.
     pub stuck: Option<String>,
+    /// The migrations that deployments have run, oldest first.
+    #[serde(default)]
+    pub migrations: Vec<MigrationRun>,
+    /// Those that are running, or were when the engine ended.
+    #[serde(default)]
+    pub migrating: Option<Migrating>,
 }
 
 /// A slot and the release it runs.

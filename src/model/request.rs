@@ -52,8 +52,21 @@ pub struct Request {
     /// Make a new release although nothing is new.
     #[serde(default)]
     pub force: bool,
+    /// What is not refused this time.
+    #[serde(default)]
+    pub allow: Allow,
     /// Who asked.
     pub actor: Actor,
+}
+
+/// What a deployment would refuse, and is told not to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Allow {
+    /// Migrations that the live release may not survive.
+    pub destructive: bool,
+    /// Another key of the application, so that what the old one encrypted can no longer be read.
+    pub key_rotation: bool,
 }
 
 /// A check of the host that is asked for. As a file it lies where a [`Request`] does, and cannot be taken for one.

@@ -284,6 +284,7 @@ fn go(
             settings.root.display()
         ));
     }
+    let migrated_since = migrated_since(observed, &target.release);
     let live = if request.kind == Kind::Stage {
         None
     } else {
@@ -303,11 +304,18 @@ fn go(
         reasons,
         warnings,
         from: observed.current.clone(),
+        migrated_since,
         release: target.release,
         revision: target.revision,
         stage,
         live,
     })))
+}
+
+/// The migrations that deployments have run after they made a release.
+fn migrated_since(observed: &Observed, release: &ReleaseId) -> Vec<String> {
+    let Some(release) = record(observed, Some(release)) else { return Vec::new() };
+    observed.state.migrations.iter().filter(|run| run.seq > release.seq).map(|run| run.name.clone()).collect()
 }
 
 /// The steps that apply to a tree with these files, and the others with the reason.

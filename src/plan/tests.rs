@@ -10,7 +10,8 @@ use crate::{
         Step, Strategy, Web,
     },
     model::{
-        Actor, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseId, ReleaseRecord, ReleaseState, Request, Slot,
+        Actor, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, MigrationRun, ReleaseId, ReleaseRecord, ReleaseState,
+        Request, Slot,
     },
     observe::{InstanceObserved, Observed, Resolved, ServiceObserved},
     worker::order::{SharedFound, SharedKind},
@@ -133,6 +134,7 @@ fn request(kind: Kind) -> Request {
         reference: None,
         release: None,
         force: false,
+        allow: Default::default(),
         actor: Actor::Systemd,
     }
 }
@@ -483,4 +485,12 @@ fn nothing_is_done_only_where_that_is_proved_to_be_right() {
     world.facts.fpm.insert("php8.2-fpm.service".into(), FpmFacts::default());
     let refused = plan(&existing("php8.2-fpm.service", Strategy::Warm), &world, &request(Kind::Deploy)).unwrap_err();
     assert!(refused.reason.contains("strategy = \"warm\" of php8.2-fpm.service is not proved"), "{refused:?}");
+}
+
+#[test]
+fn a_rollback_lists_the_migrations_that_it_does_not_undo() {
+    let mut world = observed();
+    let run = |name: &str, seq| MigrationRun { name: name.into(), seq, deployment: DeploymentId::from_bits(seq) };
+    world.state.migrations = vec![run("first", 1), run("second", 2), run("third", 3)];
+    assert_eq!(go(&world, &request(Kind::Rollback)).migrated_since, ["second", "third"]);
 }

@@ -54,6 +54,8 @@ pub struct Plan {
     pub release: ReleaseId,
     /// Its revision.
     pub revision: String,
+    /// The migrations that have run since that release was made: going there does not undo them.
+    pub migrated_since: Vec<String>,
     /// How the release is made; none when it is there already.
     pub stage: Option<Stage>,
     /// How it becomes live; none when it is only staged.

@@ -21,6 +21,7 @@ mod inspect;
 mod jobs;
 mod link;
 mod manifest;
+mod migrations;
 mod mirror;
 pub mod order;
 mod previous;

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::Share;
+use crate::model::{Migration, Share};
 
 /// The longest line of either side, in bytes.
 pub const MAX_LINE: usize = 1024 * 1024;
@@ -142,6 +142,17 @@ pub enum Order {
     },
     /// Whether the classes of the app's waiting jobs load in the release. Answer: [`Answer::Jobs`].
     Jobs {
+        /// The probe: program and arguments. Its last line of output is the answer, as JSON.
+        run: Vec<String>,
+        /// Working directory.
+        release: PathBuf,
+        /// Added to the environment.
+        environment: BTreeMap<String, String>,
+        /// Then it is killed, with all it started.
+        timeout: Duration,
+    },
+    /// The pending migrations of a release and what they would run. Answer: [`Answer::Migrations`].
+    Migrations {
         /// The probe: program and arguments. Its last line of output is the answer, as JSON.
         run: Vec<String>,
         /// Working directory.
@@ -342,6 +353,13 @@ pub enum Answer {
         unknown: Option<String>,
         /// Classes that do not load.
         missing: Vec<MissingJobs>,
+    },
+    /// For [`Order::Migrations`].
+    Migrations {
+        /// In the order in which they would run.
+        pending: Vec<Migration>,
+        /// Why they could not be looked at.
+        unknown: Option<String>,
     },
     /// For [`Order::Traverse`]: the first directory that may not be passed, if any.
     Traversed {

@@ -78,6 +78,17 @@ pub(super) async fn to_its_end(
     environment: &BTreeMap<String, String>,
     timeout: Duration,
 ) -> Result<Ended, Refusal> {
+    to_its_end_keeping(command, release, environment, timeout, KEPT).await
+}
+
+/// The same, with the last `kept` bytes of what it prints.
+pub(super) async fn to_its_end_keeping(
+    command: &[String],
+    release: &Path,
+    environment: &BTreeMap<String, String>,
+    timeout: Duration,
+    kept: usize,
+) -> Result<Ended, Refusal> {
     let Some((program, arguments)) = command.split_first() else {
         return Err(Refusal::new("the probe has no command"));
     };
@@ -100,7 +111,7 @@ pub(super) async fn to_its_end(
             Refusal::with(format!("cannot run {program}: {error}"), "check the program's name and path")
         })?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw);
-    let (out, errors) = (Tail::read(child.stdout.take()), Tail::read(child.stderr.take()));
+    let (out, errors) = (Tail::read(child.stdout.take(), kept), Tail::read(child.stderr.take(), KEPT));
     let status = tokio::time::timeout(timeout, child.wait()).await;
     if let Some(group) = group {
         // Also what it left behind; mostly there is nothing any more.
@@ -126,7 +137,7 @@ struct Tail {
 }
 
 impl Tail {
-    fn read(from: Option<impl AsyncRead + Unpin + Send + 'static>) -> Self {
+    fn read(from: Option<impl AsyncRead + Unpin + Send + 'static>, most: usize) -> Self {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let into = Arc::clone(&kept);
         let reader = tokio::spawn(async move {
@@ -135,7 +146,7 @@ impl Tail {
             while let Ok(n @ 1..) = from.read(&mut buffer).await {
                 let mut kept = into.lock().unwrap_or_else(PoisonError::into_inner);
                 kept.extend_from_slice(buffer.get(..n).unwrap_or_default());
-                let excess = kept.len().saturating_sub(KEPT);
+                let excess = kept.len().saturating_sub(most);
                 kept.drain(..excess);
             }
         });

@@ -13,7 +13,7 @@ use super::{
     exporter::Exported,
     fastcgi,
     git::Git,
-    http, inspect, jobs, link, mirror,
+    http, inspect, jobs, link, migrations, mirror,
     order::{Answer, MAX_LINE, Order, SourceOrder},
     probe_run,
     refusal::Refusal,
@@ -75,6 +75,9 @@ async fn carry_out(order: Order, exported: &Remembered) -> Answer {
         Order::Jobs { run, release, environment, timeout } => {
             jobs::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
         }
+        Order::Migrations { run, release, environment, timeout } => {
+            migrations::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
+        }
         order => {
             let exported = exported.clone();
             let done = tokio::task::spawn_blocking(move || {
@@ -122,7 +125,8 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         | Order::ProbeHttp(_)
         | Order::ProbeRun { .. }
         | Order::Tell { .. }
-        | Order::Jobs { .. } => Err(Refusal::new("a probe is not work on files")),
+        | Order::Jobs { .. }
+        | Order::Migrations { .. } => Err(Refusal::new("a probe is not work on files")),
     }
 }
 

@@ -17,6 +17,7 @@ mod input;
 mod lifecycle;
 mod load;
 mod meter;
+mod migrations;
 mod peer;
 mod probes;
 mod queue;

@@ -1,0 +1,102 @@
+//! Migrations: what the live release may not survive is refused before it runs, what broke it stops the deployment, and
+//! nothing that has run is forgotten.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    common::{Live, eventually, with_shop},
+    support::{host::Host, shop::Shop},
+};
+
+const HEALTH: &str = "[health]\nhttp = \"http://127.0.0.1/notes\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
+const PAGES: &str = include_str!("../app/app/Http/Pages.php");
+
+/// A migration file that does this.
+fn migration(up: &str) -> String {
+    format!(
+        "<?php\n\nuse Illuminate\\Database\\Migrations\\Migration;\nuse Illuminate\\Support\\Facades\\DB;\n\n\
+         return new class extends Migration\n{{\n    public function up()\n    {{\n        {up}\n    }}\n}};\n"
+    )
+}
+
+fn columns(host: &Host, shop: &Shop) -> String {
+    let script = "$db = new PDO('sqlite:' . $argv[1]); \
+                  foreach ($db->query('pragma table_info(notes)') as $row) { echo $row['name'], ' '; }";
+    host.ok(&["php", "-r", script, &format!("{}/shared/database.sqlite", shop.root())])
+}
+
+#[test]
+fn the_live_release_survives_migrations_or_the_deployment_stops() {
+    let (host, shop) = with_shop(HEALTH);
+    shop.deploy(&host);
+
+    // One that only adds goes live, and a rollback says that it does not undo it.
+    shop.commit_second(&host);
+    shop.deploy(&host);
+    assert_eq!((shop.release(&host).as_str(), columns(&host, &shop).as_str()), ("r2", "id text colour "));
+    let said = shop.ctl(&host, "rollback", &[]);
+    assert_eq!(said.status, 0, "{said}");
+    for wanted in ["2026_02_01_000000_add_colour_to_notes", "not undone"] {
+        assert!(said.said().contains(wanted), "the rollback does not say {wanted:?}: {said}");
+    }
+    assert_eq!(columns(&host, &shop), "id text colour ");
+
+    // One that drops a column is refused, with the file, the statement and the ways out.
+    let drops = migration("DB::statement('alter table notes drop column text');");
+    let reads = PAGES.replace("insertGetId(['text' => 'note'])", "count()");
+    assert_ne!(reads, PAGES);
+    let dropped = [("database/migrations/2026_03_01_000000_drop_text.php", &*drops), ("app/Http/Pages.php", &*reads)];
+    shop.commit(&host, "r3", &dropped);
+    let before = Live::of(&host, &shop);
+    let said = shop.ctl(&host, "deploy", &[]).expect_status(3);
+    let ways = ["drop it with the next", "--allow-destructive", "migrations = \"any\""];
+    for wanted in ["2026_03_01_000000_drop_text", "`alter table notes drop column text`"].iter().chain(&ways) {
+        assert!(said.stderr.contains(wanted), "the refusal does not say {wanted:?}: {said}");
+    }
+    assert_eq!((Live::of(&host, &shop), columns(&host, &shop)), (before.clone(), "id text colour ".to_owned()));
+
+    // One that is run all the same and breaks the live page: stopped before activate, and said.
+    let said = shop.ctl(&host, "deploy", &["--allow-destructive"]).expect_status(1);
+    for wanted in ["broke the live release", "/notes", "2026_03_01_000000_drop_text", "are not undone"] {
+        assert!(said.stderr.contains(wanted), "the end does not say {wanted:?}: {said}");
+    }
+    assert_eq!(Live::of(&host, &shop), before);
+    // The way on is the release that can live with it.
+    shop.deploy(&host);
+    assert_eq!((shop.release(&host).as_str(), columns(&host, &shop).as_str()), ("r3", "id colour "));
+}
+
+#[test]
+fn a_migration_that_is_cut_off_or_waits_for_a_lock_ends_and_is_said() {
+    let (host, shop) = with_shop("[safety]\nlock_timeout = \"1s\"\n");
+    shop.deploy(&host);
+    let file = "database/migrations/2026_03_01_000000_slow.php";
+
+    let slow = migration("DB::connection()->pretending() || touch(storage_path('slow')) && sleep(60);");
+    shop.commit(&host, "r2", &[(file, &slow)]);
+    host.ok(&["systemctl", "start", "--no-block", "deploy@shop"]);
+    let begun = format!("{}/shared/storage/slow", shop.root());
+    eventually("the migration begins", Duration::from_secs(60), || host.run(&["test", "-e", &begun]).status == 0);
+    host.ok(&["systemctl", "kill", "-s", "KILL", "deploy-step-shop-*"]);
+    eventually("the deployment ends", Duration::from_secs(30), || {
+        host.run(&["systemctl", "is-active", "deploy@shop"]).stdout.trim() == "failed"
+    });
+    assert_eq!(shop.release(&host), "r1");
+    let said = shop.ctl(&host, "deploy", &[]).expect_status(3);
+    assert!(said.stderr.contains("was cut off while it migrated"), "{said}");
+    assert!(said.stderr.contains("2026_03_01_000000_slow"), "{said}");
+
+    // Somebody holds the database: the migration gives up, and holds up nobody.
+    shop.commit(&host, "r3", &[(file, &migration("DB::statement('alter table notes add column x integer');"))]);
+    let hold = "$db = new PDO('sqlite:/srv/shop/shared/database.sqlite'); $db->exec('begin immediate'); sleep(40);";
+    host.ok(&["systemd-run", "--uid=shop", "--unit=holder", "php", "-r", hold]);
+    let started = Instant::now();
+    let said = shop.ctl(&host, "deploy", &["--allow-destructive"]).expect_status(1);
+    assert!(said.stderr.contains("migrate"), "{said}");
+    assert!(started.elapsed() < Duration::from_secs(30), "it took {:?}", started.elapsed());
+    let output = host.ok(&["journalctl", "--no-pager", "-o", "cat", "DEPLOYD_STEP=migrate"]);
+    assert!(output.contains("database is locked"), "{output}");
+    host.ok(&["systemctl", "stop", "holder"]);
+    shop.deploy(&host);
+    assert_eq!((shop.release(&host).as_str(), columns(&host, &shop).as_str()), ("r3", "id text x "));
+}
