@@ -16,7 +16,7 @@ fn settings(services: Vec<Service>) -> Settings {
         run_as: "shop".into(),
         web_user: None,
         web_unit: "nginx.service".parse().unwrap(),
-        source: Source::Directory { path: "/srv/build".into() },
+        source: Source::Directory { path: "/srv/build".into(), exclude: Vec::new() },
         shared: vec![],
         writable: vec![],
         build_writable: vec![],

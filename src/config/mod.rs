@@ -22,6 +22,7 @@ mod shared;
 mod show;
 mod show_service;
 mod source;
+mod source_archive;
 mod source_table;
 mod steps;
 mod strategy;

@@ -185,7 +185,29 @@ pub enum Source {
     Directory {
         /// Absolute.
         path: PathBuf,
+        /// What of it is not taken.
+        exclude: Vec<String>,
     },
+    /// An archive.
+    Archive {
+        /// Checked: https, or an absolute path; `{ref}` in it stands for the reference.
+        at: String,
+        /// Checked.
+        reference: Option<String>,
+        /// What its SHA-256 must be, hexadecimal.
+        sha256: Option<String>,
+        /// How it is unpacked.
+        unpack: Unpack,
+    },
+}
+
+/// How an archive is unpacked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Unpack {
+    /// A single directory at the top is left out of all names.
+    pub strip: bool,
+    /// What is not taken, relative to the release.
+    pub exclude: Vec<String>,
 }
 
 /// A path that outlives releases.

@@ -101,13 +101,32 @@ impl Page<'_> {
                     }
                 }
             }
-            Source::Directory { path } => self.line("directory", &quoted(&path.to_string_lossy()), "source.directory"),
+            Source::Directory { path, exclude } => {
+                self.line("directory", &quoted(&path.to_string_lossy()), "source.directory");
+                self.exclude(exclude);
+            }
+            Source::Archive { at, reference, sha256, unpack } => {
+                self.line("archive", &quoted(at), "source.archive");
+                for (name, value) in [("ref", reference), ("sha256", sha256)] {
+                    if let Some(value) = value {
+                        self.line(name, &quoted(value), name);
+                    }
+                }
+                self.line("strip", &unpack.strip.to_string(), "source.strip");
+                self.exclude(&unpack.exclude);
+            }
         }
         self.header("[web]", "web");
         if let Some(user) = &self.settings.web_user {
             self.line("user", &quoted(user), "web.user");
         }
         self.line("unit", &quoted(self.settings.web_unit.as_str()), "web.unit");
+    }
+
+    /// As it is in the end: what is shown, loaded again, is the same.
+    fn exclude(&mut self, exclude: &[String]) {
+        self.line("include_all", "true", "source.include_all");
+        self.line("exclude", &quoted_list(exclude), "source.exclude");
     }
 
     fn environment(&mut self) {

@@ -8,8 +8,23 @@ use super::{
     errors::{Problem, SourceFile},
     resolve::missing,
     source::{self, Reach},
+    source_archive,
     written::{At, Reader},
 };
+
+/// The keys that say what a source is.
+const KINDS: [&str; 3] = ["git", "archive", "directory"];
+
+/// The other keys, and the kinds that they go with.
+const KEYS: [(&str, &[&str]); 7] = [
+    ("ref", &["git", "archive"]),
+    ("ssh_key", &["git"]),
+    ("known_hosts", &["git"]),
+    ("sha256", &["archive"]),
+    ("strip", &["archive"]),
+    ("exclude", &["archive", "directory"]),
+    ("include_all", &["archive", "directory"]),
+];
 
 /// The source; nothing when a problem was noted.
 pub(super) fn source(
@@ -18,46 +33,66 @@ pub(super) fn source(
     files: &[SourceFile],
     root: Option<&Path>,
 ) -> Option<Source> {
-    let example = "write [source] with git = \"git@git.example.org:acme/shop.git\", or directory = \"/srv/build/shop\"";
+    let example = "write [source] with git = \"git@git.example.org:acme/shop.git\", \
+                   archive = \"/srv/builds/shop.tar.zst\" or directory = \"/srv/build/shop\"";
     if top.node("source").is_none() {
         missing(cx, files, "there is no source of releases", example);
         return None;
     }
     let table = top.table("source", &mut cx.problems)?;
     let mut reader = Reader::new(table, "[source]");
-    let git = reader.text("git", "git@git.example.org:acme/shop.git", &mut cx.problems);
-    let directory = reader.text("directory", "/srv/build/shop", &mut cx.problems);
-    let source = match (git, directory) {
-        (Some(git), None) => git_source(cx, &mut reader, git),
-        (None, Some(at)) => {
-            for key in ["ref", "ssh_key", "known_hosts"] {
-                if reader.node(key).is_some()
-                    && let Some(place) = reader.key_place(key)
-                {
-                    cx.problems.push(
-                        Problem::new(format!("{key} goes with git, not with directory")).at(place).help("remove it"),
-                    );
-                }
+    let named: Vec<&'static str> = KINDS.into_iter().filter(|kind| reader.node(kind).is_some()).collect();
+    let source = match named[..] {
+        [kind] => {
+            refuse_others(cx, &mut reader, kind);
+            match kind {
+                "git" => reader
+                    .text("git", "git@git.example.org:acme/shop.git", &mut cx.problems)
+                    .and_then(|git| git_source(cx, &mut reader, git)),
+                "archive" => source_archive::archive(cx, &mut reader),
+                _ => reader
+                    .text("directory", "/srv/build/shop", &mut cx.problems)
+                    .and_then(|at| directory_source(cx, &mut reader, at, root)),
             }
-            directory_source(cx, at, root)
         }
-        (Some(_), Some(at)) => {
-            cx.problems.push(Problem::new("a source is git or directory, not both").at(&at.place).help("remove one"));
-            None
-        }
-        (None, None) => {
-            if cx.problems.is_empty() && reader.key_place("archive").is_none() {
+        [] => {
+            if cx.problems.is_empty() {
                 missing(cx, files, "[source] names no source", example);
             }
-            // Known all the same, so that they are not told as unknown.
-            ["ref", "ssh_key", "known_hosts"].into_iter().for_each(|key| {
-                let _ = reader.node(key);
-            });
+            known(&mut reader);
+            None
+        }
+        [_, second, ..] => {
+            let title = "a source is one of git, archive and directory, not both";
+            if let Some(place) = reader.key_place(second) {
+                cx.problems.push(Problem::new(title).at(place).help("remove one"));
+            }
+            known(&mut reader);
             None
         }
     };
     reader.finish(&mut cx.problems);
     source
+}
+
+/// Asked for all the same, so that they are not told as unknown.
+fn known(reader: &mut Reader<'_>) {
+    for (key, _) in KEYS {
+        let _ = reader.node(key);
+    }
+}
+
+/// Keys that go with another kind of source.
+fn refuse_others(cx: &mut Context<'_>, reader: &mut Reader<'_>, kind: &str) {
+    for (key, kinds) in KEYS {
+        if reader.node(key).is_some()
+            && !kinds.contains(&kind)
+            && let Some(place) = reader.key_place(key)
+        {
+            let title = format!("{key} goes with {}, not with {kind}", kinds.join(" or "));
+            cx.problems.push(Problem::new(title).at(place).help("remove it"));
+        }
+    }
 }
 
 fn git_source(cx: &mut Context<'_>, reader: &mut Reader<'_>, git: At<String>) -> Option<Source> {
@@ -86,11 +121,17 @@ fn git_source(cx: &mut Context<'_>, reader: &mut Reader<'_>, git: At<String>) ->
     Some(Source::Git { url: git.value, reference, ssh_key, known_hosts })
 }
 
-fn directory_source(cx: &mut Context<'_>, at: At<String>, root: Option<&Path>) -> Option<Source> {
+fn directory_source(
+    cx: &mut Context<'_>,
+    reader: &mut Reader<'_>,
+    at: At<String>,
+    root: Option<&Path>,
+) -> Option<Source> {
+    let exclude = source_archive::exclude(cx, reader);
     let path: PathBuf = cx.take(check::absolute(&at.value), &at.place)?;
     if root.is_some_and(|root| path.starts_with(root) || root.starts_with(&path)) {
         let problem = Problem::new("the source directory and root lie one in the other");
         cx.problems.push(problem.at(&at.place).help("build in a directory beside the root, like \"/srv/build/shop\""));
     }
-    Some(Source::Directory { path })
+    Some(Source::Directory { path, exclude })
 }

@@ -510,7 +510,7 @@ fn sources_are_checked() {
     for (written, wrong) in [
         ("", "there is no source"),
         ("[source]\n", "[source] names no source"),
-        ("[source]\narchive = \"https://x\"\n", "comes in a later version"),
+        ("[source]\narchive = \"http://h/x\"\n", "anyone on the way"),
         ("[source]\ngit = \"a:b\"\ndirectory = \"/x\"\n", "not both"),
         ("[source]\ngit = \"ext::sh -c x\"\n", "the git URL"),
         ("[source]\ngit = \"http://h/x\"\n", "anyone on the way"),
@@ -518,19 +518,50 @@ fn sources_are_checked() {
         ("[source]\ngit = \"https://h/x\"\nssh_key = \"/k\"\n", "goes with an ssh URL only"),
         ("[source]\ndirectory = \"/srv/shop/x\"\n", "one in the other"),
         ("[source]\ndirectory = \"/srv/b\"\nref = \"x\"\n", "ref goes with git"),
+        ("[source]\ngit = \"a:b\"\nsha256 = \"x\"\n", "sha256 goes with archive, not with git"),
+        ("[source]\narchive = \"https://h/x\"\n", "needs its sha256"),
+        ("[source]\narchive = \"https://h/x\"\nsha256 = \"abc\"\n", "no SHA-256"),
+        ("[source]\narchive = \"https://u:p\\u0040h/x\"\nsha256 = \"@\"\n", "credentials"),
+        ("[source]\narchive = \"ftp://h/x\"\nsha256 = \"@\"\n", "neither https:// nor"),
+        ("[source]\narchive = \"https://h/{x}\"\nsha256 = \"@\"\n", "another place than {ref}"),
+        ("[source]\narchive = \"/tmp/shop.tar.gz\"\n", "a /tmp of its own"),
+        ("[source]\narchive = \"/srv/b/{ref}.tgz\"\n", "there is no ref"),
+        ("[source]\narchive = \"/srv/b/x.tgz\"\nref = \"v1\"\n", "ref has no place"),
+        ("[source]\narchive = \"/srv/b/{ref}.tgz\"\nref = \"../x\"\n", "is a range"),
+        ("[source]\narchive = \"/srv/b/x.tgz\"\nexclude = [\"../x\"]\n", "leads out"),
     ] {
-        let told = Host::with(&format!("{base}{written}")).told();
+        let told = Host::with(&format!("{base}{}", written.replace('@', &"0".repeat(64)))).told();
         assert!(told.contains(wrong), "{written}\n{told}");
         assert_eq!(told.matches("error: ").count(), 1, "{written}\n{told}");
     }
+    let digest = "0".repeat(64);
+    let written =
+        "[source]\narchive = \"https://h:8443/a/shop-{ref}.tar.zst?x=1\"\nref = \"v1\"\nexclude = [\"docs/\"]\n";
+    let s = Host::with(&format!("{base}{written}include_all = true\nsha256 = \"{digest}\"\n")).load().unwrap();
+    assert_eq!(
+        s.source,
+        Source::Archive {
+            at: "https://h:8443/a/shop-{ref}.tar.zst?x=1".into(),
+            reference: Some("v1".into()),
+            sha256: Some(digest),
+            unpack: Unpack { strip: true, exclude: vec!["docs".into()] },
+        }
+    );
     let s = Host::with(&format!("{base}source.directory = \"/srv/build/shop/\"\n")).load().unwrap();
-    assert_eq!(s.source, Source::Directory { path: "/srv/build/shop".into() });
+    assert_eq!(
+        s.source,
+        Source::Directory {
+            path: "/srv/build/shop".into(),
+            exclude: [".git", ".env", "storage", "node_modules"].map(String::from).into()
+        }
+    );
 }
 
 #[test]
 fn no_secret_is_told() {
     for text in [
         "source.git = \"https://u:hunter2@h/x\"\n",
+        "source.archive = \"https://u:hunter2@h/x\"\n",
         "source.git = \"a:b\"\n[environment]\nlower = \"hunter2\"\n",
         "source.git = \"a:b\"\n[environment]\nA = \"hunter2\\n\"\n",
         "source.git = \"a:b\"\n[environment]\nA = [\"hunter2\"]\n",

@@ -53,7 +53,7 @@ mod tests {
             run_as: "shop".into(),
             web_user: Some("www-data".into()),
             web_unit: "nginx.service".parse().unwrap(),
-            source: Source::Directory { path: "/srv/build".into() },
+            source: Source::Directory { path: "/srv/build".into(), exclude: Vec::new() },
             shared: vec![],
             writable: vec!["storage".into()],
             build_writable: vec![],

@@ -3,7 +3,7 @@
 use crate::{
     config::{Settings, Source},
     model::Request,
-    worker::order::{SharedKind, SharedPath, SourceOrder},
+    worker::order::{ArchiveOrder, SharedKind, SharedPath, SourceOrder},
 };
 
 /// The settings' source, with the request's reference if it names one.
@@ -15,8 +15,34 @@ pub fn source_order(settings: &Settings, request: &Request) -> SourceOrder {
             ssh_key: ssh_key.clone(),
             known_hosts: known_hosts.clone(),
         },
-        Source::Directory { path } => SourceOrder::Directory { path: path.clone() },
+        Source::Directory { path, exclude } => SourceOrder::Directory { path: path.clone(), exclude: exclude.clone() },
+        Source::Archive { at, reference, sha256, unpack } => {
+            let reference = request.reference.as_ref().or(reference.as_ref()).filter(|_| at.contains(REFERENCE));
+            let at = match reference {
+                Some(reference) if at.starts_with("https://") => at.replace(REFERENCE, &percent(reference)),
+                Some(reference) => at.replace(REFERENCE, reference),
+                None => at.clone(),
+            };
+            SourceOrder::Archive(ArchiveOrder {
+                name: at.clone(),
+                at,
+                reference: reference.cloned(),
+                sha256: sha256.clone(),
+                strip: unpack.strip,
+                exclude: unpack.exclude.clone(),
+            })
+        }
     }
+}
+
+/// What stands for the reference in an archive's name.
+const REFERENCE: &str = "{ref}";
+
+/// A reference as a part of a URL's path.
+fn percent(reference: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/".contains(&byte);
+    let one = |byte: u8| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    reference.bytes().map(one).collect()
 }
 
 /// The settings' shared paths, as a worker is told them.

@@ -28,7 +28,7 @@ use crate::{
     },
     worker::{
         client::{Worker, WorkerError},
-        order::{Answer, Order, SharedFound, SourceOrder},
+        order::{Answer, Order, SharedFound},
         sandbox::Reach,
     },
 };
@@ -156,7 +156,7 @@ async fn look(host: &Host, settings: &Settings, request: &Request) -> Result<See
     let reach = Reach {
         write: vec![cache.clone()],
         hidden: host.hidden_from(settings),
-        network: matches!(&source, SourceOrder::Git { url, .. } if !url.starts_with('/')),
+        network: source.is_remote(),
         ..Reach::default()
     };
     let mut worker = host.worker(settings, &request.id, "fetch", &settings.user, reach).await?;
@@ -301,7 +301,8 @@ fn settings_digest(host: &Host, settings: &Settings) -> String {
 fn source_place(settings: &Settings) -> String {
     match &settings.source {
         crate::config::Source::Git { url, .. } => url.clone(),
-        crate::config::Source::Directory { path } => path.display().to_string(),
+        crate::config::Source::Directory { path, exclude } => format!("{} without {exclude:?}", path.display()),
+        crate::config::Source::Archive { at, unpack, .. } => format!("{at} as {unpack:?}"),
     }
 }
 

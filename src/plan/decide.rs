@@ -11,7 +11,7 @@ use crate::{
     config::{ServiceKind, Settings, Step, Strategy},
     model::{Kind, MadeFrom, Paths, ReleaseId, ReleaseRecord, ReleaseState, Request},
     observe::{Observed, Resolved, ServiceObserved, shared_paths, source_order},
-    worker::order::{PreviousRelease, SharedFound, SharedKind, SourceOrder},
+    worker::order::{ArchiveOrder, PreviousRelease, SharedFound, SharedKind, SourceOrder},
 };
 
 /// What will be done, that there is nothing to do, or why it is refused.
@@ -344,7 +344,8 @@ fn stage(
     let source = source_order(settings, request);
     let reference = match &source {
         SourceOrder::Git { reference, .. } => reference.clone(),
-        SourceOrder::Directory { .. } => short(&resolved.revision).to_owned(),
+        SourceOrder::Archive(ArchiveOrder { reference: Some(reference), .. }) => reference.clone(),
+        SourceOrder::Archive(_) | SourceOrder::Directory { .. } => short(&resolved.revision).to_owned(),
     };
     Stage {
         seq: observed.state.seq + 1,

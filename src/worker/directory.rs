@@ -18,13 +18,13 @@ use super::{
 };
 
 /// Carries out [`super::order::Order::Resolve`] for a directory.
-pub fn resolve(path: &Path, markers: &[String]) -> Result<Answer, Refusal> {
+pub fn resolve(path: &Path, exclude: &[String], markers: &[String]) -> Result<Answer, Refusal> {
     let root = rooted::open_source(path)?;
-    let revision = revision(&root, path)?;
+    let revision = revision(&root, path, exclude)?;
     let mut found = Vec::new();
     for marker in markers {
         rooted::parts(marker)?;
-        if is_there(&root, marker) {
+        if is_there(&root, marker) && !excluded(marker.as_bytes(), exclude) {
             found.push(marker.clone());
         }
     }
@@ -32,9 +32,9 @@ pub fn resolve(path: &Path, markers: &[String]) -> Result<Answer, Refusal> {
 }
 
 /// Writes the tree of `source`, and sees that it is the one that was resolved.
-pub fn export(source: &Path, revision: &str, exporter: &mut Exporter) -> Result<(), Refusal> {
+pub fn export(source: &Path, exclude: &[String], revision: &str, exporter: &mut Exporter) -> Result<(), Refusal> {
     let from = rooted::open_source(source)?;
-    let entries = walk::list(from.as_fd(), source, &[])?;
+    let entries = taken(&from, source, exclude)?;
     let mut written = Vec::with_capacity(entries.len());
     for mut entry in entries {
         let bits = mode(&entry);
@@ -60,10 +60,23 @@ pub fn export(source: &Path, revision: &str, exporter: &mut Exporter) -> Result<
 }
 
 /// Of the listing: paths, modes as they would be written, sizes and digests.
-fn revision(root: &OwnedFd, path: &Path) -> Result<String, Refusal> {
-    let mut entries = walk::list(root.as_fd(), path, &[])?;
+fn revision(root: &OwnedFd, path: &Path, exclude: &[String]) -> Result<String, Refusal> {
+    let mut entries = taken(root, path, exclude)?;
     walk::read_files(root.as_fd(), path, &mut entries)?;
     Ok(walk::listing(&entries, mode))
+}
+
+/// What is there and is not left out.
+fn taken(root: &OwnedFd, path: &Path, exclude: &[String]) -> Result<Vec<Entry>, Refusal> {
+    let mut entries = walk::list(root.as_fd(), path, exclude)?;
+    entries.retain(|entry| !excluded(&entry.path, exclude));
+    Ok(entries)
+}
+
+/// Whether a path is left out, or something above it.
+fn excluded(path: &[u8], exclude: &[String]) -> bool {
+    let below = |one: &String| path.strip_prefix(one.as_bytes()).is_some_and(|r| r.is_empty() || r.starts_with(b"/"));
+    exclude.iter().any(below)
 }
 
 /// The bits a release gets: the source's own, but never more than the owner may write, and no setuid.
@@ -91,7 +104,7 @@ mod tests {
     use crate::worker::testing;
 
     fn revision_of(path: &Path) -> String {
-        match resolve(path, &[]).unwrap() {
+        match resolve(path, &[], &[]).unwrap() {
             Answer::Resolved { revision, .. } => revision,
             other => panic!("{other:?}"),
         }
@@ -108,7 +121,7 @@ mod tests {
     }
 
     fn exported(source: &Path, revision: &str, release: &Path) -> Result<u64, Refusal> {
-        let order = super::super::order::SourceOrder::Directory { path: source.to_owned() };
+        let order = super::super::order::SourceOrder::Directory { path: source.to_owned(), exclude: Vec::new() };
         let (answer, _) = super::super::export::run(&testing::export(&order, Path::new("/"), revision, release))?;
         let Answer::Exported { files, .. } = answer else { panic!("{answer:?}") };
         Ok(files)
@@ -138,16 +151,16 @@ mod tests {
         let source = source();
         symlink("/etc", source.path().join("etc")).unwrap();
         let asked = ["artisan", "public/index.php", "composer.json", "etc/passwd"].map(str::to_owned);
-        let Answer::Resolved { markers, .. } = resolve(source.path(), &asked).unwrap() else { panic!() };
+        let Answer::Resolved { markers, .. } = resolve(source.path(), &[], &asked).unwrap() else { panic!() };
         assert_eq!(markers, ["artisan", "public/index.php"]);
-        assert!(resolve(source.path(), &["../x".into()]).is_err());
+        assert!(resolve(source.path(), &[], &["../x".into()]).is_err());
     }
 
     #[test]
     fn a_fifo_or_a_socket_is_refused_and_does_not_block() {
         let source = source();
         rustix::fs::mkfifoat(rustix::fs::CWD, source.path().join("public/pipe"), rustix::fs::Mode::RWXU).unwrap();
-        let refused = resolve(source.path(), &[]).unwrap_err();
+        let refused = resolve(source.path(), &[], &[]).unwrap_err();
         assert!(refused.reason().contains("public/pipe"), "{refused}");
     }
 

@@ -60,7 +60,10 @@ pub fn run(export: &Export<'_>) -> Result<(Answer, Exported), Refusal> {
     };
     let mut exporter = Exporter::new(&root, release, sharing)?;
     match export.source {
-        SourceOrder::Directory { path } => directory::export(path, export.revision, &mut exporter)?,
+        SourceOrder::Directory { path, exclude } => {
+            directory::export(path, exclude, export.revision, &mut exporter)?;
+        }
+        SourceOrder::Archive(order) => super::archive::export(order, export.cache, export.revision, &mut exporter)?,
         SourceOrder::Git { url, ssh_key, known_hosts, .. } => {
             let git = Git::new(url, export.cache, ssh_key.as_deref(), known_hosts.as_deref())?;
             from_git(&git, export.revision, &mut exporter)?;
@@ -259,8 +262,8 @@ mod tests {
     fn a_full_release_is_refused_and_writable_directories_are_made() {
         let source = tempfile::tempdir().unwrap();
         std::fs::write(source.path().join("f"), "x").unwrap();
-        let order = SourceOrder::Directory { path: source.path().to_owned() };
-        let Answer::Resolved { revision, .. } = directory::resolve(source.path(), &[]).unwrap() else { panic!() };
+        let order = SourceOrder::Directory { path: source.path().to_owned(), exclude: Vec::new() };
+        let Answer::Resolved { revision, .. } = directory::resolve(source.path(), &[], &[]).unwrap() else { panic!() };
         let release = tempfile::tempdir().unwrap();
         let writable = ["bootstrap/cache".to_owned()];
         let export = || {

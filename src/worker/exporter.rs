@@ -19,6 +19,7 @@ use sha2::{Digest, Sha256};
 use super::{
     previous::{Known, Previous},
     refusal::Refusal,
+    rooted,
     walk::{ContentId, Stamp},
     write_tree::TreeWriter,
 };
@@ -232,6 +233,12 @@ impl Exporter {
             }
         }
         Ok(rest)
+    }
+
+    /// Opens a file that was written, and tells the mode that it was made with.
+    pub fn open_again(&self, path: &[u8]) -> std::io::Result<(OwnedFd, u32)> {
+        let (file, stat) = rooted::open_file(&self.root, path)?;
+        Ok((file, plain_mode(stat.st_mode & 0o100 != 0)))
     }
 
     /// What was written: files and links, bytes, and how many of the files are shared.

@@ -157,7 +157,7 @@ fn with_cause(error: &hyper::Error) -> String {
 }
 
 /// What this host trusts; read once.
-fn host_trust() -> Result<Arc<ClientConfig>, String> {
+pub fn host_trust() -> Result<Arc<ClientConfig>, String> {
     static TRUST: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
     TRUST
         .get_or_init(|| {

@@ -5,6 +5,7 @@
 //! Architecture invariant: nothing here runs as root, and other modules use only [`order`], [`client`] and [`sandbox`].
 
 mod acl;
+mod archive;
 pub mod client;
 mod copy_tree;
 mod directory;

@@ -235,11 +235,44 @@ pub enum SourceOrder {
         /// Pinned host keys, in the format of ssh's known_hosts.
         known_hosts: Option<PathBuf>,
     },
-    /// A directory of this host, taken as it is.
+    /// A directory of this host.
     Directory {
         /// Absolute.
         path: PathBuf,
+        /// What of it is not taken, relative.
+        exclude: Vec<String>,
     },
+    /// An archive.
+    Archive(ArchiveOrder),
+}
+
+impl SourceOrder {
+    /// Whether it is reached over the network.
+    pub fn is_remote(&self) -> bool {
+        match self {
+            SourceOrder::Git { url, .. } => !url.starts_with('/'),
+            SourceOrder::Directory { .. } => false,
+            SourceOrder::Archive(archive) => archive.at.starts_with("https://"),
+        }
+    }
+}
+
+/// An archive, and how it is unpacked.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ArchiveOrder {
+    /// `https://…`, or an absolute path (root-owned configuration, or what `deployd` was handed).
+    pub at: String,
+    /// What it is called in messages.
+    pub name: String,
+    /// The reference that is in `at`, for the record.
+    pub reference: Option<String>,
+    /// What its SHA-256 must be, hexadecimal.
+    pub sha256: Option<String>,
+    /// Whether a single directory at its top is left out of all names.
+    pub strip: bool,
+    /// What of it is not taken, relative to the release.
+    pub exclude: Vec<String>,
 }
 
 /// A release whose files may be shared.
@@ -280,7 +313,7 @@ pub enum SharedKind {
 pub enum Answer {
     /// For [`Order::Resolve`].
     Resolved {
-        /// 40 or 64 hexadecimal digits: a commit, or for a directory the digest of its content's listing.
+        /// 40 or 64 hexadecimal digits: a commit, an archive's SHA-256, or the digest of a directory's listing.
         revision: String,
         /// Which of the asked markers are there.
         markers: Vec<String>,

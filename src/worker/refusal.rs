@@ -49,6 +49,12 @@ impl Refusal {
         &self.reason
     }
 
+    /// The same, about something: `THING: why`.
+    pub fn of(mut self, thing: &str) -> Self {
+        self.reason = line(&format!("{thing}: {}", self.reason));
+        self
+    }
+
     /// The same with a remedy, when it has none.
     pub fn or_remedy(mut self, remedy: impl AsRef<str>) -> Self {
         self.remedy.get_or_insert_with(|| line(remedy.as_ref()));

@@ -8,7 +8,7 @@ use std::{
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::{
-    directory, empty,
+    archive, directory, empty,
     export::{self, Export},
     exporter::Exported,
     fastcgi,
@@ -99,7 +99,12 @@ type Remembered = Arc<Mutex<Option<Exported>>>;
 /// The orders that are work on files: they block.
 fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusal> {
     match order {
-        Order::Resolve { source: SourceOrder::Directory { path }, markers, .. } => directory::resolve(path, markers),
+        Order::Resolve { source: SourceOrder::Directory { path, exclude }, markers, .. } => {
+            directory::resolve(path, exclude, markers)
+        }
+        Order::Resolve { source: SourceOrder::Archive(order), cache, markers } => {
+            archive::resolve(order, cache, markers)
+        }
         Order::Resolve { source: SourceOrder::Git { url, reference, ssh_key, known_hosts }, cache, markers } => {
             let git = Git::new(url, cache, ssh_key.as_deref(), known_hosts.as_deref())?;
             mirror::resolve(&git, reference, markers)

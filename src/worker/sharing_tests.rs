@@ -35,7 +35,7 @@ impl Site {
             true => SourceOrder::Git { url, reference: "main".into(), ssh_key: None, known_hosts: None },
             false => {
                 std::fs::remove_dir_all(path.join(".git")).unwrap();
-                SourceOrder::Directory { path }
+                SourceOrder::Directory { path, exclude: Vec::new() }
             }
         };
         Self { tree, share, source }
@@ -58,7 +58,8 @@ impl Site {
                 let cache = self.path("cache");
                 mirror::resolve(&Git::new(url, &cache, None, None).unwrap(), "main", &[])
             }
-            SourceOrder::Directory { path } => super::directory::resolve(path, &[]),
+            SourceOrder::Directory { path, exclude } => super::directory::resolve(path, exclude, &[]),
+            SourceOrder::Archive(_) => unreachable!("no archive is made here"),
         };
         match answer.unwrap() {
             Answer::Resolved { revision, .. } => revision,

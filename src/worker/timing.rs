@@ -66,11 +66,11 @@ fn two_thousand_files() {
     let plain = tempfile::tempdir().unwrap();
     grow(plain.path());
     let super::order::Answer::Resolved { revision, .. } =
-        timed("resolve, directory", || directory::resolve(plain.path(), &[]).unwrap())
+        timed("resolve, directory", || directory::resolve(plain.path(), &[], &[]).unwrap())
     else {
         panic!()
     };
-    let order = SourceOrder::Directory { path: plain.path().to_owned() };
+    let order = SourceOrder::Directory { path: plain.path().to_owned(), exclude: Vec::new() };
     for _ in 0..3 {
         exported(&order, &revision);
     }
