@@ -2,16 +2,22 @@
 
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc, time::Duration};
 
-use super::{cancel::Cancel, error::EngineError, layout::Layout, progress::Progress, site::Site, store::Store};
+use super::{
+    cancel::Cancel,
+    error::EngineError,
+    layout::{Layout, Next},
+    progress::Progress,
+    site::Site,
+    store::Store,
+};
 use crate::{
     config::Settings,
-    model::{AppState, Phase, Request, Running, Share, Slot},
+    model::{AppState, Phase, Request, Running, Slot},
     observe::Host,
     plan::{Move, Plan, Start},
     worker::{
         client::{Worker, WorkerError},
         order::{Answer, Order},
-        sandbox::Reach,
     },
 };
 
@@ -42,6 +48,8 @@ pub struct Deployment<'a> {
     pub layout: Layout,
     /// The app's state; saved with [`Deployment::save`].
     pub state: AppState,
+    /// The directory that the worker in `tree` may write, which the release takes.
+    pub next: Option<Next>,
     /// The worker in the release's tree, once it is needed.
     pub tree: Option<Worker>,
     /// The worker that runs proving commands, once it is needed.
@@ -124,18 +132,9 @@ impl<'a> Deployment<'a> {
     /// Starts the worker in the release's tree, if it is not there yet.
     pub async fn open_tree(&mut self) -> Result<(), EngineError> {
         if self.tree.is_none() {
-            let mut write = vec![self.settings.root.join("shared")];
-            if let Some(stage) = &self.plan.stage {
-                // A link is only made within one mount: the releases' directory, in which the user makes nothing.
-                let whole = stage.previous.is_some() && stage.share == Share::Hardlink;
-                write.push(if whole { self.settings.root.join("releases") } else { self.release_dir() });
-            }
-            let cache = self.host.paths.cache_dir(&self.settings.app);
-            write.push(cache);
-            // Probes go to the site, which is in the host's network.
-            let reach =
-                Reach { write, hidden: self.host.hidden_from(self.settings), network: true, ..Reach::default() };
-            let worker = self.host.worker(self.settings, &self.plan.id, "tree", &self.settings.user, reach).await?;
+            let release = self.plan.stage.is_some().then(|| self.plan.release.as_str());
+            let reach = self.host.tree_reach(self.settings, release);
+            let worker = self.host.worker(self.settings, &self.plan.id, "release", &self.settings.user, reach).await?;
             self.tree = Some(worker);
         }
         Ok(())

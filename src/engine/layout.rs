@@ -6,7 +6,7 @@
 use super::{error::EngineError, store::Store, takeover};
 use crate::{
     config::Settings,
-    model::Paths,
+    model::{DeploymentId, Paths},
     system::tree::{Dir, EntryKind, TreeError},
 };
 
@@ -59,6 +59,44 @@ pub fn prepare_cache(paths: &Paths, settings: &Settings) -> Result<(), EngineErr
         cache.set_owner(uid, gid, 0o700)?;
     }
     Ok(())
+}
+
+/// A directory of `releases/` that the next release takes: root's and empty until then, so that nobody can put anything
+/// into it before, and a worker's sandbox can be opened for it before the release has its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Next {
+    /// What it is called until then.
+    pub name: String,
+    /// The number of its file system, and its own there.
+    pub identity: (u64, u64),
+}
+
+/// What such a directory's name begins with. The rest differs each time: by the name ext4 chooses where the directory's
+/// files go (see [`Dir::spread`]).
+const NEXT: &str = ".next-";
+
+/// Has a directory ready for the next release. Without it a deployment takes longer, no more.
+pub fn have_next(layout: &Layout, deployment: &DeploymentId) {
+    let have = || {
+        if layout.releases.names()?.iter().any(|name| name.starts_with(NEXT)) {
+            return Ok(());
+        }
+        layout.releases.make_dir(&format!("{NEXT}{deployment}"), 0o755).map(drop)
+    };
+    if let Err(error) = have() {
+        tracing::debug!("no directory is ready in {}: {error}, ignoring", layout.releases.path);
+    }
+}
+
+/// The directory for the next release, if one is ready, and so is what is shared.
+pub fn next(settings: &Settings) -> Option<Next> {
+    let root = Dir::open(&settings.root).ok()?;
+    root.dir("shared").ok()?;
+    let releases = root.dir("releases").ok()?;
+    let name = releases.names().ok()?.into_iter().find(|name| name.starts_with(NEXT))?;
+    let dir = releases.dir(&name).ok()?;
+    let identity = dir.identity().ok()?;
+    (dir.owner().ok()?.0 == 0).then_some(Next { name, identity })
 }
 
 pub(super) fn open_or_make(parent: &Dir, name: &str) -> Result<Dir, TreeError> {

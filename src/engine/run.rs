@@ -8,7 +8,8 @@ use super::{
     cutover::{Starter, handovers},
     deployment::{Deployment, now},
     error::EngineError,
-    generated, layout,
+    generated,
+    layout::{self, Next},
     migrate::not_undone,
     outcome::{About, End, finish, sentence},
     progress::Progress,
@@ -19,10 +20,11 @@ use super::{
 };
 use crate::{
     config::{self, Settings, SlotKind},
-    model::{LiveSlot, Outcome, Phase, ReleaseState, Request, UnitName, events},
+    model::{Kind, LiveSlot, Outcome, Phase, ReleaseState, Request, UnitName, events},
     observe::{Host, Observed, observe},
     plan::{Decision, GoLive, Handover, Plan, Stage, plan},
     system::{journal::Priority, notify, tree::Lock, units::Verb},
+    worker::client::Worker,
 };
 
 /// Carries out one request to its end.
@@ -73,10 +75,17 @@ pub async fn preview(host: &Host, request: &Request) -> Result<Decision, crate::
     let look = async {
         let state = Store::look(&host.paths, &request.app)?;
         layout::prepare_cache(&host.paths, &settings)?;
-        Ok::<_, EngineError>(observe(host, &settings, request, &state).await?)
+        Ok::<_, EngineError>(observe(host, &settings, request, &state, None).await?.0)
     };
     let observed: Observed = look.await.map_err(|error| refused(error.to_string(), error.remedy()))?;
     plan(&settings, &observed, request)
+}
+
+/// What was seen, and the worker that saw it, with the directory that it may write.
+struct Seen {
+    observed: Observed,
+    next: Option<Next>,
+    tree: Option<Worker>,
 }
 
 struct Attempt<'a> {
@@ -98,9 +107,9 @@ impl Attempt<'_> {
         self.progress.own();
         self.progress.phase(Phase::Planning, "looking at the source and the site");
         let end = match self.decide().await {
-            Ok((Ok(Decision::Go(plan)), observed)) => self.execute(&plan, observed).await,
-            Ok((Ok(Decision::Unchanged { release, message }), observed)) => {
-                let about = About { from: observed.current, to: Some(release), ..About::default() };
+            Ok((Ok(Decision::Go(plan)), seen)) => self.execute(&plan, seen).await,
+            Ok((Ok(Decision::Unchanged { release, message }), seen)) => {
+                let about = About { from: seen.observed.current, to: Some(release), ..About::default() };
                 End { outcome: Outcome::Unchanged, message, about }
             }
             Ok((Err(refusal), _)) => {
@@ -132,18 +141,22 @@ impl Attempt<'_> {
         }
     }
 
-    async fn decide(&self) -> Result<(Result<Decision, crate::plan::Refusal>, Observed), EngineError> {
+    async fn decide(&self) -> Result<(Result<Decision, crate::plan::Refusal>, Seen), EngineError> {
         let state = match self.store.load()? {
             // Nothing is tried by itself: the plan refuses, and names the way on.
             stuck if stuck.stuck.is_some() => stuck,
             _ => recover::before_deployment(self.host, self.settings, self.store).await?,
         };
         layout::prepare_cache(&self.host.paths, self.settings)?;
-        let observed = self.cancel.guard(observe(self.host, self.settings, self.request, &state)).await?;
-        Ok((plan(self.settings, &observed, self.request), observed))
+        let next = layout::next(self.settings).filter(|_| self.request.kind != Kind::Activate);
+        let seen =
+            observe(self.host, self.settings, self.request, &state, next.as_ref().map(|next| next.name.as_str()));
+        let (observed, tree) = self.cancel.guard(seen).await?;
+        Ok((plan(self.settings, &observed, self.request), Seen { observed, next, tree }))
     }
 
-    async fn execute(&self, plan: &Plan, observed: Observed) -> End {
+    async fn execute(&self, plan: &Plan, seen: Seen) -> End {
+        let Seen { observed, next, tree } = seen;
         let about = About::plan(plan);
         self.progress.about(&plan.release);
         let message = format!("{} of {}: {}", plan.kind, plan.release, plan.reasons.join(", "));
@@ -171,7 +184,8 @@ impl Attempt<'_> {
             cancel: self.cancel,
             layout,
             state: observed.state,
-            tree: None,
+            next,
+            tree,
             prober: None,
             started: Rc::default(),
             moved: 0,
@@ -179,6 +193,7 @@ impl Attempt<'_> {
             started_at: self.started_at,
         };
         let end = deployment.transact().await;
+        layout::have_next(&deployment.layout, &plan.id);
         // The workers leave when their input is closed; nothing depends on when.
         drop((deployment.tree.take(), deployment.prober.take()));
         End { about, ..end }

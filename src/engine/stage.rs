@@ -31,9 +31,21 @@ pub struct Manifest {
 impl Deployment<'_> {
     /// Makes the directory of a new release, at its final path: caches bake absolute paths. Root's directory gives it
     /// its name, the app's user its content.
-    pub fn make_release(&self) -> Result<(), EngineError> {
-        let (uid, gid) = self.layout.user;
-        Ok(self.layout.releases.make_dir(self.plan.release.as_str(), 0o755)?.set_owner(uid, gid, 0o755)?)
+    pub fn make_release(&mut self) -> Result<(), EngineError> {
+        let ((uid, gid), releases, name) = (self.layout.user, &self.layout.releases, self.plan.release.as_str());
+        let dir = match self.next.take() {
+            // The worker's sandbox is open for that very directory, whatever its name.
+            Some(next) => {
+                releases.rename(&next.name, name)?;
+                let dir = releases.dir(name)?;
+                if dir.identity()? != next.identity {
+                    self.tree = None;
+                }
+                dir
+            }
+            None => releases.make_dir(name, 0o755)?,
+        };
+        Ok(dir.set_owner(uid, gid, 0o755)?)
     }
 
     /// Exports the source into a new release, links shared paths, runs the steps.
@@ -94,7 +106,11 @@ impl Deployment<'_> {
     pub async fn seal(&mut self, stage: &Stage) -> Result<Manifest, EngineError> {
         let cache = self.host.paths.cache_dir(&self.settings.app);
         let order = Order::Seal { release: self.release_dir(), cache, except: stage.writable.clone() };
-        let (digest, files, bytes) = match self.ask_tree(&order).await? {
+        // Most is written to disk while the worker reads it; what an error of either sync says is final.
+        let early = sync_file_system(self.layout.root.dir("releases")?);
+        let (early, sealed) = tokio::join!(early, self.ask_tree(&order));
+        early?;
+        let (digest, files, bytes) = match sealed? {
             Answer::Sealed { manifest, files, bytes } => (manifest, files, bytes),
             other => return Err(unexpected(&other)),
         };

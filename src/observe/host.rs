@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     config::{self, Settings},
-    model::{AppName, DeploymentId, Paths, UnitName},
+    model::{AppName, DeploymentId, Paths, Share, UnitName},
     runtime::dropins::slice_of,
     system::units::Units,
     worker::{
@@ -76,6 +76,20 @@ impl Host {
     /// This host, for work that outlives the unit it is begun in: removing what a cancelled deployment made.
     pub fn unbound(&self) -> Self {
         Self { own_unit: None, ..self.clone() }
+    }
+
+    /// What a worker may reach that makes a release: that directory of `releases/`, what is shared, the cache, and the
+    /// network, since probes go to the site.
+    pub fn tree_reach(&self, settings: &Settings, release: Option<&str>) -> Reach {
+        let releases = settings.root.join("releases");
+        let release = release.map(|name| match settings.share {
+            // A link is only made within one mount: the releases' directory, in which the user makes nothing.
+            Share::Hardlink => releases,
+            _ => releases.join(name),
+        });
+        let always = [settings.root.join("shared"), self.paths.cache_dir(&settings.app)];
+        let write = always.into_iter().chain(release).collect();
+        Reach { write, hidden: self.hidden_from(settings), network: true, ..Reach::default() }
     }
 
     /// Starts a worker of an app as `user`.

@@ -66,25 +66,27 @@ const LOOK_LIMIT: Duration = Duration::from_secs(60);
 /// Where the engine's units may always write (`ReadWritePaths=` of units/deploy@.service).
 const ALWAYS_WRITABLE: [&str; 4] = ["/srv", "/home", "/var/www", "/opt"];
 
-/// Reads everything a plan needs. Its only effects are in the app's cache: a source brought up to date.
+/// Reads everything a plan needs. Its only effects are in the app's cache: a source brought up to date. With `next`,
+/// a directory of `releases/`, the worker that has looked may go on in it, and is given back for that.
 pub async fn observe(
     host: &Host,
     settings: &Settings,
     request: &Request,
     state: &AppState,
-) -> Result<Observed, ObserveError> {
+    next: Option<&str>,
+) -> Result<(Observed, Option<Worker>), ObserveError> {
     let (current, on_disk) = releases(settings)?;
     let slot_memory_mib = pools(host, settings)?;
     // What a worker looks at takes a while: only when the deployment depends on it.
     let depth = if settings.safety.zero_downtime && goes_live(request.kind) { Depth::Whole } else { Depth::Quick };
     let (seen, services, web_blocked, facts) = tokio::join!(
-        look(host, settings, request),
+        look(host, settings, request, next),
         services(host, settings),
         web_blocked(host, settings, request),
         check_facts(host, settings, state, &request.id, depth)
     );
-    let (source, shared, maintenance) = seen?;
-    Ok(Observed {
+    let Seen { source, shared, maintenance, worker } = seen?;
+    let observed = Observed {
         stamp: stamp(),
         state: state.clone(),
         current,
@@ -100,7 +102,8 @@ pub async fn observe(
         slot_memory_mib,
         memory_available_mib: process::memory_available_mib().unwrap_or(u64::MAX),
         facts,
-    })
+    };
+    Ok((observed, worker.filter(|_| next.is_some())))
 }
 
 fn goes_live(kind: Kind) -> bool {
@@ -144,24 +147,35 @@ pub fn read_current(root: &Dir) -> Result<Option<ReleaseId>, ObserveError> {
     }
 }
 
-type Seen = (Option<Resolved>, Vec<SharedFound>, bool);
+/// What the app's user sees, and the worker that saw it.
+#[derive(Default)]
+struct Seen {
+    source: Option<Resolved>,
+    shared: Vec<SharedFound>,
+    maintenance: bool,
+    worker: Option<Worker>,
+}
 
 /// What the app's user sees: the source and the shared paths. A rollback needs neither.
-async fn look(host: &Host, settings: &Settings, request: &Request) -> Result<Seen, ObserveError> {
+async fn look(host: &Host, settings: &Settings, request: &Request, next: Option<&str>) -> Result<Seen, ObserveError> {
     if request.kind == Kind::Rollback {
-        return Ok((None, Vec::new(), false));
+        return Ok(Seen::default());
     }
     let source = source_order(settings, request);
     let cache = host.paths.cache_dir(&settings.app);
-    let reach = Reach {
-        write: vec![cache.clone()],
-        hidden: host.hidden_from(settings),
-        network: source.is_remote(),
-        ..Reach::default()
+    let reach = match next {
+        Some(next) => host.tree_reach(settings, Some(next)),
+        None => Reach {
+            write: vec![cache.clone()],
+            hidden: host.hidden_from(settings),
+            network: source.is_remote(),
+            ..Reach::default()
+        },
     };
-    let mut worker = host.worker(settings, &request.id, "fetch", &settings.user, reach).await?;
+    let role = if next.is_some() { "tree" } else { "fetch" };
+    let mut worker = host.worker(settings, &request.id, role, &settings.user, reach).await?;
     let markers: Vec<String> = settings.steps.iter().flat_map(|step| step.needs.iter().cloned()).collect();
-    let resolved = if request.kind == Kind::Activate {
+    let source = if request.kind == Kind::Activate {
         None
     } else {
         match worker.ask(&Order::Resolve { source, cache, markers }, FETCH_LIMIT).await? {
@@ -170,7 +184,7 @@ async fn look(host: &Host, settings: &Settings, request: &Request) -> Result<See
         }
     };
     let (shared, maintenance) = survey(&mut worker, settings).await?;
-    Ok((resolved, shared, maintenance))
+    Ok(Seen { source, shared, maintenance, worker: Some(worker) })
 }
 
 /// A revision goes into names and messages: only hexadecimal digits are taken from a worker.

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::unix::pipe,
+    task::JoinHandle,
 };
 
 use super::{
@@ -101,13 +102,13 @@ const LEAVE_LIMIT: Duration = Duration::from_secs(10);
 pub struct Worker {
     unit: UnitName,
     units: Units,
-    running: Option<Running>,
+    starting: Option<JoinHandle<Result<Running, UnitError>>>,
     orders: Option<pipe::Sender>,
     answers: BufReader<pipe::Receiver>,
 }
 
 impl Worker {
-    /// Starts a worker; returns when its process runs.
+    /// Starts a worker; returns when PID 1 has begun with it. That it could not be started is told by the first order.
     pub async fn start(units: &Units, spec: WorkerSpec) -> Result<Self, WorkerError> {
         let name = format!("deploy-worker-{}-{}-{}.service", spec.app, spec.deployment, spec.role);
         let unit: UnitName = name.parse().map_err(|e: crate::model::BadName| pipe_trouble(&name, &e))?;
@@ -133,11 +134,13 @@ impl Worker {
             properties: sandbox::worker(&spec.reach),
             ..Transient::default()
         };
-        let running = units.run(with_credentials(transient, spec.credentials)).await?;
+        let begun = units.begin(with_credentials(transient, spec.credentials)).await?;
+        let its_units = units.clone();
+        let starting = tokio::spawn(async move { its_units.begun(begun).await });
         Ok(Self {
             unit,
             units: units.clone(),
-            running: Some(running),
+            starting: Some(starting),
             orders: Some(orders),
             answers: BufReader::new(answers),
         })
@@ -150,8 +153,21 @@ impl Worker {
                 Err(WorkerError::Refused { reason: sentence(&reason), remedy: remedy.map(|text| sentence(&text)) })
             }
             Ok(Ok(Answer::Probed { healthy, detail })) => Ok(Answer::Probed { healthy, detail: sentence(&detail) }),
+            Ok(Err(ended @ WorkerError::Ended { .. })) => Err(self.why_not_started().await.unwrap_or(ended)),
             Ok(other) => other,
             Err(_) => Err(WorkerError::Late { unit: self.unit.clone(), limit }),
+        }
+    }
+
+    /// One that does not answer may never have been a process.
+    async fn why_not_started(&mut self) -> Option<WorkerError> {
+        match self.starting.take()?.await {
+            Ok(Ok(running)) => {
+                self.starting = Some(tokio::spawn(std::future::ready(Ok(running))));
+                None
+            }
+            Ok(Err(error)) => Some(error.into()),
+            Err(_) => None,
         }
     }
 
@@ -177,11 +193,19 @@ impl Worker {
     /// Ends the worker: its input is closed, it leaves by itself. Nothing waits for it unless it must be gone.
     pub async fn finish(mut self) -> Result<(), WorkerError> {
         self.orders = None;
-        if let Some(running) = self.running.take()
-            && tokio::time::timeout(LEAVE_LIMIT, self.units.wait(running)).await.is_err()
-        {
-            // One that was stopped by its own user would hold the app's lock for ever.
-            self.units.stop(&self.unit).await?;
+        if let Some(starting) = self.starting.take() {
+            let units = &self.units;
+            let left = async move {
+                match starting.await {
+                    Ok(Ok(running)) => units.wait(running).await.map(drop),
+                    Ok(Err(error)) => Err(error),
+                    Err(_) => Ok(()),
+                }
+            };
+            if tokio::time::timeout(LEAVE_LIMIT, left).await.is_err() {
+                // One that was stopped by its own user would hold the app's lock for ever.
+                self.units.stop(&self.unit).await?;
+            }
         }
         Ok(())
     }

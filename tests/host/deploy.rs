@@ -92,6 +92,27 @@ fn releases_beyond_keep_are_pruned_but_not_the_live_or_the_previous_one() {
 }
 
 #[test]
+fn one_worker_makes_a_release_in_a_directory_that_was_roots_until_then() {
+    let (host, shop) = with_live_shop("");
+    let releases = format!("{}/releases", shop.root());
+    let next = host.ok(&["find", &releases, "-maxdepth", "1", "-name", ".next-*", "-printf", "%f %u %m %i\n"]);
+    let (name, owner) = next.trim().split_once(' ').expect("a directory is ready");
+    let (owner, inode) = owner.rsplit_once(' ').unwrap();
+    assert_eq!(owner, "root 755");
+    let intruder = host.run(&["runuser", "-u", "shop", "--", "touch", &format!("{releases}/{name}/planted")]);
+    assert_ne!(intruder.status, 0, "{intruder:?}");
+    shop.commit(&host, "r2", &[]);
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r2");
+    let live = host.ok(&["stat", "-L", "-c", "%i", &format!("{}/current", shop.root())]);
+    assert_eq!(live.trim(), inode, "the release took it");
+    let workers = host.ok(&["journalctl", "-o", "cat", "-t", "systemd", "--grep", "Starting deploy-worker-"]);
+    let last: Vec<_> = workers.lines().filter(|line| !line.contains("-bake") && !line.contains("-remove")).collect();
+    let of = |role: &str| last.iter().filter(|line| line.contains(&format!("-{role}.service"))).count();
+    assert_eq!((of("fetch"), of("release"), of("tree")), (1, 1, 1), "only the first takes two: {last:?}");
+}
+
+#[test]
 fn logs_tell_the_steps() {
     let (host, shop) = with_live_shop("");
     let logs = shop.ctl(&host, "logs", &[]).ok();

@@ -1,11 +1,14 @@
 //! Transient services: started, awaited, stopped, forgotten. Makes no unit of any other kind.
 
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
 use zbus::OwnedObjectPath;
 
 use super::{
     Hold, Link, NO_SUCH_UNIT, Transient, UnitError, Units,
     job::{Ask, describe},
-    link::{ANSWER, answer, answer_within, call_error, is_named},
+    link::{ANSWER, Event, answer, answer_within, call_error, is_named},
 };
 use crate::model::UnitName;
 
@@ -25,6 +28,15 @@ pub struct Running {
     pub unit: UnitName,
 }
 
+/// A transient unit whose start is under way.
+#[derive(Debug)]
+pub struct Begun {
+    unit: UnitName,
+    link: Arc<Link>,
+    events: mpsc::UnboundedReceiver<Event>,
+    job: OwnedObjectPath,
+}
+
 /// `CLD_EXITED` (waitid(2)).
 const EXITED: i32 = 1;
 /// What PID 1's child exits with when it could not become the program (systemd.exec(5), "Process exit codes"):
@@ -34,6 +46,12 @@ const NOT_EXECUTED: std::ops::RangeInclusive<i32> = 200..=245;
 impl Units {
     /// Starts a transient service; returns when its process runs (`Type=exec`), or has ended already.
     pub async fn run(&self, spec: Transient) -> Result<Running, UnitError> {
+        let begun = self.begin(spec).await?;
+        self.begun(begun).await
+    }
+
+    /// Has PID 1 begin to start a transient service; [`Units::begun`] tells how that went.
+    pub async fn begin(&self, spec: Transient) -> Result<Begun, UnitError> {
         let unit = check(&spec)?;
         let link = self.link().await?;
         let events = link.listen();
@@ -42,7 +60,13 @@ impl Units {
         let job = answer(&format!("start {unit}"), call).await?;
         // The unit has the descriptors now: the other ends are to see it when the unit closes them.
         drop(properties);
-        let result = self.job_result(link.clone(), events, &job).await?;
+        Ok(Begun { unit, link, events, job })
+    }
+
+    /// Returns when the process of what was begun runs, or has ended already.
+    pub async fn begun(&self, begun: Begun) -> Result<Running, UnitError> {
+        let Begun { unit, link, events, job } = begun;
+        let result = self.job_result(link, events, &job).await?;
         if result.as_deref() == Some("done") {
             return Ok(Running { unit });
         }
