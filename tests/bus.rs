@@ -144,8 +144,14 @@ impl Backend for FakeBackend {
         let verdict = if access.refusal.is_some() { "denied" } else { "allowed" };
         self.told.lock().unwrap().push(format!("{verdict} {} {}", access.action, access.app));
     }
-    fn start(self: Arc<Self>, request: Request, _ticket: Ticket) -> Answer<'static, OwnedObjectPath> {
+    fn start(
+        self: Arc<Self>,
+        request: Request,
+        upload: Option<OwnedFd>,
+        _ticket: Ticket,
+    ) -> Answer<'static, OwnedObjectPath> {
         Box::pin(async move {
+            assert_eq!(request.upload, upload.is_some());
             let path = deployment_path(&request.id)?;
             let view = DeploymentView::new(request.app.clone(), request.id.clone(), request.kind.as_str(), "user:x");
             let view = SharedView::new(view);
@@ -369,6 +375,40 @@ async fn what_is_authorised_is_what_is_started() {
         assert_eq!(details[key], value, "{key}");
     }
     assert_eq!(scene.backend.told(), ["allowed org.deployd1.deploy shop"]);
+}
+
+/// DB-10: an archive is a regular file that is open for reading; anything else is refused at once, and nobody is asked.
+#[tokio::test]
+async fn an_upload_is_asked_about_as_one_and_only_a_file_is_taken() {
+    let scene = Scene::new().await;
+    let manager = scene.manager().await;
+    let (reading, _writing) = std::io::pipe().unwrap();
+    let (socket, _other) = std::os::unix::net::UnixStream::pair().unwrap();
+    let deleted = tempfile::tempfile().unwrap();
+    for (file, why) in [
+        (OwnedFd::from(reading), "no regular file"),
+        (socket.into(), "no regular file"),
+        (std::fs::File::open("/").unwrap().into(), "no regular file"),
+        (deleted.into(), "was deleted"),
+    ] {
+        let (name, text) = refusal(manager.upload("shop", file.into(), &options(&[])).await);
+        assert_eq!(name, "org.freedesktop.DBus.Error.InvalidArgs");
+        assert!(text.contains(why), "{text}");
+    }
+    let mut archive = tempfile::NamedTempFile::new().unwrap();
+    archive.write_all(b"archive").unwrap();
+    let open = || zbus::Fd::from(OwnedFd::from(archive.reopen().unwrap()));
+    let (name, _) = refusal(manager.upload("shop", open(), &options(&[("ref", "main".into())])).await);
+    assert_eq!(name, "org.freedesktop.DBus.Error.InvalidArgs");
+    assert!(scene.asked.lock().unwrap().is_empty());
+    let (name, _) = refusal(manager.upload("other", open(), &options(&[])).await);
+    assert_eq!(name, "org.freedesktop.DBus.Error.AccessDenied");
+    assert!(scene.backend.started.lock().unwrap().is_empty());
+    manager.upload("shop", open(), &options(&[("stage", true.into())])).await.unwrap();
+    let started = scene.backend.started.lock().unwrap().clone();
+    assert_eq!((started.len(), started[0].kind, started[0].upload), (1, Kind::Stage, true));
+    let asked = scene.asked.lock().unwrap().clone();
+    assert!(asked.iter().all(|(action, ..)| action == "org.deployd1.upload"), "{asked:?}");
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ async fn carry_out(command: Command) -> Result<u8> {
                 release: None,
                 force: false,
                 allow: Default::default(),
+                upload: false,
                 actor: Actor::Systemd,
             };
             Ok(engine::run(&host, &request, &Cancel::on_signal()?).await.exit_status())

@@ -199,6 +199,30 @@ pub enum Source {
         /// How it is unpacked.
         unpack: Unpack,
     },
+    /// Only archives that are handed over.
+    Upload {
+        /// How they are unpacked.
+        unpack: Unpack,
+    },
+}
+
+impl Source {
+    /// How an archive that is handed over is unpacked.
+    pub fn unpack(&self) -> Unpack {
+        match self {
+            Source::Archive { unpack, .. } | Source::Upload { unpack } => unpack.clone(),
+            Source::Git { .. } | Source::Directory { .. } => Unpack::default(),
+        }
+    }
+}
+
+/// What is left out of archives and directories when nothing else is said: what is no part of a release, or shared.
+pub(super) const LEFT_OUT: [&str; 4] = [".git", ".env", "storage", "node_modules"];
+
+impl Default for Unpack {
+    fn default() -> Self {
+        Self { strip: true, exclude: LEFT_OUT.map(str::to_owned).into() }
+    }
 }
 
 /// How an archive is unpacked.

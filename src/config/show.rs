@@ -2,7 +2,7 @@
 //! found or defaulted. Values of the written environment are withheld: they may be secrets. Pure.
 
 use super::{
-    Check, Health, Migrations, MissingJobs, Settings, Source, Step,
+    Check, Health, Migrations, MissingJobs, Settings, Source, Step, Unpack,
     context::{quoted, quoted_list},
     duration,
 };
@@ -112,8 +112,11 @@ impl Page<'_> {
                         self.line(name, &quoted(value), name);
                     }
                 }
-                self.line("strip", &unpack.strip.to_string(), "source.strip");
-                self.exclude(&unpack.exclude);
+                self.unpack(unpack);
+            }
+            Source::Upload { unpack } => {
+                self.line("upload", "true", "source.upload");
+                self.unpack(unpack);
             }
         }
         self.header("[web]", "web");
@@ -121,6 +124,11 @@ impl Page<'_> {
             self.line("user", &quoted(user), "web.user");
         }
         self.line("unit", &quoted(self.settings.web_unit.as_str()), "web.unit");
+    }
+
+    fn unpack(&mut self, unpack: &Unpack) {
+        self.line("strip", &unpack.strip.to_string(), "source.strip");
+        self.exclude(&unpack.exclude);
     }
 
     /// As it is in the end: what is shown, loaded again, is the same.

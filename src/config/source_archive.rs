@@ -4,13 +4,12 @@ use super::{
     Source, Unpack, check,
     context::{Context, quoted, quoted_list},
     errors::Problem,
+    settings::LEFT_OUT,
     source,
     written::{At, Reader},
 };
 use crate::model::printable;
 
-/// What is left out of archives and directories when nothing else is said: what is no part of a release, or shared.
-const LEFT_OUT: [&str; 4] = [".git", ".env", "storage", "node_modules"];
 /// What stands for the reference.
 const REFERENCE: &str = "{ref}";
 
@@ -31,7 +30,7 @@ pub(super) fn archive(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Option<S
 }
 
 /// How an archive is unpacked.
-fn unpack(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Unpack {
+pub(super) fn unpack(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Unpack {
     let strip = reader.flag("strip", &mut cx.problems).map(|at| at.value);
     if strip.is_none() {
         cx.infer("source.strip", "true", "a single directory at the top, as forges make it, is left out of all names");

@@ -13,7 +13,7 @@ use super::{
 };
 
 /// The keys that say what a source is.
-const KINDS: [&str; 3] = ["git", "archive", "directory"];
+const KINDS: [&str; 4] = ["git", "archive", "directory", "upload"];
 
 /// The other keys, and the kinds that they go with.
 const KEYS: [(&str, &[&str]); 7] = [
@@ -21,9 +21,9 @@ const KEYS: [(&str, &[&str]); 7] = [
     ("ssh_key", &["git"]),
     ("known_hosts", &["git"]),
     ("sha256", &["archive"]),
-    ("strip", &["archive"]),
-    ("exclude", &["archive", "directory"]),
-    ("include_all", &["archive", "directory"]),
+    ("strip", &["archive", "upload"]),
+    ("exclude", &["archive", "directory", "upload"]),
+    ("include_all", &["archive", "directory", "upload"]),
 ];
 
 /// The source; nothing when a problem was noted.
@@ -50,6 +50,7 @@ pub(super) fn source(
                     .text("git", "git@git.example.org:acme/shop.git", &mut cx.problems)
                     .and_then(|git| git_source(cx, &mut reader, git)),
                 "archive" => source_archive::archive(cx, &mut reader),
+                "upload" => upload_source(cx, &mut reader),
                 _ => reader
                     .text("directory", "/srv/build/shop", &mut cx.problems)
                     .and_then(|at| directory_source(cx, &mut reader, at, root)),
@@ -63,7 +64,7 @@ pub(super) fn source(
             None
         }
         [_, second, ..] => {
-            let title = "a source is one of git, archive and directory, not both";
+            let title = "a source is one of git, archive, directory and upload, not both";
             if let Some(place) = reader.key_place(second) {
                 cx.problems.push(Problem::new(title).at(place).help("remove one"));
             }
@@ -119,6 +120,17 @@ fn git_source(cx: &mut Context<'_>, reader: &mut Reader<'_>, git: At<String>) ->
     };
     let (ssh_key, known_hosts) = (file("ssh_key"), file("known_hosts"));
     Some(Source::Git { url: git.value, reference, ssh_key, known_hosts })
+}
+
+/// An app that takes what it is handed.
+fn upload_source(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Option<Source> {
+    let unpack = source_archive::unpack(cx, reader);
+    let at = reader.flag("upload", &mut cx.problems)?;
+    if !at.value {
+        let problem = Problem::new("every app takes uploads; upload = true says that it has no other source");
+        cx.problems.push(problem.at(&at.place).help("remove it, and write git, archive or directory"));
+    }
+    Some(Source::Upload { unpack })
 }
 
 fn directory_source(

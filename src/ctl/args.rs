@@ -1,5 +1,7 @@
 //! Arguments, as typed and as needed. Parsed once; no I/O.
 
+use std::path::PathBuf;
+
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
@@ -128,6 +130,9 @@ struct Staging {
     /// Branch, tag or commit instead of the configured one
     #[arg(long = "ref", value_name = "REF")]
     reference: Option<String>,
+    /// Make the release of this archive instead of the configured source
+    #[arg(long, value_name = "FILE", value_hint = clap::ValueHint::FilePath, conflicts_with = "reference")]
+    upload: Option<PathBuf>,
     /// Make a new release although nothing is new
     #[arg(long)]
     force: bool,
@@ -188,6 +193,8 @@ pub struct StartOptions {
     pub release: Option<ReleaseId>,
     pub force: bool,
     pub allow: Allow,
+    /// An archive to hand over.
+    pub upload: Option<PathBuf>,
 }
 
 /// A log to show.
@@ -244,7 +251,7 @@ impl TryFrom<Typed> for Command {
 impl Staging {
     fn options(self) -> StartOptions {
         let allow = Allow { destructive: self.allow_destructive, key_rotation: self.allow_key_rotation };
-        StartOptions { reference: self.reference, release: None, force: self.force, allow }
+        StartOptions { reference: self.reference, release: None, force: self.force, allow, upload: self.upload }
     }
 }
 

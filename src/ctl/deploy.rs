@@ -1,10 +1,15 @@
 //! Deployments from the command line: started, watched live, and their outcome told in one line. Survives a restart of
 //! deployd: the deployment does not depend on it, and the record tells how it ended.
 
-use std::time::Duration;
+use std::{
+    fs::OpenOptions,
+    os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
+    path::Path,
+    time::Duration,
+};
 
 use futures_util::StreamExt;
-use zbus::{OwnedObjectPath, fdo};
+use zbus::{OwnedObjectPath, Variant, fdo};
 
 use super::{
     args::Start,
@@ -25,9 +30,14 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// Starts a deployment and, unless told otherwise, waits for its outcome.
 pub async fn run(bus: Bus, start: Start, out: &Out) -> Result<u8, CtlError> {
-    let options = bus::options(&start.options);
+    let mut options = bus::options(&start.options);
     let app = start.app.as_str();
     let path = match start.kind {
+        kind if start.options.upload.is_some() => {
+            let file = archive(start.options.upload.as_deref().unwrap_or(Path::new("")))?;
+            options.insert("stage", Variant::from(kind == Kind::Stage));
+            bus.manager.upload(app, file.into(), &options).await?
+        }
         Kind::Deploy => bus.manager.deploy(app, &options).await?,
         Kind::Stage => bus.manager.stage(app, &options).await?,
         Kind::Activate => bus.manager.activate(app, &options).await?,
@@ -50,6 +60,19 @@ pub async fn run(bus: Bus, start: Start, out: &Out) -> Result<u8, CtlError> {
         }
     };
     tell(&start.app, &ended, out)
+}
+
+/// Opens an archive to hand it over. Never waits for a writer.
+fn archive(path: &Path) -> Result<OwnedFd, CtlError> {
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path);
+    let file = file.map_err(|error| CtlError::Local(format!("cannot open {}: {error}", path.display())))?;
+    let is_file = file.metadata().is_ok_and(|found| found.is_file());
+    let hint = "pack it first: `tar -C DIRECTORY -c . | zstd > build.tar.zst`";
+    if is_file {
+        Ok(file.into())
+    } else {
+        Err(CtlError::Local(format!("{} is no regular file\n\n{hint}", path.display())))
+    }
 }
 
 /// Cancels a deployment, and says how it ended.
@@ -265,7 +288,7 @@ fn summary(ended: &Properties, outcome: Outcome) -> serde_json::Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use zbus::{OwnedVariant, Variant};
+    use zbus::OwnedVariant;
 
     fn ended(pairs: &[(&str, &str)], live_ms: u64) -> Properties {
         let text = |v: &str| OwnedVariant::try_from(Variant::from(v.to_owned())).unwrap();

@@ -122,12 +122,13 @@ fn write_asked(file: &Path, asked: &impl Serialize) -> Result<(), Error> {
 
 /// Removes a request that has been served; one that is not there is no error.
 pub fn remove_request(paths: &Paths, app: &AppName, id: &DeploymentId) {
-    let file = paths.request_file(app, id);
-    match std::fs::remove_file(&file) {
-        Err(e) if e.kind() != ErrorKind::NotFound => {
-            tracing::warn!("{}, ignoring", failed("remove", &file, &e));
+    for file in [paths.request_file(app, id), paths.upload_file(app, id)] {
+        match std::fs::remove_file(&file) {
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                tracing::warn!("{}, ignoring", failed("remove", &file, &e));
+            }
+            _ => {}
         }
-        _ => {}
     }
 }
 
@@ -202,6 +203,7 @@ mod tests {
             release: None,
             force: false,
             allow: Default::default(),
+            upload: false,
             actor: Actor::Bus { uid: 0, user: Some("root".into()) },
         }
     }

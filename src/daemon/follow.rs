@@ -19,8 +19,14 @@ use crate::{
 /// Writes the request, starts its unit, and follows it; returns the object's path at once.
 pub async fn start(host: &Arc<Host>, request: Request, ticket: Ticket) -> Result<OwnedObjectPath, Error> {
     let unit = unit("deploy-run", &request.app, &request.id)?;
-    files::write_request(&host.paths, &request)?;
-    follow(host, &request, unit, Begin::Start, Some(ticket)).await
+    let begun = match files::write_request(&host.paths, &request) {
+        Ok(()) => follow(host, &request, unit, Begin::Start, Some(ticket)).await,
+        Err(error) => Err(error),
+    };
+    if begun.is_err() {
+        files::remove_request(&host.paths, &request.app, &request.id);
+    }
+    begun
 }
 
 /// Follows a request that an earlier service left, if its unit still runs; else the request is done with.
@@ -130,6 +136,7 @@ async fn adopt_progress(host: &Arc<Host>, app: &AppName, progress: &Progress) ->
         release: None,
         force: false,
         allow: Default::default(),
+        upload: false,
         actor: crate::model::Actor::Systemd,
     };
     follow(host, &request, unit, Begin::Adopt, None).await.map(drop)

@@ -8,7 +8,7 @@ use std::{
 
 use zbus::{Connection, OwnedObjectPath};
 
-use super::{busy::Busy, files, follow, lists, logs, show};
+use super::{busy::Busy, files, follow, lists, logs, show, uploads};
 use crate::{
     config::{self, HostFacts},
     dbus::{
@@ -110,6 +110,7 @@ impl Host {
 
     /// Takes up what runs already: requests that an earlier service left, and what progress files tell of.
     pub async fn adopt(self: &Arc<Self>) {
+        uploads::clean(&self.paths);
         for app in self.apps().unwrap_or_default() {
             for request in files::requests(&self.paths, &app) {
                 if let Err(error) = follow::adopt_request(self, request).await {
@@ -263,8 +264,19 @@ impl Backend for Host {
         journal::event(id, priority, &text, &fields);
     }
 
-    fn start(self: Arc<Self>, request: Request, ticket: Ticket) -> Answer<'static, OwnedObjectPath> {
-        Box::pin(async move { follow::start(&self, request, ticket).await })
+    fn start(
+        self: Arc<Self>,
+        request: Request,
+        upload: Option<OwnedFd>,
+        ticket: Ticket,
+    ) -> Answer<'static, OwnedObjectPath> {
+        Box::pin(async move {
+            let _held = self.busy.hold();
+            if let Some(file) = upload {
+                uploads::take(&self.paths, &request, file).await?;
+            }
+            follow::start(&self, request, ticket).await
+        })
     }
 
     fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String> {

@@ -8,6 +8,7 @@ mod host;
 mod lists;
 mod logs;
 mod show;
+mod uploads;
 mod watch;
 
 use std::{sync::Arc, time::Duration};

@@ -85,8 +85,14 @@ pub trait Backend: Send + Sync + 'static {
     fn hold(&self) -> Box<dyn Send + Sync>;
     /// Tells the journal of an authorisation.
     fn access(&self, access: &Access<'_>);
-    /// Starts a deployment and returns its object at once. The ticket is held until it has ended.
-    fn start(self: Arc<Self>, request: Request, ticket: Ticket) -> Answer<'static, OwnedObjectPath>;
+    /// Starts a deployment and returns its object at once, or as soon as the archive that was handed over has been taken
+    /// over. The ticket is held until it has ended.
+    fn start(
+        self: Arc<Self>,
+        request: Request,
+        upload: Option<OwnedFd>,
+        ticket: Ticket,
+    ) -> Answer<'static, OwnedObjectPath>;
     /// Makes a plan, as JSON.
     fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String>;
     /// The shared files that differ from what the live release was made from. The ticket is held meanwhile.

@@ -8,6 +8,7 @@ use super::{
     Backend, Caller, Error, LogFilter, Options, Quota, Showing, Ticket,
     options::Dict,
     polkit::{self, Action},
+    upload,
 };
 use crate::model::{Allow, AppName, CheckRequest, DeploymentId, Kind, ReleaseId, Request};
 
@@ -15,6 +16,8 @@ use crate::model::{Allow, AppName, CheckRequest, DeploymentId, Kind, ReleaseId, 
 const REQUESTS: usize = 32;
 /// Logs that one user may have open at once.
 const LOGS: usize = 16;
+/// Files that one user may be handing over at once.
+const UPLOADS: usize = 4;
 /// Lines of a log's past, when no number is asked for; of one deployment it is all of them.
 const LINES: u32 = 100;
 /// The most lines that are given at once.
@@ -27,47 +30,38 @@ pub struct Manager {
     backend: Arc<dyn Backend>,
     requests: Quota,
     logs: Quota,
+    uploads: Quota,
 }
 
 impl Manager {
     /// The manager over a backend.
     pub fn new(backend: Arc<dyn Backend>) -> Self {
-        Self { backend, requests: Quota::new("requests pending", REQUESTS), logs: Quota::new("logs open", LOGS) }
+        Self {
+            backend,
+            requests: Quota::new("requests pending", REQUESTS),
+            logs: Quota::new("logs open", LOGS),
+            uploads: Quota::new("uploads under way", UPLOADS),
+        }
     }
 
     fn backend(&self) -> Arc<dyn Backend> {
         Arc::clone(&self.backend)
     }
 
-    /// Parses, freezes, checks and asks. What is returned is what was authorised.
+    /// Freezes, checks and asks. What is returned is what was authorised.
     async fn admit(
         &self,
         call: &Call<'_>,
         action: Action,
         app: &str,
-        kind: Kind,
-        options: Dict,
+        wanted: Wanted,
     ) -> Result<(Request, Ticket), Error> {
         let app = app_name(app)?;
-        let (reference, release, force, allow) = match kind {
-            Kind::Deploy | Kind::Stage => {
-                let known = &["ref (s)", "force (b)", "allow-destructive (b)", "allow-key-rotation (b)"];
-                let mut options = Options::new(options, known)?;
-                let allow = Allow {
-                    destructive: options.flag("allow-destructive")?,
-                    key_rotation: options.flag("allow-key-rotation")?,
-                };
-                (options.text("ref")?, None, options.flag("force")?, allow)
-            }
-            Kind::Activate | Kind::Rollback => {
-                let mut options = Options::new(options, &["release (s)"])?;
-                (None, options.text("release")?.map(|r| release_id(&r)).transpose()?, false, Allow::default())
-            }
-        };
         let caller = call.caller().await?;
         let ticket = self.requests.take(caller.uid)?;
         let id = self.backend.new_id()?;
-        let request = Request { app, id, kind, reference, release, force, allow, actor: caller.actor() };
+        let Wanted { kind, reference, release, force, allow, upload } = wanted;
+        let request = Request { app, id, kind, reference, release, force, allow, upload, actor: caller.actor() };
         self.backend.check(&request)?;
         let details = HashMap::from([
             ("app", request.app.as_str()),
@@ -91,9 +85,51 @@ impl Manager {
         kind: Kind,
         options: Dict,
     ) -> Result<OwnedObjectPath, Error> {
-        let (request, ticket) = self.admit(call, action, app, kind, options).await?;
-        self.backend().start(request, ticket).await
+        let (request, ticket) = self.admit(call, action, app, Wanted::parse(kind, options)?).await?;
+        self.backend().start(request, None, ticket).await
     }
+}
+
+/// What is asked for.
+struct Wanted {
+    kind: Kind,
+    reference: Option<String>,
+    release: Option<ReleaseId>,
+    force: bool,
+    allow: Allow,
+    upload: bool,
+}
+
+impl Wanted {
+    fn parse(kind: Kind, options: Dict) -> Result<Self, Error> {
+        let none = Self { kind, reference: None, release: None, force: false, allow: Allow::default(), upload: false };
+        match kind {
+            Kind::Deploy | Kind::Stage => {
+                let known = &["ref (s)", "force (b)", "allow-destructive (b)", "allow-key-rotation (b)"];
+                let mut options = Options::new(options, known)?;
+                let reference = options.text("ref")?;
+                Ok(Self { reference, force: options.flag("force")?, allow: allow(&mut options)?, ..none })
+            }
+            Kind::Activate | Kind::Rollback => {
+                let mut options = Options::new(options, &["release (s)"])?;
+                Ok(Self { release: options.text("release")?.map(|r| release_id(&r)).transpose()?, ..none })
+            }
+        }
+    }
+
+    /// Of an archive that was handed over.
+    fn upload(options: Dict) -> Result<Self, Error> {
+        let known = &["stage (b)", "force (b)", "allow-destructive (b)", "allow-key-rotation (b)"];
+        let mut options = Options::new(options, known)?;
+        let kind = if options.flag("stage")? { Kind::Stage } else { Kind::Deploy };
+        let (force, allow) = (options.flag("force")?, allow(&mut options)?);
+        Ok(Self { kind, reference: None, release: None, force, allow, upload: true })
+    }
+}
+
+fn allow(options: &mut Options) -> Result<Allow, Error> {
+    let destructive = options.flag("allow-destructive")?;
+    Ok(Allow { destructive, key_rotation: options.flag("allow-key-rotation")? })
 }
 
 /// A method call.
@@ -192,6 +228,23 @@ impl Manager {
         self.start(&call, Action::Rollback, app, Kind::Rollback, options).await
     }
 
+    #[zbus(out_args("path"))]
+    async fn upload(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        file: OwnedFd,
+        options: Dict,
+    ) -> Result<OwnedObjectPath, Error> {
+        let call = Call { connection, header: &header };
+        let wanted = Wanted::upload(options)?;
+        let file = upload::regular(file.into())?;
+        let _under_way = self.uploads.take(call.caller().await?.uid)?;
+        let (request, ticket) = self.admit(&call, Action::Upload, app, wanted).await?;
+        self.backend().start(request, Some(file), ticket).await
+    }
+
     #[zbus(out_args("plan"))]
     async fn plan(
         &self,
@@ -206,7 +259,7 @@ impl Manager {
             Error::InvalidArgs(format!("the kind {shown:?} is not valid: write deploy, stage, activate or rollback"))
         })?;
         let call = Call { connection, header: &header };
-        let (request, _ticket) = self.admit(&call, Action::Plan, app, kind, options).await?;
+        let (request, _ticket) = self.admit(&call, Action::Plan, app, Wanted::parse(kind, options)?).await?;
         self.backend().plan(request).await
     }
 

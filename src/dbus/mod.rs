@@ -13,6 +13,7 @@ mod path;
 mod polkit;
 mod proxy;
 mod quota;
+mod upload;
 
 pub use app::App;
 pub use backend::{Access, Answer, AppView, Backend, LogFilter, Showing};

@@ -22,11 +22,12 @@ pub enum Action {
     Cancel,
     ReadLogs,
     Plan,
+    Upload,
 }
 
 impl Action {
     #[cfg(test)]
-    pub(super) const ALL: [Action; 7] = [
+    pub(super) const ALL: [Action; 8] = [
         Action::Deploy,
         Action::Stage,
         Action::Activate,
@@ -34,6 +35,7 @@ impl Action {
         Action::Cancel,
         Action::ReadLogs,
         Action::Plan,
+        Action::Upload,
     ];
 
     /// The action's id.
@@ -46,6 +48,7 @@ impl Action {
             Action::Cancel => "org.deployd1.cancel",
             Action::ReadLogs => "org.deployd1.read-logs",
             Action::Plan => "org.deployd1.plan",
+            Action::Upload => "org.deployd1.upload",
         }
     }
 }

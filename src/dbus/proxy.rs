@@ -19,6 +19,13 @@ pub trait Manager {
     #[zbus(allow_interactive_auth)]
     fn rollback(&self, app: &str, options: &HashMap<&str, Variant<'_>>) -> zbus::Result<OwnedObjectPath>;
     #[zbus(allow_interactive_auth)]
+    fn upload(
+        &self,
+        app: &str,
+        file: zbus::Fd<'_>,
+        options: &HashMap<&str, Variant<'_>>,
+    ) -> zbus::Result<OwnedObjectPath>;
+    #[zbus(allow_interactive_auth)]
     fn plan(&self, app: &str, kind: &str, options: &HashMap<&str, Variant<'_>>) -> zbus::Result<String>;
     #[zbus(allow_interactive_auth)]
     fn check(

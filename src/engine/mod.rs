@@ -39,6 +39,7 @@ mod store;
 mod survey;
 mod takeover;
 mod turn;
+mod uploads;
 mod upstream;
 
 pub use cancel::Cancel;

@@ -17,6 +17,7 @@ use super::{
     slots::recorded,
     stage::{discard, empty_trash},
     store::Store,
+    uploads,
 };
 use crate::{
     config::{self, Settings, SlotKind},
@@ -148,6 +149,7 @@ impl Attempt<'_> {
             _ => recover::before_deployment(self.host, self.settings, self.store).await?,
         };
         layout::prepare_cache(&self.host.paths, self.settings)?;
+        uploads::hand_over(&self.host.paths, self.settings, self.request)?;
         let next = layout::next(self.settings).filter(|_| self.request.kind != Kind::Activate);
         let seen =
             observe(self.host, self.settings, self.request, &state, next.as_ref().map(|next| next.name.as_str()));

@@ -144,6 +144,7 @@ impl Settling<'_> {
             release: None,
             force: false,
             allow: Default::default(),
+            upload: false,
             actor: Actor::Deployd,
         };
         match run(self.host, &request, self.cancel).await {

@@ -111,6 +111,16 @@ impl Paths {
         self.run_dir().join("requests").join(app.as_str()).join(id.as_str())
     }
 
+    /// `/var/spool/deployd`: archives that were handed over, until their deployment has ended. `deployd`'s; everyone may
+    /// pass it, and nobody list it.
+    pub fn uploads_dir(&self) -> PathBuf {
+        self.root.join("var/spool/deployd")
+    }
+    /// The archive of one deployment, the app's user's to read.
+    pub fn upload_file(&self, app: &AppName, id: &DeploymentId) -> PathBuf {
+        self.uploads_dir().join(format!("{app}:{id}"))
+    }
+
     /// `ROOT/releases/ID` of an app's root.
     pub fn release_dir(app_root: &Path, id: &ReleaseId) -> PathBuf {
         app_root.join("releases").join(id.as_str())

@@ -55,6 +55,9 @@ pub struct Request {
     /// What is not refused this time.
     #[serde(default)]
     pub allow: Allow,
+    /// The archive that was handed over is the source: it lies where `Paths::upload_file` says.
+    #[serde(default)]
+    pub upload: bool,
     /// Who asked.
     pub actor: Actor,
 }

@@ -1,14 +1,18 @@
 //! From settings to what a worker is told. Pure.
 
 use crate::{
-    config::{Settings, Source},
-    model::Request,
+    config::{Settings, Source, Unpack},
+    model::{Kind, Paths, Request},
     worker::order::{ArchiveOrder, SharedKind, SharedPath, SourceOrder},
 };
 
 /// The settings' source, with the request's reference if it names one.
 pub fn source_order(settings: &Settings, request: &Request) -> SourceOrder {
+    if request.upload {
+        return uploaded(settings, request);
+    }
     match &settings.source {
+        Source::Upload { .. } => uploaded(settings, request),
         Source::Git { url, reference, ssh_key, known_hosts } => SourceOrder::Git {
             url: url.clone(),
             reference: request.reference.clone().unwrap_or_else(|| reference.clone()),
@@ -32,6 +36,33 @@ pub fn source_order(settings: &Settings, request: &Request) -> SourceOrder {
                 exclude: unpack.exclude.clone(),
             })
         }
+    }
+}
+
+/// The archive that was handed over, in the place of what is configured.
+fn uploaded(settings: &Settings, request: &Request) -> SourceOrder {
+    let Unpack { strip, exclude } = settings.source.unpack();
+    let at = Paths::default().upload_file(&request.app, &request.id).display().to_string();
+    let name = "the archive that was handed over".to_owned();
+    SourceOrder::Archive(ArchiveOrder { at, name, reference: None, sha256: None, strip, exclude })
+}
+
+/// A request that the source cannot serve: why, and the way out.
+pub fn unfit(settings: &Settings, request: &Request) -> Option<(String, String)> {
+    let app = &settings.app;
+    let stages = matches!(request.kind, Kind::Deploy | Kind::Stage);
+    match &settings.source {
+        _ if !stages || request.upload => None,
+        Source::Upload { .. } => Some((
+            format!("{app} is made of archives that are handed over, and there is none"),
+            format!("hand one over: `deployctl deploy {app} --upload FILE`"),
+        )),
+        Source::Archive { at, .. } if at.contains(REFERENCE) => None,
+        Source::Archive { .. } | Source::Directory { .. } if request.reference.is_some() => Some((
+            format!("{}the source of {app} has no references", settings.place("source")),
+            "leave --ref away, or write {ref} into the name of the archive".to_owned(),
+        )),
+        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Depth, Host, Observed, Resolved, ServiceObserved, check_facts, instances,
+    orders::unfit,
     pools::{PoolError, fpm_services, pool_text, pools},
     shared_paths, source_order,
 };
@@ -160,6 +161,9 @@ struct Seen {
 async fn look(host: &Host, settings: &Settings, request: &Request, next: Option<&str>) -> Result<Seen, ObserveError> {
     if request.kind == Kind::Rollback {
         return Ok(Seen::default());
+    }
+    if let Some((reason, remedy)) = unfit(settings, request) {
+        return Err(WorkerError::Refused { reason, remedy: Some(remedy) }.into());
     }
     let source = source_order(settings, request);
     let cache = host.paths.cache_dir(&settings.app);
@@ -316,6 +320,7 @@ fn source_place(settings: &Settings) -> String {
     match &settings.source {
         crate::config::Source::Git { url, .. } => url.clone(),
         crate::config::Source::Directory { path, exclude } => format!("{} without {exclude:?}", path.display()),
+        crate::config::Source::Upload { unpack } => format!("uploads as {unpack:?}"),
         crate::config::Source::Archive { at, unpack, .. } => format!("{at} as {unpack:?}"),
     }
 }

@@ -135,6 +135,7 @@ fn request(kind: Kind) -> Request {
         release: None,
         force: false,
         allow: Default::default(),
+        upload: false,
         actor: Actor::Systemd,
     }
 }

@@ -10,7 +10,7 @@ use std::{
 use rustix::{
     fs::{FileType, Mode, OFlags, fchmod, fchown, fstat, openat, renameat},
     io::Errno,
-    process::Gid,
+    process::{Gid, Uid},
 };
 
 use super::{Dir, EntryKind, TreeError};
@@ -74,6 +74,25 @@ impl Dir {
             return Err(self.shape(name, format!("is longer than {max} bytes; it is not what is expected there")));
         }
         Ok(Some(content))
+    }
+
+    /// Gives a regular file that has no other name to a user. `false`: not there.
+    pub fn give_file(&self, name: &str, uid: u32, gid: u32) -> Result<bool, TreeError> {
+        self.component(name)?;
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let file = match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(file) => file,
+            Err(Errno::NOENT) => return Ok(false),
+            Err(Errno::LOOP) => return Err(self.shape(name, "is a symbolic link; put the file itself there")),
+            Err(error) => return Err(self.entry("open", name)(error)),
+        };
+        self.check_regular(name, &file)?;
+        if fstat(&file).map_err(self.entry("look at", name))?.st_nlink != 1 {
+            return Err(self.shape(name, "has another name besides; it is not what is expected there"));
+        }
+        fchown(&file, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .map_err(self.entry("change the owner of", name))?;
+        Ok(true)
     }
 
     /// Refuses a device, a fifo, a directory.
