@@ -9,6 +9,8 @@
 //   before its turn, and one that is started again while it is paused takes no job either.
 // - "paused" is told from between two jobs, or once a job that had been taken has begun: after it no job begins.
 //   queue:work's own answer to USR2 may still take one, when the signal comes between its look and its pop.
+// - A worker in a job that waits for something outside PHP hears no signal. So the file that DEPLOYD_LOOKING names is
+//   locked, shared, while a job is looked for: with the pause file there, who gets it alone knows that none will begin.
 // - USR2 pauses, CONT goes on, TERM ends after the running job: as ever. But systemd sends CONT with every TERM: while
 //   the file is there, or after TERM, CONT takes no job.
 // - Several processes are children of one that loads nothing of the app. It passes signals on, starts a child again
@@ -196,12 +198,15 @@ final class Processes
     private function say(): void
     {
         $states = array_column($this->children, 'state');
-        $state = in_array('working', $states, true) ? 'working' : (in_array('paused', $states, true) ? 'paused' : '');
-        if (!$this->ready && count($states) === $this->wanted && !in_array('', $states, true)) {
-            $this->ready = true;
-            Listener::ready($this->told = $state === '' ? 'maintenance' : $state);
-        } elseif ($this->ready && $state !== '' && $state !== $this->told) {
-            Listener::state($this->told = $state);
+        if (!$this->ready && (count($states) < $this->wanted || in_array('', $states, true))) {
+            return;
+        }
+        $state = current(array_intersect(['working', 'paused', 'maintenance'], $states));
+        // All of them boot, or fail to, again and again.
+        $state = $state ?: (told_to_pause() ? 'paused' : 'starting');
+        if ($state !== $this->told) {
+            $this->ready ? Listener::state($state) : Listener::ready($state);
+            [$this->ready, $this->told] = [true, $state];
         }
     }
 }
@@ -223,23 +228,54 @@ $app = require getcwd() . '/bootstrap/app.php';
 $kernel = $app->make(Illuminate\Contracts\Console\Kernel::class);
 $kernel->bootstrap();
 
-/** queue:work: paused between jobs. */
+/** queue:work: paused between jobs. The file decides; USR2 and CONT say to look, or pause it by hand. */
 final class Pause
 {
     private bool $paused = false;
+    /** The file was there at the last look at it: what it has paused goes on when it is gone. */
+    private bool $told_by_file = false;
     private bool $ready = false;
-    private bool $busy = false;
     private bool $ending = false;
+    private bool $down = false;
+    /** Between two looks for a job, or in one that had been taken: a pause holds from now on. */
+    private bool $holds = false;
     private string $told = '';
+    /** @var resource|false Locked while a job is looked for: who has it alone knows that none is. */
+    private $looking = false;
 
-    /** Before each look for a job; false: look for none. Only here it is known that none has been taken. */
-    public function looping(): ?bool
+    public function __construct()
     {
-        $this->busy = false;
+        $file = getenv('DEPLOYD_LOOKING');
+        if (is_string($file) && is_file($file)) {
+            $this->looking = fopen($file, 're');
+        }
+    }
+
+    /** First in each turn of the worker. While the app is down nothing follows: no look for a job. */
+    public function turn(bool $down): void
+    {
+        $this->look(false);
+        $this->down = $down;
         if (!$this->ready) {
             $this->begin();
         }
-        $this->say($this->paused ? 'paused' : 'working');
+        if ($down) {
+            $this->obey_file();
+            $this->say();
+        }
+    }
+
+    /** Before each look for a job; false: look for none. */
+    public function looping(): ?bool
+    {
+        $this->down = false;
+        // Locked before the file is looked at: whoever writes it and then has the lock finds nobody who missed it.
+        $this->look(true);
+        $this->obey_file();
+        if ($this->paused) {
+            $this->look(false);
+        }
+        $this->say();
 
         return $this->paused ? false : null;
     }
@@ -247,27 +283,43 @@ final class Pause
     /** A job has been taken and begins. */
     public function processing(): void
     {
-        $this->busy = true;
+        $this->look(false);
         if ($this->paused) {
-            $this->say('paused');
+            $this->say();
         }
+    }
+
+    private function look(bool $begins): void
+    {
+        $this->holds = !$begins;
+        $this->looking && flock($this->looking, $begins ? LOCK_SH : LOCK_UN);
+    }
+
+    private function obey_file(): void
+    {
+        $told = told_to_pause();
+        if ($told || $this->told_by_file) {
+            $this->paused = $told || $this->ending;
+        }
+        $this->told_by_file = $told;
     }
 
     /** In place of queue:work's own handlers, which it has set by now. */
     private function begin(): void
     {
         $this->ready = true;
-        $this->paused = told_to_pause();
+        $this->obey_file();
         pcntl_signal(SIGUSR2, function (): void {
+            $this->obey_file();
             $this->paused = true;
-            if ($this->busy) {
-                $this->say('paused');
+            if ($this->holds) {
+                $this->say();
             }
         });
         pcntl_signal(SIGCONT, function (): void {
             if (!$this->ending && !told_to_pause()) {
-                $this->paused = false;
-                $this->say('working');
+                $this->paused = $this->told_by_file = false;
+                $this->say();
             }
         });
         $end = pcntl_signal_get_handler(SIGTERM);
@@ -276,13 +328,18 @@ final class Pause
             is_callable($end) && $end($signal);
         });
         pcntl_sigprocmask(SIG_UNBLOCK, [SIGUSR2, SIGCONT]);
-        Listener::ready($this->told = $this->paused ? 'paused' : 'working');
+        Listener::ready($this->told = $this->state());
     }
 
-    private function say(string $state): void
+    private function state(): string
     {
-        if ($state !== $this->told) {
-            Listener::state($this->told = $state);
+        return $this->paused ? 'paused' : ($this->down ? 'maintenance' : 'working');
+    }
+
+    private function say(): void
+    {
+        if ($this->state() !== $this->told) {
+            Listener::state($this->told = $this->state());
         }
     }
 }
@@ -387,14 +444,21 @@ if (($arguments[0] ?? '') === 'horizon') {
 }
 
 $pause = new Pause();
+$worker = $app->make('queue.worker');
+// What a worker asks first in each turn; what follows, Looping too, it leaves out while the app is down.
+(function () use ($pause): void {
+    $is_down = $this->isDownForMaintenance;
+    $this->isDownForMaintenance = function () use ($is_down, $pause): bool {
+        $down = (bool) $is_down();
+        $pause->turn($down);
+
+        return $down;
+    };
+})->call($worker);
 $app['events']->listen(Illuminate\Queue\Events\Looping::class, fn () => $pause->looping());
 $app['events']->listen(Illuminate\Queue\Events\JobProcessing::class, function () use ($pause): void {
     $pause->processing();
 });
-if ($app->isDownForMaintenance()) {
-    // No look for a job before maintenance ends: the boot is over all the same.
-    Listener::ready('maintenance');
-}
 $input = new Symfony\Component\Console\Input\ArgvInput(array_merge(['artisan'], $arguments));
 $status = $kernel->handle($input, new Symfony\Component\Console\Output\ConsoleOutput());
 $kernel->terminate($input, $status);

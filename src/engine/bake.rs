@@ -25,7 +25,7 @@ const FAILURES: u32 = 3;
 /// For one check: more than the longest that may be configured.
 const LOOK_LIMIT: Duration = Duration::from_secs(11 * 60);
 
-/// Watches the site for the bake time. `Ok(Err(why))` is a verdict: it does not work.
+/// Watches the site for the bake time. `Ok(Err(why))` is a verdict: it does not work. In maintenance mode there is none.
 pub async fn bake(site: Site<'_>) -> Result<Result<(), String>, EngineError> {
     let bake = site.settings.bake;
     let Some(mut watcher) = Watcher::start(site).await? else {
@@ -46,7 +46,7 @@ pub async fn bake(site: Site<'_>) -> Result<Result<(), String>, EngineError> {
         tokio::time::sleep(EVERY.min(bake.saturating_sub(since.elapsed()))).await;
     }
     watcher.finish().await?;
-    if failures < FAILURES {
+    if failures < FAILURES || site.in_maintenance().await? {
         return Ok(Ok(()));
     }
     Ok(verdict.map_err(|why| format!("the site failed {FAILURES} checks in a row while it baked: {why}")))
@@ -57,7 +57,7 @@ pub async fn look_once(site: Site<'_>) -> Result<Result<(), String>, EngineError
     let Some(mut watcher) = Watcher::start(site).await? else { return Ok(Ok(())) };
     let seen = watcher.look(true).await?;
     watcher.finish().await?;
-    Ok(seen)
+    if seen.is_err() && site.in_maintenance().await? { Ok(Ok(())) } else { Ok(seen) }
 }
 
 /// Checks by name, and the worker that makes them.

@@ -8,9 +8,14 @@ use super::{
 };
 use crate::{
     config::{Check, Health},
+    model::{Kind, events},
     plan::GoLive,
+    system::journal::Priority,
     worker::order::{Answer, HttpProbe, Order},
 };
+
+/// What Laravel answers in maintenance mode.
+const CLOSED: &str = "503";
 
 impl Deployment<'_> {
     /// The checks that need no traffic: commands in the sealed release, as the user of its services.
@@ -34,13 +39,26 @@ impl Deployment<'_> {
             for health in &live.health {
                 if let Some(order) = http_order(health) {
                     let answer = self.ask_tree(&order).await?;
-                    verdict(format!("the health check {}", health.name), answer)?;
+                    self.judge(format!("the health check {}", health.name), answer).await?;
                 }
             }
             if !live.health.iter().any(|health| http_order(health).is_some()) {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// A page's verdict on the release. In maintenance mode there is none; and a rollback may be what the site was put
+    /// into it for.
+    pub async fn judge(&self, what: String, answer: Answer) -> Result<(), EngineError> {
+        let Err(error) = verdict(what, answer) else { return Ok(()) };
+        let closed = matches!(&error, EngineError::Unhealthy { detail, .. } if detail.starts_with(CLOSED));
+        if self.plan.kind != Kind::Rollback || !closed || !self.site().in_maintenance().await? {
+            return Err(error);
+        }
+        let message = format!("{error}; the app is in maintenance mode, so that this is no verdict on the release");
+        self.progress.event(events::DEPLOYMENT_WARNED, Priority::Warning, &message, &[]);
         Ok(())
     }
 

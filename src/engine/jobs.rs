@@ -12,13 +12,14 @@ use rustix::process::Signal;
 
 use super::{error::EngineError, slot_files, slots::ServiceSlot};
 use crate::{
+    config::SlotKind,
     model::{Paths, SlotUnit, events, printable},
     observe::Host,
     system::{
         journal::{self, Priority},
         notify,
         process::{self, Seen, cwd},
-        tree::{Dir, EntryKind},
+        tree::{Dir, EntryKind, await_unlocked},
         units::{UnitStatus, Word},
     },
 };
@@ -26,6 +27,8 @@ use crate::{
 /// What workers say of themselves.
 const PAUSED: &str = "paused";
 const WORKING: &str = "working";
+/// They take none while the app is in maintenance mode, and will by themselves when it ends.
+const MAINTENANCE: &str = "maintenance";
 /// Of what a process calls itself, in characters.
 const MAX_TITLE: usize = 120;
 /// For workers to be paused: one that waits for a job in Redis (`block_for`) hears of it when it has waited.
@@ -40,12 +43,27 @@ pub async fn pause(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
         return Ok(());
     }
     tell(slot, Signal::USR2).await?;
-    match slot.host.units.await_word(slot.unit(), PAUSED, PAUSE_LIMIT).await? {
+    let word = tokio::select! {
+        word = slot.host.units.await_word(slot.unit(), &[PAUSED], PAUSE_LIMIT) => word?,
+        // One that hears nothing in its job takes no other one: what it looks at next is the pause file.
+        looked = nobody_looks(slot) => return looked,
+    };
+    match word {
         Word::Said => Ok(()),
         // It begins again and again, or has ended: what begins looks at the pause file before it takes a job.
         Word::Not { active, .. } if !matches!(active.as_str(), "active" | "reloading") => Ok(()),
         Word::Not { said, .. } => Err(unheard(slot, "was not paused", PAUSE_LIMIT, &said)),
     }
+}
+
+/// Returns when none of a queue's workers is looking for a job. Never where they do not tell: Horizon's, and those that
+/// were started before they did.
+async fn nobody_looks(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
+    let run = Dir::open(&slot.host.paths.app_run_dir(slot.name.app()))?;
+    if await_unlocked(&run, &slot_files::file_name(&slot.host.paths.slot_looking(&slot.name))).await? {
+        return Ok(());
+    }
+    std::future::pending().await
 }
 
 /// Lets paused workers take jobs again: the deployment goes back. Those that have died are started again.
@@ -56,7 +74,7 @@ pub async fn resume(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
     } else {
         tell(slot, Signal::CONT).await?;
     }
-    match slot.host.units.await_word(slot.unit(), WORKING, RESUME_LIMIT).await? {
+    match slot.host.units.await_word(slot.unit(), &[WORKING, MAINTENANCE], RESUME_LIMIT).await? {
         Word::Said => Ok(()),
         Word::Not { said, .. } => Err(unheard(slot, "takes no jobs", RESUME_LIMIT, &said)),
     }
@@ -85,9 +103,14 @@ pub async fn hold(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
 }
 
 /// The old workers take jobs again: the deployment goes back. Those that cannot even be started are told and left to
-/// systemd, which tries again: they were no better before, and nothing else may wait for them.
+/// systemd, which tries again: they were no better before, and nothing else may wait for them. Nor for one that is deaf
+/// in its job: its pause file is gone, so that it goes on when it has ended.
 pub async fn give_back(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
     match resume(slot).await {
+        Err(error @ EngineError::Unhealthy { .. }) if matches!(slot.kind, SlotKind::Queue(_)) => {
+            tracing::warn!("{error}, ignoring: its workers take jobs when they can");
+            Ok(())
+        }
         Err(error) if !slot.active().await? => {
             tracing::warn!("{} does not run: {error}, ignoring", slot.unit());
             Ok(())

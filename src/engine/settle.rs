@@ -12,13 +12,13 @@ use super::{
     recover,
     run::run,
     site::Site,
-    slots::recorded,
+    slots::{recorded, slot_of},
     store::Store,
 };
 use crate::{
     config::Settings,
     model::{
-        Actor, AppName, AppState, DeploymentId, Kind, LiveSlot, Outcome, ReleaseId, ReleaseState, Request, events,
+        Actor, AppName, AppState, DeploymentId, Kind, LiveSlot, Outcome, ReleaseId, ReleaseState, Request, Slot, events,
     },
     observe::{Host, read_current},
     system::{
@@ -183,6 +183,7 @@ impl Settling<'_> {
             for (slot, _) in recorded(self.host, self.settings, &state.fallback) {
                 slot.drain().await?;
             }
+            self.drain_strays(&state).await?;
             let fallback = std::mem::take(&mut state.fallback);
             self.store.save(&state)?;
             fallback
@@ -197,6 +198,22 @@ impl Settling<'_> {
             }
         }
         self.confirm(pending).await
+    }
+
+    /// Has the slots drained that run and are neither live nor kept: who was to end them was itself ended, or somebody
+    /// has started one. Under the app's lock none is being started. Nobody waits for them.
+    async fn drain_strays(&self, state: &AppState) -> Result<(), EngineError> {
+        for service in self.settings.services.iter().map(|service| service.name.as_str()) {
+            let kept = [&state.live, &state.fallback].map(|slots| slots.get(service).map(|kept| kept.slot));
+            for slot in Slot::ALL.into_iter().filter(|slot| !kept.contains(&Some(*slot))) {
+                if let Some(stray) = slot_of(self.host, self.settings, service, slot)
+                    && stray.active().await?
+                {
+                    stray.drain().await?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// A slot that could not be drained runs on: it is remembered, so that the next try drains it.

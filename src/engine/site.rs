@@ -10,7 +10,7 @@ use super::error::EngineError;
 use crate::{
     config::{Settings, SlotKind, in_release},
     model::{DeploymentId, Paths, ReleaseId},
-    observe::{Host, PATH},
+    observe::{Host, PATH, in_maintenance},
     worker::{client::Worker, sandbox::Reach},
 };
 
@@ -81,6 +81,11 @@ impl Site<'_> {
             ("DEPLOYD_RELEASE".to_owned(), self.release.to_string()),
         ]);
         environment
+    }
+
+    /// Whether the app is in maintenance mode now.
+    pub async fn in_maintenance(&self) -> Result<bool, EngineError> {
+        Ok(in_maintenance(self.host, self.settings, self.deployment).await?)
     }
 
     /// A worker for commands that prove the sealed release: the user of its services, who can write what they can.

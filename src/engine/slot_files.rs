@@ -35,9 +35,16 @@ pub fn write(one: &ServiceSlot<'_>, release: &ReleaseId, smaller: bool) -> Resul
     if one.kind.takes_jobs() {
         jobs::unmark(paths, &one.name)?;
     }
+    if let SlotKind::Queue(_) = one.kind {
+        let (_, gid) = layout::ids(&one.settings.run_as)?;
+        run.write_for(gid, &file_name(&paths.slot_looking(&one.name)), b"", 0o640)?;
+    }
     if let Some(mut environment) = slot::environment(one.settings, one.kind, &one.name, &dir) {
         if one.kind.takes_jobs() {
             environment.insert(queue::PAUSED.into(), paths.slot_paused(&one.name).display().to_string());
+        }
+        if let SlotKind::Queue(_) = one.kind {
+            environment.insert(queue::LOOKING.into(), paths.slot_looking(&one.name).display().to_string());
         }
         let text = slot::environment_text(&environment);
         run.write_volatile(&file_name(&paths.slot_environment(&one.name)), text.as_bytes(), 0o600)?;

@@ -66,7 +66,7 @@ impl<'a> Deployment<'a> {
     async fn ask_fpm(&mut self, slot: &ServiceSlot<'_>, what: &str, live: bool) -> Result<(), EngineError> {
         let order = fpm_order(slot, &self.plan.release, live).await?;
         let answer = self.ask_tree(&order).await?;
-        verdict(what, answer).map(drop)
+        self.judge(what.into(), answer).await
     }
 
     /// HTTP to the slot's own port, where one of its processes listens that runs in the new release.
@@ -74,7 +74,7 @@ impl<'a> Deployment<'a> {
         let release = Paths::release_dir(&self.settings.root, &self.plan.release);
         let port = listener::await_release(slot, &release, web.start, what).await?;
         let answer = self.ask_tree(&port_order(self.settings, port, web)).await?;
-        verdict(what, answer).map(drop)
+        self.judge(what.into(), answer).await
     }
 }
 

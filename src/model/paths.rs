@@ -90,6 +90,10 @@ impl Paths {
     pub fn slot_paused(&self, slot: &SlotUnit) -> PathBuf {
         self.app_run_dir(slot.app()).join(format!("slot-{}-{}.paused", slot.template(), slot.slot()))
     }
+    /// Locked, shared, by each of a slot's workers while it looks for a job.
+    pub fn slot_looking(&self, slot: &SlotUnit) -> PathBuf {
+        self.app_run_dir(slot.app()).join(format!("slot-{}-{}.looking", slot.template(), slot.slot()))
+    }
     /// What a slot was last started as: its port, its drain time.
     pub fn slot_record(&self, slot: &SlotUnit) -> PathBuf {
         self.app_run_dir(slot.app()).join(format!("slot-{}-{}.json", slot.template(), slot.slot()))

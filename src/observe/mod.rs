@@ -16,7 +16,7 @@ pub use instances::{instance_unit, instances};
 pub use observed::*;
 pub use orders::{shared_paths, source_order};
 pub use pools::{PoolError, pool_text};
-pub use read::{ObserveError, is_digest, look_at_shared, observe, read_current};
+pub use read::{ObserveError, in_maintenance, is_digest, look_at_shared, observe, read_current};
 
 /// The programs' search path of workers and steps.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";

@@ -215,6 +215,16 @@ pub async fn look_at_shared(
     Ok(survey(&mut worker, settings).await?.0)
 }
 
+/// Whether the app is in maintenance mode now, as its user sees it.
+pub async fn in_maintenance(host: &Host, settings: &Settings, id: &DeploymentId) -> Result<bool, ObserveError> {
+    let reach = Reach { hidden: host.hidden_from(settings), quiet: true, ..Reach::default() };
+    let mut worker = host.worker(settings, id, "down", &settings.user, reach).await?;
+    let maintenance = survey(&mut worker, settings).await?.1;
+    // Ended before another one of its name is needed.
+    worker.finish().await?;
+    Ok(maintenance)
+}
+
 async fn survey(worker: &mut Worker, settings: &Settings) -> Result<(Vec<SharedFound>, bool), ObserveError> {
     let wanted = shared_paths(settings);
     let count = wanted.len();

@@ -20,17 +20,18 @@ use crate::{
     },
 };
 
-const FPM: &str = "[[service]]\nkind = \"php-fpm\"\n";
-const QUEUE: &str = "[[service]]\nkind = \"queue\"\nconnection = \"redis\"\nprocesses = 2\nsleep = 1\ntimeout = 600\n";
+pub const FPM: &str = "[[service]]\nkind = \"php-fpm\"\n";
+pub const QUEUE: &str =
+    "[[service]]\nkind = \"queue\"\nconnection = \"redis\"\nprocesses = 2\nsleep = 1\ntimeout = 600\n";
 const HORIZON: &str = "[[service]]\nkind = \"horizon\"\n";
-const BAKE: &str = "[health]\nhttp = \"http://127.0.0.1/up\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
+pub const BAKE: &str = "[health]\nhttp = \"http://127.0.0.1/up\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
 /// A deployment takes seconds, also on a machine that tests other things meanwhile.
-const SECONDS: Duration = Duration::from_secs(30);
+pub const SECONDS: Duration = Duration::from_secs(30);
 /// No queue stands still longer, in milliseconds.
 const LONGEST_GAP: u64 = 1000;
 
 /// A host with release r1 of an app whose jobs go to Redis.
-fn with_jobs(services: &str) -> (Host, Shop) {
+pub fn with_jobs(services: &str) -> (Host, Shop) {
     let host = installed();
     let shop = Shop::make(&host, Spec::new("shop").more(&format!("{FPM}{services}{BAKE}")));
     shop.set_env(&host, "QUEUE_CONNECTION", "redis");
@@ -39,14 +40,14 @@ fn with_jobs(services: &str) -> (Host, Shop) {
 
 /// Has the live release dispatch a job.
 #[track_caller]
-fn dispatch(host: &Host, shop: &Shop, what: &str) {
+pub fn dispatch(host: &Host, shop: &Shop, what: &str) {
     let answer = shop.get(host, &format!("/dispatch/{what}"));
     assert!(answer.is_whole(), "{what}: {answer:?}");
 }
 
 /// Commits the release `label` and deploys it; how long that took.
 #[track_caller]
-fn release(host: &Host, shop: &Shop, label: &str) -> Duration {
+pub fn release(host: &Host, shop: &Shop, label: &str) -> Duration {
     shop.commit(host, label, &[]);
     let begun = Instant::now();
     shop.deploy(host);
@@ -54,7 +55,7 @@ fn release(host: &Host, shop: &Shop, label: &str) -> Duration {
 }
 
 #[track_caller]
-fn all_have_ended(host: &Host, shop: &Shop, jobs: usize, limit: Duration) -> Log {
+pub fn all_have_ended(host: &Host, shop: &Shop, jobs: usize, limit: Duration) -> Log {
     eventually("every job has ended", limit, || Log::of(host, shop).count("end") >= jobs);
     Log::of(host, shop)
 }

@@ -72,6 +72,25 @@ impl Lock {
     }
 }
 
+/// Waits (in a thread of its own, as [`Lock::take`]) until nobody has the file locked, and keeps no lock itself.
+/// `false`: there is no such file.
+pub async fn await_unlocked(dir: &Dir, name: &str) -> Result<bool, TreeError> {
+    dir.component(name)?;
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+    let file = match openat(&dir.fd, name, flags, Mode::empty()) {
+        Ok(file) => file,
+        Err(Errno::NOENT) => return Ok(false),
+        Err(error) => return Err(dir.entry("open the lock", name)(error)),
+    };
+    dir.check_regular(name, &file)?;
+    let (sender, receiver) = oneshot::channel();
+    let fail = |source: io::Error| TreeError::Io { what: "wait for the lock", path: dir.at(name), source };
+    let wait = move || retry_on_intr(|| flock(&file, FlockOperation::LockExclusive));
+    thread::Builder::new().name("unlocked".into()).spawn(move || sender.send(wait()).is_ok()).map_err(fail)?;
+    receiver.await.map_err(|_| fail(io::Error::other("the waiting thread ended")))?.map_err(dir.entry("lock", name))?;
+    Ok(true)
+}
+
 /// Waits for the lock on the file that `name` is when it is got.
 fn wait(dir: &Dir, name: &str) -> Result<File, TreeError> {
     loop {
@@ -137,6 +156,28 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = Dir::open(&temp.path().canonicalize().unwrap()).unwrap();
         (temp, dir)
+    }
+
+    #[tokio::test]
+    async fn a_file_is_waited_for_until_the_last_who_shares_it_has_let_go() {
+        let (temp, dir) = here();
+        assert!(!await_unlocked(&dir, "looking").await.unwrap(), "nobody can have what is not there");
+        let path = temp.path().join("looking");
+        std::fs::write(&path, "").unwrap();
+        let [first, second] = [(); 2].map(|()| File::open(&path).unwrap());
+        for file in [&first, &second] {
+            flock(file, FlockOperation::LockShared).unwrap();
+        }
+        let free = await_unlocked(&dir, "looking");
+        tokio::pin!(free);
+        let soon = Duration::from_millis(100);
+        assert!(tokio::time::timeout(soon, &mut free).await.is_err());
+        drop(first);
+        assert!(tokio::time::timeout(soon, &mut free).await.is_err());
+        flock(&second, FlockOperation::Unlock).unwrap();
+        assert!(free.await.unwrap());
+        // And nobody is kept out by whoever has waited.
+        assert_eq!(flock(&second, FlockOperation::NonBlockingLockExclusive), Ok(()));
     }
 
     #[test]

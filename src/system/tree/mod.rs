@@ -21,7 +21,7 @@ use rustix::{
     process::{Gid, Uid},
 };
 
-pub use self::lock::Lock;
+pub use self::lock::{Lock, await_unlocked};
 use crate::model::printable;
 
 const DIRECTORY: OFlags = OFlags::DIRECTORY.union(OFlags::RDONLY).union(OFlags::CLOEXEC);

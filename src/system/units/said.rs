@@ -32,8 +32,8 @@ impl Units {
         }
     }
 
-    /// Waits until a running service says `wanted`, at most `limit`. One that is not running is not waited for.
-    pub async fn await_word(&self, unit: &UnitName, wanted: &str, limit: Duration) -> Result<Word, UnitError> {
+    /// Waits until a running service says one of `wanted`, at most `limit`. One that is not running is not waited for.
+    pub async fn await_word(&self, unit: &UnitName, wanted: &[&str], limit: Duration) -> Result<Word, UnitError> {
         match tokio::time::timeout(limit, self.word(unit, wanted)).await {
             Ok(word) => word,
             Err(_) => {
@@ -43,7 +43,7 @@ impl Units {
         }
     }
 
-    async fn word(&self, unit: &UnitName, wanted: &str) -> Result<Word, UnitError> {
+    async fn word(&self, unit: &UnitName, wanted: &[&str]) -> Result<Word, UnitError> {
         loop {
             let link = self.link().await?;
             let mut events = link.listen();
@@ -63,7 +63,7 @@ impl Units {
                     read => read?,
                 };
                 match status.active.as_str() {
-                    "active" | "reloading" if said == wanted => return Ok(Word::Said),
+                    "active" | "reloading" if wanted.contains(&said.as_str()) => return Ok(Word::Said),
                     "active" | "reloading" | "activating" => {}
                     _ => return Ok(Word::Not { active: status.active, said }),
                 }
