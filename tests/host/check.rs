@@ -182,6 +182,67 @@ fn each_trap_of_a_stock_host_is_named_until_its_remedy_is_applied() {
     assert!(ids(&host, &shop).is_empty());
 }
 
+/// A site that has a slot's own port and socket written into it.
+const BESIDE_SITE: &str = "\
+server {
+    listen 80;
+    server_name shop.example.org;
+    root /srv/shop/current/public;
+    location /api/ { proxy_pass http://127.0.0.1:3000; }
+    location / {
+        include fastcgi_params;
+        fastcgi_param SCRIPT_FILENAME $realpath_root/index.php;
+        fastcgi_pass unix:/run/php/php8.2-fpm.sock;
+    }
+}
+";
+const HTTP: &str = "[[service]]\nkind = \"http\"\nrun = [\"php\", \"server.php\"]\nports = [3000, 3001]\n";
+
+#[test]
+fn traps_of_slots_and_of_other_strategies_are_named_and_gone_when_mended() {
+    let host = installed();
+    // Less than a first release is given; and more processes than there is memory for.
+    host.sh("mkdir -p /srv/shop; mount -t tmpfs -o size=200m shop /srv/shop");
+    let shop = Shop::make(&host, Spec::new("shop"));
+    host.write(SITE, BESIDE_SITE);
+    host.write("/etc/php/8.2/fpm/conf.d/99-off.ini", "opcache.enable = 0\n");
+    host.write("/srv/other/index.php", "<?php echo 'fine';\n");
+    host.ok(&["systemd-run", "-q", "--unit=other", "php", "-S", "127.0.0.1:3001", "-t", "/srv/other"]);
+    let pool = |children: u32| {
+        format!(
+            "[[service]]\nkind = \"php-fpm\"\n[service.pool]\n\"pm\" = \"static\"\n\"pm.max_children\" = \"{children}\"\n"
+        )
+    };
+    shop.configure(&host, &format!("{}{HTTP}", pool(9000)));
+    let wanted = [
+        "disk-space",
+        "memory-slots",
+        "nginx-document-root-param",
+        "nginx-fastcgi-pass",
+        "nginx-proxy-pass",
+        "opcache-off",
+        "slot-port",
+    ];
+    let found = ids(&host, &shop);
+    wanted.iter().for_each(|id| assert!(found.contains(*id), "{id} is not in {found:?}"));
+    let unit = |strategy: &str| format!("[[service]]\nunit = \"php8.2-fpm.service\"\nstrategy = \"{strategy}\"\n");
+    shop.configure(&host, &unit("restart"));
+    assert!(ids(&host, &shop).contains("fpm-restart"));
+    shop.configure(&host, &unit("warm"));
+    host.write(SITE, BESIDE_SITE.replace("$realpath_root", "$document_root"));
+    assert!(ids(&host, &shop).contains("warm-unproved"));
+
+    // Each remedy.
+    host.sh("mount -o remount,size=2g /srv/shop; systemctl stop other; rm /etc/php/8.2/fpm/conf.d/99-off.ini");
+    let mended = BESIDE_SITE
+        .replace("127.0.0.1:3000", "shop-http")
+        .replace("unix:/run/php/php8.2-fpm.sock", "unix:/run/deployd/shop/fpm.sock")
+        .replace("fastcgi_pass", "fastcgi_param DOCUMENT_ROOT $realpath_root;\n        fastcgi_pass");
+    host.write(SITE, mended);
+    shop.configure(&host, &format!("{}{HTTP}", pool(4)));
+    assert!(ids(&host, &shop).is_empty(), "{:?}", ids(&host, &shop));
+}
+
 #[test]
 fn on_a_host_by_the_readme_there_is_nothing_and_require_holds_it_so() {
     let (host, shop) = with_live_shop("[safety]\nrequire = \"zero-downtime\"\n");

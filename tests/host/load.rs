@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::{
-    common::installed_alone,
+    common::{eventually, installed_alone},
     support::{
         load::{Plan, Running},
         shop::{Shop, Spec},
@@ -35,6 +35,36 @@ fn deployments_under_load_lose_nothing() {
     let report = load.stop();
     assert_eq!((report.failed, report.mixed, report.sessions_lost), (0, 0, 0), "{report:#?}");
     assert!(report.releases.len() == 2 && report.requests > 1000, "{report:#?}");
+}
+
+#[test]
+fn a_saturated_pool_is_handed_over_and_what_waits_in_its_queue_is_served() {
+    let host = installed_alone();
+    let pool = site::pool_toml().replace("= \"16\"", "= \"4\"");
+    let shop = Shop::make(&host, Spec::new("shop").more(&format!("{pool}{HEALTH}")));
+    shop.commit(&host, "r2", &[]);
+    shop.point(&host, "r1");
+    shop.deploy(&host);
+    let queue = || {
+        let listening = host.ok(&["ss", "-xlH", "src", "/run/deployd-fpm/shop:*/fpm.sock"]);
+        listening.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u32>().ok()).max().unwrap_or(0)
+    };
+    for (old, new) in [("r1", "r2"), ("r2", "r1")] {
+        let (ask, queue) = (|| shop.get(&host, "/work/3000"), &queue);
+        let answers: Vec<_> = std::thread::scope(|scope| {
+            // Three times as many as there are processes.
+            let slow: Vec<_> = (0..12).map(|_| scope.spawn(ask)).collect();
+            eventually("requests wait in the accept queue", Duration::from_secs(10), || queue() >= 4);
+            shop.point(&host, new);
+            shop.deploy(&host);
+            assert!(queue() >= 1, "some wait still: the old slot may not be stopped yet");
+            assert_eq!(shop.release(&host), new, "nobody waits behind them in the new slot");
+            slow.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        for answer in answers {
+            assert!(answer.is_whole() && answer.value("end") == Some(old), "{answer:?}");
+        }
+    }
 }
 
 #[test]

@@ -32,3 +32,4 @@ mod sources;
 mod units;
 mod upstream;
 mod users;
+mod warm;

@@ -133,8 +133,8 @@ fn an_update_that_pauses_leaves_the_others_until_a_person_decides() {
 }
 
 #[test]
-fn an_update_that_was_killed_is_taken_back() {
-    let (host, shop) = with_web(&format!("{FOUR}delay = \"3s\"\n"));
+fn an_update_that_was_killed_or_rebooted_is_taken_back() {
+    let (mut host, shop) = with_web(&format!("{FOUR}delay = \"3s\"\n"));
     shop.deploy(&host);
     let before = shop.current(&host);
     shop.commit(&host, "r2", &[]);
@@ -144,4 +144,19 @@ fn an_update_that_was_killed_is_taken_back() {
     crate::common::eventually("it is taken back", Duration::from_secs(30), || {
         shop.current(&host) == before && counts(&host, &shop) == (4, 0)
     });
+
+    // And by a reboot in the middle of one: the instances are the site's own to start.
+    host.ok(&["systemctl", "enable", "--quiet", "shop-web@1", "shop-web@2", "shop-web@3", "shop-web@4"]);
+    host.ok(&["systemctl", "start", "--no-block", "deploy@shop"]);
+    crate::common::eventually("one instance is moved", Duration::from_secs(20), || counts(&host, &shop).1 == 3);
+    host.reboot();
+    crate::common::eventually("all run what was live", Duration::from_secs(60), || {
+        shop.current(&host) == before && counts(&host, &shop) == (4, 0)
+    });
+    shop.wait_release(&host, "r1");
+    shop.deploy(&host);
+    let after = shop.current(&host);
+    host.reboot();
+    shop.wait_release(&host, "r2");
+    assert_eq!((shop.current(&host), counts(&host, &shop)), (after, (4, 0)));
 }
