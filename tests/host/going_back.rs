@@ -17,7 +17,7 @@ fn where_nginx_cannot_be_pointed_back_the_new_slot_goes_on_until_it_can() {
     let host = installed();
     host.write("/etc/systemd/system/late.service", BREAKS_NGINX);
     let shop = live_shop(&host, &format!("{HTTP}[[service]]\nunit = \"late.service\"\nstrategy = \"restart\"\n"));
-    let plan = Plan { domain: shop.domain(), fast: ("/".into(), 40), slow: ("/work/500".into(), 1), sessions: 0 };
+    let plan = Plan { fast: ("/".into(), 40), sessions: 0, ..Plan::promise(&shop.domain()) };
     let load = Running::start(host.network(), plan);
     shop.point(&host, "r2");
     let said = shop.ctl(&host, "deploy", &[]);

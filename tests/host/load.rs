@@ -50,7 +50,7 @@ fn a_saturated_pool_is_handed_over_and_what_waits_in_its_queue_is_served() {
         listening.lines().filter_map(|line| line.split_whitespace().nth(2)?.parse::<u32>().ok()).max().unwrap_or(0)
     };
     for (old, new) in [("r1", "r2"), ("r2", "r1")] {
-        let (ask, queue) = (|| shop.get(&host, "/work/3000"), &queue);
+        let (ask, queue) = (|| shop.get(&host, &Plan::promise("").slow.0), &queue);
         let answers: Vec<_> = std::thread::scope(|scope| {
             // Three times as many as there are processes.
             let slow: Vec<_> = (0..12).map(|_| scope.spawn(ask)).collect();

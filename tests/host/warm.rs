@@ -43,7 +43,7 @@ fn a_warm_php_fpm_moves_under_load_with_no_worker_ended_and_over_a_reboot() {
     shop.deploy(&host);
     shop.commit(&host, "r2", &[]);
     let before = workers(&host);
-    let plan = Plan { fast: ("/".into(), 50), slow: ("/work/3000".into(), 1), sessions: 5, domain: shop.domain() };
+    let plan = Plan { fast: ("/".into(), 50), ..Plan::promise(&shop.domain()) };
     let load = Running::start(host.network(), plan);
     std::thread::sleep(Duration::from_secs(1));
     for label in ["r2", "r1", "r2"] {
