@@ -40,12 +40,16 @@ pub(super) fn octane(cx: &mut Context<'_>, reader: &mut Reader<'_>, place: &Plac
         Some(Node { value: Value::Text(text), .. }) if text == "auto" => None,
         _ => count(cx, reader, "workers", 1..=1024),
     };
+    let task_workers = count(cx, reader, "task_workers", 1..=1024);
+    if server != OctaneServer::Swoole {
+        only_of(cx, reader, "task_workers", "Swoole");
+    }
     let octane = Octane {
         server,
         web,
         admin_ports,
         workers,
-        task_workers: count(cx, reader, "task_workers", 1..=1024),
+        task_workers,
         max_requests: count(cx, reader, "max_requests", 0..=1_000_000_000).unwrap_or(MAX_REQUESTS),
         php: php(cx, reader),
         strict: strict(cx, reader),
@@ -171,6 +175,7 @@ fn admin_ports(
 ) -> Vec<u16> {
     let written = ports(cx, reader, "admin_ports");
     if server == OctaneServer::Swoole {
+        only_of(cx, reader, "admin_ports", "RoadRunner and FrankenPHP");
         return Vec::new();
     }
     let wrong = match &written {
@@ -194,6 +199,14 @@ fn admin_ports(
         cx.infer("service.octane.admin_ports", text, "Octane's own distance from the main port, 1999");
         derived
     })
+}
+
+/// A key that only another server of Octane's knows.
+fn only_of(cx: &mut Context<'_>, reader: &Reader<'_>, key: &'static str, servers: &str) {
+    if let Some(at) = reader.key_place(key) {
+        let problem = Problem::new(format!("{key} is only of {servers}")).at(at);
+        cx.problems.push(problem.help(format!("remove {key}, or write another server")));
+    }
 }
 
 fn count(

@@ -396,6 +396,16 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "a port is in ports and in admin_ports",
         "none of ports",
     ),
+    (
+        "[[service]]\nkind = \"octane\"\nserver = \"swoole\"\nports = [8000, 8001]\nadmin_ports = [6000, 6001]\n",
+        "admin_ports is only of RoadRunner and FrankenPHP",
+        "remove admin_ports",
+    ),
+    (
+        "[[service]]\nkind = \"octane\"\nserver = \"frankenphp\"\nports = [8000, 8001]\ntask_workers = 2\n",
+        "task_workers is only of Swoole",
+        "remove task_workers",
+    ),
     ("[[service]]\nkind = \"http\"\nports = [3000, 3001]\n", "what serves is not said", "run = [\"node\""),
     (
         "[[service]]\nkind = \"http\"\nunit = \"web.service\"\nports = [3000, 3001]\n",

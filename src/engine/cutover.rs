@@ -230,8 +230,12 @@ impl Deployment<'_> {
         note(restore(&self.layout, self.plan.from.as_ref(), &self.plan.id));
         for one in moved.iter().rev() {
             if let (Move::Unit { unit, strategy, drain, .. }, Some(_)) = (one, &self.plan.from) {
-                note(still_going(self.mover().move_unit(unit, strategy, *drain).await));
-                gone_back.push(unit.to_string());
+                let back = still_going(self.mover().move_unit(unit, strategy, *drain).await);
+                if let (Ok(()), Some(from)) = (&back, &self.plan.from) {
+                    self.tell_back(unit, &format!("{unit} runs {from} again"));
+                    gone_back.push(unit.to_string());
+                }
+                note(back);
             }
         }
         for one in moved {
@@ -259,17 +263,24 @@ impl Deployment<'_> {
             slot.start().await?;
         }
         point(&slot).await?;
-        let message = format!("{} is back in slot {}", handover.service, before.slot);
-        let fields = [("DEPLOYD_UNIT", slot.unit().as_str())];
-        self.progress.event(events::SERVICE_BACK, Priority::Warning, &message, &fields);
+        self.tell_back(slot.unit(), &format!("{} is back in slot {}", handover.service, before.slot));
         Ok(())
+    }
+
+    fn tell_back(&self, unit: &UnitName, message: &str) {
+        self.progress.event(events::SERVICE_BACK, Priority::Warning, message, &[("DEPLOYD_UNIT", unit.as_str())]);
     }
 
     /// The old workers of queues take jobs again.
     async fn resume_old(&self, live: &GoLive) -> Result<(), EngineError> {
         for (handover, before) in handovers(live).filter_map(|one| Some((one, one.from.as_ref()?))) {
             if handover.kind.takes_jobs() {
-                jobs::give_back(&ServiceSlot::of(self.host, self.settings, handover, before.slot)?).await?;
+                let slot = ServiceSlot::of(self.host, self.settings, handover, before.slot)?;
+                jobs::give_back(&slot).await?;
+                if self.moved > 0 {
+                    let message = format!("{} of slot {} takes jobs again", handover.service, before.slot);
+                    self.tell_back(slot.unit(), &message);
+                }
             }
         }
         Ok(())

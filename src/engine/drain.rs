@@ -34,7 +34,7 @@ pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
     }
     if slot.template() != FPM {
         let record = slot_files::record(host, slot)?.ok_or_else(|| {
-            EngineError::Other(format!("what {unit} was started as is not recorded: it is not drained"))
+            not_drained(slot, format!("what {unit} was started as is not recorded: it is not drained"))
         })?;
         return match record.port {
             Some(port) => drain_port::drain(host, slot, &record, port).await,
@@ -46,7 +46,7 @@ pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
     if let Err(why) = await_empty(host, slot).await {
         let message = format!("{unit} is not drained and keeps running: {why}");
         tell(events::DRAIN_INCOMPLETE, Priority::Error, &message, slot);
-        return Err(EngineError::Other(message));
+        return Err(not_drained(slot, message));
     }
     // In between nothing can have come: the link that nginx connects through names another socket.
     refuse_live(host, slot)?;
@@ -88,9 +88,25 @@ fn refuse_live(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
     let run = Dir::open(&host.paths.app_run_dir(slot.app()))?;
     let own = host.paths.fpm_socket(slot.instance()).display().to_string();
     if run.read_link("fpm.sock").is_ok_and(|target| target == own) {
-        return Err(EngineError::Other(format!("{} is live: it is not drained", slot.unit())));
+        return Err(live(slot));
     }
     Ok(())
+}
+
+/// A slot that cannot be seen to be idle runs on until a person ends it, or the next deployment tries again.
+pub fn not_drained(slot: &SlotUnit, why: String) -> EngineError {
+    let (app, unit) = (slot.app(), slot.unit());
+    let remedy = format!(
+        "when `deployctl status {app}` names another slot as live, `systemctl stop {unit}` ends it; the next deployment \
+         tries again"
+    );
+    EngineError::NotDrained { why, remedy }
+}
+
+/// A slot that requests or jobs still go to.
+pub fn live(slot: &SlotUnit) -> EngineError {
+    let why = format!("{} is live: it is not drained", slot.unit());
+    EngineError::NotDrained { why, remedy: format!("deploy, or go back: `deployctl rollback {}`", slot.app()) }
 }
 
 /// Tells of a slot.

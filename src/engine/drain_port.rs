@@ -4,7 +4,11 @@
 
 use std::time::{Duration, Instant};
 
-use super::{drain::tell, error::EngineError, upstream};
+use super::{
+    drain::{live, not_drained, tell},
+    error::EngineError,
+    upstream,
+};
 use crate::{
     model::{SlotUnit, events},
     observe::Host,
@@ -32,7 +36,7 @@ pub async fn drain(host: &Host, slot: &SlotUnit, record: &SlotRecord, port: u16)
         Err(why) => {
             let message = format!("{} is not drained and keeps running: {why}", slot.unit());
             tell(events::DRAIN_INCOMPLETE, Priority::Error, &message, slot);
-            return Err(EngineError::Other(message));
+            return Err(not_drained(slot, message));
         }
     };
     // Pointed at again while it was waited for: a rollback has it.
@@ -55,7 +59,7 @@ pub async fn drain(host: &Host, slot: &SlotUnit, record: &SlotRecord, port: u16)
 fn refuse_live(host: &Host, slot: &SlotUnit, record: &SlotRecord, port: u16) -> Result<(), EngineError> {
     let Some(service) = &record.upstream else { return Ok(()) };
     if upstream::aimed_at(host, slot.app(), service)? == Some(port) {
-        return Err(EngineError::Other(format!("{} is live: it is not drained", slot.unit())));
+        return Err(live(slot));
     }
     Ok(())
 }

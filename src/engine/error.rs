@@ -100,9 +100,20 @@ pub enum EngineError {
         /// What was seen, or its own words.
         detail: String,
     },
-    /// Jobs wait that the release to come cannot run, or it is not known.
+    /// Jobs wait that the release to come cannot run.
     #[error("{0}")]
     MissingJobs(String),
+    /// Whether such jobs wait is not known.
+    #[error("{0}")]
+    UnknownJobs(String),
+    /// A slot could not be drained, and runs on.
+    #[error("{why}")]
+    NotDrained {
+        /// Which, and why.
+        why: String,
+        /// What to do.
+        remedy: String,
+    },
     /// It was asked to stop before activate.
     #[error("cancelled before activate; nothing live was changed")]
     Cancelled,
@@ -127,6 +138,15 @@ impl EngineError {
                 "let them end, keep the class until they have, or write missing_jobs = \"warn\" in [safety]".into(),
             ),
             Self::Migrations { remedy, .. } | Self::BrokenByMigrations { remedy, .. } => Some(remedy.clone()),
+            Self::UnknownJobs(_) => Some(
+                "put that right (the release has to boot, and to reach its queue), or write missing_jobs = \"warn\" in \
+                 [safety]"
+                    .into(),
+            ),
+            Self::NotGone { unit, .. } => Some(format!(
+                "write a longer drain for {unit}, or see what its processes do: `systemctl status {unit}`"
+            )),
+            Self::NotDrained { remedy, .. } => Some(remedy.clone()),
             Self::Step { unit, .. } => Some(format!("its output: `journalctl -u {unit}`")),
             _ => None,
         }

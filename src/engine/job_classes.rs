@@ -40,13 +40,16 @@ impl Deployment<'_> {
         };
         let release = &self.plan.release;
         let verdict = if !missing.is_empty() {
-            Some(format!("jobs wait whose class {release} does not have: {}", listed(&missing)))
+            let why = format!("jobs wait whose class {release} does not have: {}", listed(&missing));
+            Some(EngineError::MissingJobs(printable(&why)))
         } else {
-            unknown.map(|why| format!("whether {release} has the classes of the waiting jobs is not known: {why}"))
+            let why =
+                unknown.map(|why| format!("whether {release} has the classes of the waiting jobs is not known: {why}"));
+            why.map(|why| EngineError::UnknownJobs(printable(&why)))
         };
-        match verdict {
-            Some(why) if policy == MissingJobs::Refuse => return Err(EngineError::MissingJobs(printable(&why))),
-            Some(why) => self.progress.event(events::DEPLOYMENT_WARNED, Priority::Warning, &why, &[]),
+        match verdict.map(|error| (error.to_string(), error)) {
+            Some((_, error)) if policy == MissingJobs::Refuse => return Err(error),
+            Some((why, _)) => self.progress.event(events::DEPLOYMENT_WARNED, Priority::Warning, &why, &[]),
             None if !complete => {
                 let message = format!("of the waiting jobs only {looked} were looked at: there are more");
                 self.progress.event(events::DEPLOYMENT_WARNED, Priority::Warning, &message, &[]);

@@ -10,7 +10,7 @@ use std::{path::Path, time::Duration};
 
 use rustix::process::Signal;
 
-use super::{error::EngineError, slot_files, slots::ServiceSlot};
+use super::{drain::live, error::EngineError, slot_files, slots::ServiceSlot};
 use crate::{
     config::SlotKind,
     model::{Paths, SlotUnit, events, printable},
@@ -124,7 +124,7 @@ pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
     let unit = slot.unit();
     let run = Dir::open_or_make(&host.paths.app_run_dir(slot.app()), 0o755)?;
     if run.kind(&pause_file(&host.paths, slot))? != EntryKind::File {
-        return Err(EngineError::Other(format!("{unit} takes jobs: it is not drained")));
+        return Err(live(slot));
     }
     notify::status(&format!("{unit}: its last jobs end"));
     let limit = slot_files::record(host, slot)?.map(|record| Duration::from_secs(record.drain));
@@ -190,8 +190,8 @@ async fn tell(slot: &ServiceSlot<'_>, signal: Signal) -> Result<(), EngineError>
 async fn works_in_release(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
     let host = slot.host;
     let record = slot_files::record(host, &slot.name)?;
-    let release =
-        record.ok_or_else(|| EngineError::Other(format!("the release of {} is not recorded", slot.unit())))?;
+    let release = record
+        .ok_or_else(|| EngineError::Other(format!("the release of {} is not recorded: deploy again", slot.unit())))?;
     let release = Paths::release_dir(&slot.settings.root, &release.release);
     let status = host.units.status(slot.unit()).await?;
     let wrong = |detail: String| EngineError::Unhealthy { what: slot.unit().to_string(), detail };

@@ -18,8 +18,10 @@ use crate::{
     system::units::{Property, Transient, UnitError},
 };
 
-/// nginx, in every distribution.
-const NGINX: &str = "/usr/sbin/nginx";
+/// What nginx's program is called; OpenResty's starts it by a link.
+const NGINX: [&str; 2] = ["nginx", "openresty"];
+/// Its options that say which configuration it is, each with a value (nginx(8)).
+const WHICH: [&str; 4] = ["-c", "-p", "-e", "-g"];
 /// The longest that the test may take: it resolves the names of upstreams.
 const LIMIT: Duration = Duration::from_secs(30);
 /// The most that is read of the configuration, in bytes.
@@ -32,13 +34,15 @@ pub enum Tested {
     Good(String),
     /// It would not, and why.
     Bad(String),
-    /// It is not there, or is not this distribution's.
+    /// The unit's program is not nginx, or is not there.
     Unknown,
 }
 
-/// Has nginx read its configuration.
+/// Has the nginx that a unit runs read the configuration that it would start with.
 pub async fn test(host: &Host, unit: &UnitName) -> Result<Tested, EngineError> {
-    if unit.as_str() != "nginx.service" || !host.paths.host(Path::new(NGINX)).is_file() {
+    let exec = host.units.stop_settings(unit).await?.exec;
+    let Some(exec) = exec.iter().find_map(|argv| test_command(argv)) else { return Ok(Tested::Unknown) };
+    if !host.paths.host(Path::new(&exec[0])).is_file() {
         return Ok(Tested::Unknown);
     }
     let io = |error: std::io::Error| {
@@ -50,7 +54,7 @@ pub async fn test(host: &Host, unit: &UnitName) -> Result<Tested, EngineError> {
     let spec = Transient {
         name: format!("deploy-nginx-test-{}.service", std::process::id()),
         description: "Test of nginx's configuration".into(),
-        exec: [NGINX, "-T"].map(str::to_owned).into(),
+        exec,
         user: "root".into(),
         binds_to: host.own_unit.clone(),
         identifier: "nginx-test".into(),
@@ -66,6 +70,24 @@ pub async fn test(host: &Host, unit: &UnitName) -> Result<Tested, EngineError> {
     output.take(MOST).read_to_end(&mut bytes).map_err(io)?;
     let text = String::from_utf8_lossy(&bytes).into_owned();
     Ok(if exit.result == "success" { Tested::Good(text) } else { Tested::Bad(complaint(&text)) })
+}
+
+/// `nginx -T` with the options of the unit's command that say which configuration is meant. None: it is not nginx.
+fn test_command(argv: &[String]) -> Option<Vec<String>> {
+    let (program, options) = argv.split_first()?;
+    let path = Path::new(program);
+    if !path.is_absolute() || !NGINX.iter().any(|name| path.file_name().is_some_and(|file| file == *name)) {
+        return None;
+    }
+    let mut command = vec![program.clone()];
+    let mut options = options.iter();
+    while let Some(option) = options.next() {
+        if WHICH.contains(&option.as_str()) {
+            command.extend([option.clone(), options.next()?.clone()]);
+        }
+    }
+    command.push("-T".into());
+    Some(command)
 }
 
 /// The first line that says what is wrong.
@@ -91,6 +113,22 @@ mod tests {
                     nginx: configuration file /etc/nginx/nginx.conf test failed\n";
         assert!(complaint(text).contains("unknown directive \"foo\" in /etc/nginx/sites-enabled/a:3"));
         assert_eq!(complaint(""), "it does not say why");
+    }
+
+    #[test]
+    fn the_test_reads_what_the_unit_would_start_with() {
+        let command = |line: &[&str]| test_command(&line.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>());
+        assert_eq!(
+            command(&["/usr/sbin/nginx", "-g", "daemon on; master_process on;"]).unwrap(),
+            ["/usr/sbin/nginx", "-g", "daemon on; master_process on;", "-T"]
+        );
+        assert_eq!(
+            command(&["/opt/openresty/bin/openresty", "-q", "-c", "/etc/web.conf"]).unwrap(),
+            ["/opt/openresty/bin/openresty", "-c", "/etc/web.conf", "-T"]
+        );
+        assert_eq!(command(&["/usr/sbin/apache2", "-k", "start"]), None);
+        assert_eq!(command(&["nginx"]), None, "which one is PID 1's secret");
+        assert_eq!(command(&["/usr/sbin/nginx", "-c"]), None);
     }
 
     #[test]

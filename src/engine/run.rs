@@ -334,7 +334,9 @@ impl Deployment<'_> {
     async fn abandon(&mut self, plan: &Plan, error: &EngineError) -> End {
         let outcome = match error {
             EngineError::Cancelled => Outcome::Cancelled,
-            EngineError::MissingJobs(_) | EngineError::Migrations { .. } => Outcome::Rejected,
+            EngineError::MissingJobs(_) | EngineError::UnknownJobs(_) | EngineError::Migrations { .. } => {
+                Outcome::Rejected
+            }
             _ => Outcome::Failed,
         };
         let message = self.with_migrations(sentence(&error.to_string(), error.remedy().as_deref()));
