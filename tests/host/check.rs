@@ -202,7 +202,7 @@ const HTTP: &str = "[[service]]\nkind = \"http\"\nrun = [\"php\", \"server.php\"
 fn traps_of_slots_and_of_other_strategies_are_named_and_gone_when_mended() {
     let host = installed();
     // Less than a first release is given; and more processes than there is memory for.
-    host.sh("mkdir -p /srv/shop; mount -t tmpfs -o size=200m shop /srv/shop");
+    host.sh("mkdir -p /srv/shop; mount -t tmpfs -o size=200m,mode=0755 shop /srv/shop");
     let shop = Shop::make(&host, Spec::new("shop"));
     host.write(SITE, BESIDE_SITE);
     host.write("/etc/php/8.2/fpm/conf.d/99-off.ini", "opcache.enable = 0\n");
