@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use super::{Check, Health, MIGRATE, Shared, Step, preset::Preset, resolve::STEP_TIMEOUT};
+use super::{Check, Health, MIGRATE, Shared, Step, preset::Preset};
 
 /// Where the package installs the health probe.
 const PROBE: &str = "/usr/share/deployd/probe/laravel.php";
@@ -66,17 +66,7 @@ fn steps() -> Vec<Step> {
 }
 
 fn step(name: &str, run: &[&str], needs: &[&str]) -> Step {
-    Step {
-        name: name.into(),
-        run: words(run),
-        as_run_as: false,
-        needs: words(needs),
-        shared_rw: false,
-        after_activate: false,
-        network: true,
-        timeout: STEP_TIMEOUT,
-        environment: Default::default(),
-    }
+    Step { needs: words(needs), ..Step::new(name, words(run)) }
 }
 
 fn words(words: &[&str]) -> Vec<String> {

@@ -16,8 +16,6 @@ use super::{
 };
 use crate::model::{AppName, Share, UnitName};
 
-/// Of a step, when it writes none.
-pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(600);
 /// nginx's unit, in every distribution.
 const NGINX: &str = "nginx.service";
 /// Releases kept.
@@ -45,11 +43,11 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let drop = listed(cx, &mut top, "drop", &preset.drop, preset.name);
     let share = share(cx, &mut top);
     let services = service::services(cx, &mut top, &preset);
-    let steps = steps::steps(cx, &mut top, &preset);
     let environment = environment(cx, &mut top, &preset, services.iter().any(service::is_php_fpm));
     let (health, Watch { successes, interval, bake }) = health::health(cx, &mut top, &preset);
     let keep = keep(cx, &mut top);
     let safety = safety(cx, &mut top, &preset);
+    let steps = steps::steps(cx, &mut top, &preset, root.as_deref(), safety.migrations);
     top.finish(&mut cx.problems);
     if !cx.problems.is_empty() {
         return None;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::Service;
+use super::{Service, Step};
 use crate::model::{AppName, Share, UnitName};
 
 /// A configuration that was refused: all its errors, rendered with file, line and caret.
@@ -244,41 +244,6 @@ pub struct Shared {
     /// Must be there before a deployment.
     pub required: bool,
 }
-
-/// One build or after-activate command.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// For people, units and records: `composer-install`; letters, digits and `-`, unique in the app.
-    pub name: String,
-    /// Program and arguments; never a shell string.
-    pub run: Vec<String>,
-    /// Whose: the build user, or `run_as`.
-    pub as_run_as: bool,
-    /// Only if all of these are in the release.
-    pub needs: Vec<String>,
-    /// May write the shared paths.
-    pub shared_rw: bool,
-    /// After activate instead of before.
-    pub after_activate: bool,
-    /// May use the network.
-    pub network: bool,
-    /// Then it is ended.
-    pub timeout: Duration,
-    /// Added to its environment.
-    pub environment: BTreeMap<String, String>,
-}
-
-impl Step {
-    /// Whether it runs a Laravel app's migrations, as the preset's does or by `php artisan migrate`.
-    pub fn migrates(&self) -> bool {
-        let ours = self.run.iter().any(|word| word == MIGRATE);
-        let artisan = self.run.iter().position(|word| word.rsplit('/').next() == Some("artisan"));
-        ours || artisan.and_then(|at| self.run.get(at + 1)).is_some_and(|word| word == "migrate")
-    }
-}
-
-/// Where the package installs what runs `artisan migrate` with a limit on locks.
-pub const MIGRATE: &str = "/usr/share/deployd/probe/migrate.php";
 
 /// What proves the site.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

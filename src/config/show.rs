@@ -2,9 +2,9 @@
 //! found or defaulted. Values of the written environment are withheld: they may be secrets. Pure.
 
 use super::{
-    Check, Health, Migrations, MissingJobs, Settings, Source, Step, Unpack,
+    Check, Health, Limits, Migrations, MissingJobs, On, Settings, Source, Step, Unpack,
     context::{quoted, quoted_list},
-    duration,
+    duration, size,
 };
 use crate::model::{Share, printable};
 
@@ -152,7 +152,7 @@ impl Page<'_> {
     fn step(&mut self, step: &Step) {
         self.header("[[step]]", &format!("step.{}", step.name));
         self.line("name", &quoted(&step.name), "");
-        self.line("run", &quoted_list(&step.run), "");
+        self.run(step);
         self.line("as", if step.as_run_as { "\"run_as\"" } else { "\"user\"" }, "");
         if !step.needs.is_empty() {
             self.line("needs", &quoted_list(&step.needs), "");
@@ -160,12 +160,54 @@ impl Page<'_> {
         if step.shared_rw {
             self.line("shared", "\"rw\"", "");
         }
-        self.line(if step.after_activate { "after" } else { "before" }, "\"activate\"", "");
+        match step.on {
+            Some(On::Success) => self.line("on", "\"success\"", ""),
+            Some(On::Failure) => self.line("on", "\"failure\"", ""),
+            None => self.line(if step.after_activate { "after" } else { "before" }, "\"activate\"", ""),
+        }
         self.line("network", if step.network { "true" } else { "false" }, "");
         self.line("timeout", &quoted(&duration::format(step.timeout)), "");
         if !step.environment.is_empty() {
             let names: Vec<_> = step.environment.keys().map(|n| format!("{n} = \"(set, not shown)\"")).collect();
             self.line("environment", &format!("{{ {} }}", names.join(", ")), "");
+        }
+        self.limits(step);
+    }
+
+    fn run(&mut self, step: &Step) {
+        match step.run.last() {
+            Some(line) if step.shell => {
+                self.line("run", &quoted(line), "");
+                self.line("shell", "true", "");
+            }
+            _ => self.line("run", &quoted_list(&step.run), ""),
+        }
+    }
+
+    /// What differs from the defaults.
+    fn limits(&mut self, step: &Step) {
+        let (limits, usual) = (step.limits, Limits::default());
+        if let Some(bytes) = limits.memory {
+            self.line("memory", &quoted(&size::format(bytes)), "");
+        }
+        for (name, value, usual) in [
+            ("tasks", limits.tasks, usual.tasks),
+            ("cpu_weight", limits.cpu_weight, usual.cpu_weight),
+            ("io_weight", limits.io_weight, usual.io_weight),
+        ] {
+            if value != usual {
+                self.line(name, &value.to_string(), "");
+            }
+        }
+        if let Some(file) = &step.environment_file {
+            self.line("environment_file", &quoted(&file.to_string_lossy()), "");
+        }
+        if !step.credentials.is_empty() {
+            let one = |(name, path): (&String, &std::path::PathBuf)| {
+                format!("{} = {}", quoted(name), quoted(&path.to_string_lossy()))
+            };
+            let all: Vec<_> = step.credentials.iter().map(one).collect();
+            self.line("credentials", &format!("{{ {} }}", all.join(", ")), "");
         }
     }
 

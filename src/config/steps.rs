@@ -1,14 +1,15 @@
 //! `[[step]]`: what builds a release. The preset's first, then the written; one that names a preset's step changes it,
 //! and with `run = []` takes it out. Pure.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use super::{
-    Step, check,
+    Migrations, Step, check,
     context::{Context, quoted_list},
     errors::{Place, Problem},
     preset::Preset,
-    resolve::STEP_TIMEOUT,
+    step_options::{self, options},
+    step_refusals::refused,
     tree::{Node, Table, Value},
     written::{At, Reader},
 };
@@ -17,10 +18,21 @@ use super::{
 const MAX_NAME: usize = 48;
 
 /// All steps, in order.
-pub(super) fn steps(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset) -> Vec<Step> {
+pub(super) fn steps(
+    cx: &mut Context<'_>,
+    top: &mut Reader<'_>,
+    preset: &Preset,
+    root: Option<&Path>,
+    migrations: Migrations,
+) -> Vec<Step> {
     let mut out: Vec<(Step, bool)> = preset.steps.iter().cloned().map(|step| (step, true)).collect();
     for (table, place) in top.tables("step", &mut cx.problems).unwrap_or_default() {
-        one(cx, table, place, &mut out);
+        if let Some(at) = one(cx, table, place, &mut out)
+            && let Some(problem) = out.get(at).and_then(|(step, _)| refused(step, root, migrations))
+        {
+            let run = table.get("run").map_or(place, |(_, node)| &node.place);
+            cx.problems.push(problem.at(run));
+        }
     }
     for (step, _) in out.iter().filter(|(_, preset)| *preset) {
         let why = format!("preset {}; when {} are in the release", preset.name, step.needs.join(" and "));
@@ -30,40 +42,46 @@ pub(super) fn steps(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset)
     out.into_iter().map(|(step, _)| step).collect()
 }
 
-fn one(cx: &mut Context<'_>, table: &Table, place: &Place, out: &mut Vec<(Step, bool)>) {
+/// One written step; where it stands now, if it does.
+fn one(cx: &mut Context<'_>, table: &Table, place: &Place, out: &mut Vec<(Step, bool)>) -> Option<usize> {
     let mut reader = Reader::new(table, "[[step]]");
     let name = reader.text("name", "warm-cache", &mut cx.problems);
-    let run = run(cx, &mut reader);
+    let written = step_options::run(cx, &mut reader);
+    let run = written.as_ref().map(|(run, _)| run);
     let base = name.as_ref().and_then(|name| out.iter().position(|(step, preset)| *preset && step.name == name.value));
-    if let (Some(at), Some(run)) = (base, &run)
+    if let (Some(at), Some(run)) = (base, run)
         && run.is_empty()
     {
         out.remove(at);
         reader_rest(&mut reader);
         reader.finish(&mut cx.problems);
-        return;
+        return None;
     }
-    let start = match (base.and_then(|at| out.get(at)), &run) {
+    let start = match (base.and_then(|at| out.get(at)), run) {
         (Some((step, _)), _) => step.clone(),
-        (None, Some(run)) => plain(run),
+        (None, Some(run)) => Step::new(derived_name(run), run.clone()),
         (None, None) => {
             if !table.contains_key("run") {
                 let problem = Problem::new("a step has nothing to run").at(place);
                 cx.problems.push(problem.help("write run = [\"php\", \"artisan\", \"...\"]"));
             }
-            return;
+            return None;
         }
     };
-    let step = filled(cx, &mut reader, start, run.as_ref());
+    let mut step = filled(cx, &mut reader, start, run);
+    step.shell = written.as_ref().map_or(step.shell, |(_, shell)| *shell);
+    options(cx, &mut reader, &mut step);
     let step = match &name {
         Some(at) => named(cx, step, at),
         None => step,
     };
     reader.finish(&mut cx.problems);
-    match base.and_then(|at| out.get_mut(at)) {
-        Some(slot) => *slot = (step, false),
-        None => add(cx, out, step, name.as_ref().map(|at| &at.place)),
+    if let Some((at, slot)) = base.and_then(|at| Some((at, out.get_mut(at)?))) {
+        *slot = (step, false);
+        return Some(at);
     }
+    add(cx, out, step, name.as_ref().map(|at| &at.place));
+    out.len().checked_sub(1)
 }
 
 /// A written name is unique; a derived one is made so.
@@ -79,20 +97,6 @@ fn add(cx: &mut Context<'_>, out: &mut Vec<(Step, bool)>, mut step: Step, named_
         step.name = (2..).map(|n| format!("{base}-{n}")).find(|name| !taken(name, out)).unwrap_or(base);
     }
     out.push((step, false));
-}
-
-fn plain(run: &[String]) -> Step {
-    Step {
-        name: derived_name(run),
-        run: run.to_vec(),
-        as_run_as: false,
-        needs: Vec::new(),
-        shared_rw: false,
-        after_activate: false,
-        network: false,
-        timeout: STEP_TIMEOUT,
-        environment: Default::default(),
-    }
 }
 
 /// A command; a text in its place is shown as the list it should be.
@@ -112,7 +116,23 @@ pub(super) fn run(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Option<Vec<S
 }
 
 fn reader_rest(reader: &mut Reader<'_>) {
-    for key in ["as", "before", "after", "needs", "shared", "network", "timeout", "environment"] {
+    for key in [
+        "as",
+        "before",
+        "after",
+        "on",
+        "needs",
+        "shared",
+        "network",
+        "timeout",
+        "environment",
+        "environment_file",
+        "credentials",
+        "memory",
+        "tasks",
+        "cpu_weight",
+        "io_weight",
+    ] {
         let _ = reader.node(key);
     }
 }

@@ -480,6 +480,29 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("[[step]]\nrun = [\"a\"]\nbefore = \"activate\"\nafter = \"activate\"\n", "not both", "remove one"),
     ("[[step]]\nrun = [\"a\"]\ntimeout = \"2 fortnights\"\n", "\"fortnights\" is not a unit of time", "from 1s to 6h"),
     ("[step]\nrun = [\"a\"]\n", "a table cannot stand here", "[[step]]"),
+    ("[[step]]\nrun = \"a | b\"\n", "a command is a list", "shell = true"),
+    ("[[step]]\nrun = [\"a\"]\nshell = true\n", "a shell's line is one text", "remove shell = true"),
+    ("[[step]]\nrun = [\"php\", \"artisan\", \"down\"]\n", "takes the live site down", "remove it"),
+    (
+        "[[step]]\nrun = [\"php\", \"artisan\", \"down\"]\nafter = \"activate\"\n",
+        "takes the live site down",
+        "requests are answered",
+    ),
+    ("[[step]]\nrun = \"cd x && php artisan down\"\nshell = true\n", "takes the live site down", "remove it"),
+    ("[[step]]\nrun = [\"php\", \"artisan\", \"cache:clear\"]\n", "before activate empties", "after = \"activate\""),
+    ("[[step]]\nrun = [\"php\", \"artisan\", \"view:clear\"]\n", "before activate removes views", "compiles its own"),
+    ("[[step]]\nrun = [\"./artisan\", \"queue:restart\"]\n", "before activate restarts", "kind = \"queue\""),
+    ("[[step]]\nrun = [\"php\", \"artisan\", \"migrate:fresh\"]\n", "takes data away", "migrations = \"any\""),
+    ("[[step]]\nrun = [\"a\"]\non = \"failure\"\nafter = \"activate\"\n", "when the deployment has ended", "remove on"),
+    ("[[step]]\nrun = [\"a\"]\nmemory = \"4K\"\n", "not a size", "at least 16M"),
+    ("[[step]]\nrun = [\"a\"]\ncpu_weight = 0\n", "out of range", "from 1 to 10000"),
+    ("[[step]]\nrun = [\"a\"]\nenvironment_file = \"x.env\"\n", "not an absolute path", "from the root"),
+    ("[[step]]\nrun = [\"a\"]\ncredentials = { \"a/b\" = \"/x\" }\n", "not a credential's name", "letters, digits"),
+    (
+        "[[step]]\nrun = [\"a\"]\ncredentials = { a = \"/srv/shop/shared/.env\" }\n",
+        "in the app's own tree",
+        "/etc/deployd/secrets",
+    ),
     ("[health]\nhttp = \"127.0.0.1\"\n", "not an http or https URL", "http://127.0.0.1/up"),
     ("[health]\nhttp = \"http://u:p@h/\"\n", "credentials in it", "host = "),
     ("[health]\nstatus = 200\n", "status goes with http", "add http"),
@@ -720,4 +743,22 @@ proptest! {
             prop_assert!(!error.summary.is_empty() && !error.summary.contains('\n'));
         }
     }
+}
+
+#[test]
+fn a_step_s_options() {
+    let host = Host::with(
+        "root = \"/srv/shop\"\nuser = \"shop\"\nsource.git = \"a:b\"\n[[step]]\nrun = \"a | b\"\nshell = true\non = \"failure\"\n\
+         memory = \"1G\"\ntasks = 50\ncpu_weight = 100\nenvironment_file = \"/etc/x.env\"\n\
+         credentials = { npm-token = \"/etc/npm\" }\n[[step]]\nrun = [\"php\", \"artisan\", \"cache:clear\"]\nafter = \"activate\"\n",
+    );
+    let s = host.load().unwrap();
+    let step = &s.steps[0];
+    assert_eq!(step.run, ["/bin/sh", "-ec", "a | b"]);
+    assert_eq!((step.shell, step.on, step.limits.memory), (true, Some(On::Failure), Some(1 << 30)));
+    assert_eq!((step.limits.tasks, step.limits.cpu_weight, step.limits.io_weight), (50, 100, 20));
+    assert_eq!(step.credentials["npm-token"], Path::new("/etc/npm"));
+    let shown = show(&s);
+    host.write("etc/deployd/apps/shop.toml", &shown);
+    assert_eq!(host.load().unwrap().steps, s.steps, "{shown}");
 }

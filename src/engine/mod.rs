@@ -4,6 +4,7 @@
 //! root's. Everything below a release or `shared/` is a worker's.
 
 mod activate;
+mod aftermath;
 mod bake;
 mod cancel;
 mod check;

@@ -58,8 +58,14 @@ pub fn sentence(reason: &str, remedy: Option<&str>) -> String {
     }
 }
 
-/// Records the end and tells it: journal, status line, bus. Returns the outcome.
-pub fn finish(request: &Request, store: Option<&Store>, progress: &Progress, started_at: i64, end: End) -> Outcome {
+/// Records the end and tells it: journal, status line, bus. Returns the record.
+pub fn finish(
+    request: &Request,
+    store: Option<&Store>,
+    progress: &Progress,
+    started_at: i64,
+    end: End,
+) -> DeploymentRecord {
     let End { outcome, message, about } = end;
     if let Some(release) = &about.to {
         progress.about(release);
@@ -88,7 +94,7 @@ pub fn finish(request: &Request, store: Option<&Store>, progress: &Progress, sta
     let status = request.exit_line(outcome, &message);
     progress.event(event, priority, &status, &[("DEPLOYD_OUTCOME", outcome.as_str())]);
     progress.done(&status);
-    outcome
+    record
 }
 
 fn event_of(outcome: Outcome) -> (events::EventId, Priority) {

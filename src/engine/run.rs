@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use super::{
+    aftermath,
     cancel::Cancel,
     cutover::{Starter, handovers},
     deployment::{Deployment, now},
@@ -42,22 +43,25 @@ pub async fn run(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
             tracing::error!("{error}");
             let store = store.and_then(Result::ok);
             let end = End::early(Outcome::Rejected, error.summary);
-            return finish(request, store.as_ref(), &progress, started_at, end);
+            return finish(request, store.as_ref(), &progress, started_at, end).outcome;
         }
         (Ok(_), store) => {
             let why = store.and_then(Result::err).map_or_else(String::new, |error| error.to_string());
-            return finish(request, None, &progress, started_at, End::early(Outcome::Failed, why));
+            return finish(request, None, &progress, started_at, End::early(Outcome::Failed, why)).outcome;
         }
     };
     let attempt =
         Attempt { host, request, settings: &settings, store: &store, progress: &progress, cancel, started_at };
     let more_time = tokio::spawn(ask_for_time());
     let (end, lock) = attempt.carry_out().await;
+    let record = finish(request, Some(&store), &progress, started_at, end);
+    if lock.is_some() {
+        aftermath::steps(host, &settings, &store, cancel, &record).await;
+    }
     more_time.abort();
-    let outcome = finish(request, Some(&store), &progress, started_at, end);
     // Held until the record is written: who waits for it finds everything settled.
     drop(lock);
-    outcome
+    record.outcome
 }
 
 /// Says once a minute that this process goes on: the unit's timeouts bound silence, not work.

@@ -4,12 +4,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{deployment::Deployment, error::EngineError, site::Site};
 use crate::{
-    config::Step,
+    config::{Limits, Step},
     model::Phase,
     observe::PATH,
     runtime::dropins::slice_of,
-    system::units::{Exit, Transient},
-    worker::sandbox::{self, Reach},
+    system::units::{Exit, Property, Transient},
+    worker::sandbox::{self, Bounds, Reach},
 };
 
 impl Deployment<'_> {
@@ -18,57 +18,76 @@ impl Deployment<'_> {
         let phase = if step.after_activate { Phase::Verifying } else { Phase::Staging };
         // By name only: arguments are for those who may read logs, and the status is for everyone.
         self.progress.step(phase, &step.name, &step.name);
-        let unit = format!("deploy-step-{}-{}-{}.service", self.plan.app, self.plan.id, step.name);
-        let running = self.host.units.run(self.transient(step, &unit)?).await?;
-        let exit = self.host.units.wait(running).await?;
-        match verdict(step, &exit) {
-            None => Ok(()),
-            Some(how) => {
-                let ended = exit.result == "exit-code";
-                Err(EngineError::Step { name: step.name.clone(), how, unit, ended })
-            }
-        }
+        run_step(self.site(), step, &BTreeMap::new()).await
     }
+}
 
-    fn transient(&self, step: &Step, unit: &str) -> Result<Transient, EngineError> {
-        let site = self.site();
-        let release = site.dir();
-        let own = self.settings.user == self.settings.run_as || !step.as_run_as;
-        let cache = self.host.paths.cache_dir(&self.settings.app);
-        // After activate the release is sealed: a step may then write what the services may.
-        let sealed = step.after_activate;
-        let mut write = if sealed { Vec::new() } else { vec![release.clone()] };
-        let open = if sealed { site.writable() } else { Vec::new() };
-        if own {
-            write.push(cache.clone());
+/// Runs a step in a release to its end. `more` is added to its environment.
+pub async fn run_step(site: Site<'_>, step: &Step, more: &BTreeMap<String, String>) -> Result<(), EngineError> {
+    let unit = format!("deploy-step-{}-{}-{}.service", site.settings.app, site.deployment, step.name);
+    let mut transient = transient(site, step, &unit)?;
+    transient.environment.extend(more.clone());
+    let running = site.host.units.run(transient).await?;
+    let exit = site.host.units.wait(running).await?;
+    match verdict(step, &exit) {
+        None => Ok(()),
+        Some(how) => {
+            let ended = exit.result == "exit-code";
+            Err(EngineError::Step { name: step.name.clone(), how, unit, ended })
         }
-        if step.shared_rw {
-            write.push(self.settings.root.join("shared"));
-        }
-        let reach =
-            Reach { write, open, hidden: self.host.hidden_from(self.settings), network: step.network, quiet: false };
-        let user = if step.as_run_as { &self.settings.run_as } else { &self.settings.user };
-        Ok(Transient {
-            name: unit.into(),
-            description: format!("Step {} of {}", step.name, self.plan.app),
-            exec: site.command(&step.run)?,
-            user: user.clone(),
-            working_directory: Some(release.display().to_string()),
-            environment: environment(site, step, own.then_some(&cache)),
-            binds_to: self.host.own_unit.clone(),
-            slice: Some(slice_of(&self.plan.app)),
-            journal_fields: BTreeMap::from([
-                ("DEPLOYD_APP".into(), self.plan.app.to_string()),
-                ("DEPLOYD_DEPLOYMENT".into(), self.plan.id.to_string()),
-                ("DEPLOYD_RELEASE".into(), self.plan.release.to_string()),
-                ("DEPLOYD_STEP".into(), step.name.clone()),
-            ]),
-            identifier: step.name.clone(),
-            stdio: None,
-            limit: Some(step.timeout),
-            properties: sandbox::step(&reach),
-        })
     }
+}
+
+fn transient(site: Site<'_>, step: &Step, unit: &str) -> Result<Transient, EngineError> {
+    let (settings, release) = (site.settings, site.dir());
+    let own = settings.user == settings.run_as || !step.as_run_as;
+    let cache = site.host.paths.cache_dir(&settings.app);
+    // After activate the release is sealed: a step may then write what the services may.
+    let sealed = step.after_activate || step.on.is_some();
+    let mut write = if sealed { Vec::new() } else { vec![release.clone()] };
+    let open = if sealed { site.writable() } else { Vec::new() };
+    if own {
+        write.push(cache.clone());
+    }
+    if step.shared_rw {
+        write.push(settings.root.join("shared"));
+    }
+    let reach = Reach { write, open, hidden: site.host.hidden_from(settings), network: step.network, quiet: false };
+    let user = if step.as_run_as { &settings.run_as } else { &settings.user };
+    Ok(Transient {
+        name: unit.into(),
+        description: format!("Step {} of {}", step.name, settings.app),
+        exec: site.command(&step.run)?,
+        user: user.clone(),
+        working_directory: Some(release.display().to_string()),
+        environment: environment(site, step, own.then_some(&cache)),
+        binds_to: site.host.own_unit.clone(),
+        slice: Some(slice_of(&settings.app)),
+        journal_fields: BTreeMap::from([
+            ("DEPLOYD_APP".into(), settings.app.to_string()),
+            ("DEPLOYD_DEPLOYMENT".into(), site.deployment.to_string()),
+            ("DEPLOYD_RELEASE".into(), site.release.to_string()),
+            ("DEPLOYD_STEP".into(), step.name.clone()),
+        ]),
+        identifier: step.name.clone(),
+        stdio: None,
+        limit: Some(step.timeout),
+        properties: properties(step, &reach),
+    })
+}
+
+/// Its sandbox, its bounds, and what PID 1 hands over to it.
+fn properties(step: &Step, reach: &Reach) -> BTreeMap<&'static str, Property> {
+    let Limits { memory, tasks, cpu_weight, io_weight } = step.limits;
+    let mut properties = sandbox::step(reach, Bounds { memory, tasks, cpu_weight, io_weight });
+    if let Some(file) = &step.environment_file {
+        properties.insert("EnvironmentFiles", Property::Files(vec![file.display().to_string()]));
+    }
+    if !step.credentials.is_empty() {
+        let pairs = step.credentials.iter().map(|(name, path)| (name.clone(), path.display().to_string()));
+        properties.insert("LoadCredential", Property::Pairs(pairs.collect()));
+    }
+    properties
 }
 
 fn environment(site: Site<'_>, step: &Step, cache: Option<&PathBuf>) -> BTreeMap<String, String> {
@@ -98,9 +117,14 @@ fn verdict(step: &Step, exit: &Exit) -> Option<String> {
     match (exit.result.as_str(), exit.status) {
         ("success", _) => None,
         ("exit-code", 203) => Some(format!("could not be run: {} is not there or not executable", step.run.join(" "))),
+        ("exit-code", 243) => Some("could not be run: a credential or the environment file cannot be read".into()),
         ("exit-code", 226) => Some("could not be run: its sandbox could not be set up".into()),
         ("exit-code", status) => Some(format!("failed with exit status {status}")),
         ("signal" | "core-dump", signal) => Some(format!("was ended by signal {signal}")),
+        // Its main process ended well.
+        ("timeout", 0) => {
+            Some("left processes behind that did not end when they were told to; they were killed".into())
+        }
         ("timeout", _) => Some(format!("did not end within {:?}", step.timeout)),
         ("oom-kill", _) => Some("was ended because memory was short".into()),
         (other, status) => Some(format!("failed ({other}, {status})")),

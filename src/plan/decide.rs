@@ -322,7 +322,7 @@ fn migrated_since(observed: &Observed, release: &ReleaseId) -> Vec<String> {
 fn steps(settings: &Settings, markers: &[String], after_activate: bool) -> (Vec<Step>, BTreeMap<String, String>) {
     let mut apply = Vec::new();
     let mut skipped = BTreeMap::new();
-    for step in settings.steps.iter().filter(|step| step.after_activate == after_activate) {
+    for step in settings.steps.iter().filter(|step| step.on.is_none() && step.after_activate == after_activate) {
         match step.needs.iter().find(|need| !markers.contains(need)) {
             None => apply.push(step.clone()),
             Some(missing) => {

@@ -30,17 +30,7 @@ fn settings() -> Settings {
         strict: false,
         memory_mib: 480,
     };
-    let step = |name: &str, need: &str| Step {
-        name: name.into(),
-        run: vec![name.into()],
-        as_run_as: false,
-        needs: vec![need.into()],
-        shared_rw: false,
-        after_activate: false,
-        network: false,
-        timeout: Duration::from_secs(60),
-        environment: BTreeMap::new(),
-    };
+    let step = |name: &str, need: &str| Step { needs: vec![need.into()], ..Step::new(name, vec![name.into()]) };
     Settings {
         app: "shop".parse().unwrap(),
         root: "/srv/shop".into(),

@@ -29,6 +29,10 @@ const LARGEST_FILE: u64 = 32 << 30;
 const LOG_NOTICE: i32 = 5;
 /// `SCHED_IDLE` of sched(7): whatever serves goes before a step at once, and a step still has its small share.
 const SCHED_IDLE: i32 = 5;
+/// `SCHED_BATCH` of sched(7).
+const SCHED_BATCH: i32 = 3;
+/// `IOPRIO_CLASS_BE` of ioprio_set(2).
+const BEST_EFFORT: i32 = 2;
 
 /// For both: an app user's process without privileges, in read-only surroundings.
 fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
@@ -84,22 +88,52 @@ pub fn worker(reach: &Reach) -> BTreeMap<&'static str, Property> {
     properties
 }
 
+/// What a step may take: a plain value, since the worker knows no configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Bytes of memory; none: the host's.
+    pub memory: Option<u64>,
+    /// Processes and threads.
+    pub tasks: u64,
+    /// Of the processors; a service has 100.
+    pub cpu_weight: u64,
+    /// Of the disks; a service has 100.
+    pub io_weight: u64,
+}
+
+impl Bounds {
+    /// A step of this weight or less yields wholly to whatever serves.
+    const YIELDS: u64 = 50;
+
+    /// Its share as properties. A weight works where there are controllers; the policy and the nice level everywhere.
+    fn share(self) -> [(&'static str, Property); 6] {
+        let yields = self.cpu_weight <= Self::YIELDS;
+        [
+            ("CPUWeight", Number(self.cpu_weight)),
+            ("IOWeight", Number(self.io_weight)),
+            ("Nice", Int(if yields { 19 } else { 10 })),
+            ("CPUSchedulingPolicy", Int(if yields { SCHED_IDLE } else { SCHED_BATCH })),
+            ("IOSchedulingClass", Int(BEST_EFFORT)),
+            ("IOSchedulingPriority", Int(if self.io_weight <= Self::YIELDS { 7 } else { 4 })),
+        ]
+    }
+}
+
 /// A step: someone else's code, so it also yields to live traffic and is bounded.
-pub fn step(reach: &Reach) -> BTreeMap<&'static str, Property> {
+pub fn step(reach: &Reach, bounds: Bounds) -> BTreeMap<&'static str, Property> {
     let mut properties = common(reach);
+    properties.extend(bounds.share());
+    if let Some(bytes) = bounds.memory {
+        properties.extend([("MemoryMax", Number(bytes)), ("MemorySwapMax", Number(0))]);
+    }
     properties.extend([
         ("UMask", Word(0o022)),
-        ("TasksMax", Number(4096)),
+        ("TasksMax", Number(bounds.tasks)),
         ("KeyringMode", Text("private".into())),
         // Not for a worker: it takes a quarter of a worker's start, and who has no capability may not write there.
         ("ProtectKernelTunables", Bool(true)),
         // Not for a worker: the filter answers ENOSYS to openat2(2), by which a worker opens everything.
         ("RestrictSUIDSGID", Bool(true)),
-        // Where there are no CPU controllers, these alone do it.
-        ("Nice", Int(19)),
-        ("CPUSchedulingPolicy", Int(SCHED_IDLE)),
-        ("IOSchedulingClass", Int(2)),
-        ("IOSchedulingPriority", Int(7)),
         // In a user namespace of its own /proc/PID/root and ptrace of the user's other processes are closed to it.
         ("PrivateUsers", Bool(true)),
         ("RestrictNamespaces", Number(0)),
@@ -125,7 +159,11 @@ mod tests {
             hidden: vec!["/srv/b".into()],
             ..Reach::default()
         };
-        let got = step(&reach);
+        let bounds = Bounds { memory: Some(1 << 30), tasks: 9, cpu_weight: 20, io_weight: 20 };
+        let got = step(&reach, bounds);
+        assert_eq!((&got["MemoryMax"], &got["TasksMax"], &got["Nice"]), (&Number(1 << 30), &Number(9), &Int(19)));
+        let heavy = step(&reach, Bounds { memory: None, cpu_weight: 200, ..bounds });
+        assert_eq!((heavy.get("MemoryMax"), &heavy["CPUSchedulingPolicy"]), (None, &Int(SCHED_BATCH)));
         assert_eq!(got["ReadWritePaths"], Texts(vec!["/srv/a/releases/x".into(), "-/srv/a/views".into()]));
         assert_eq!(got["PrivateNetwork"], Bool(true));
         let worker = worker(&reach);

@@ -60,6 +60,8 @@ pub enum Property {
     Pairs(Vec<(String, String)>),
     /// `a(ss)`-less bind mounts: `a(ssbt)`, source and destination
     Binds(Vec<(String, String)>),
+    /// `a(sb)`: files that must be there
+    Files(Vec<String>),
     /// `(bas)`: an allow-list (true) or deny-list of system calls, address families, …
     Filter(bool, Vec<String>),
 }
@@ -134,6 +136,9 @@ impl Property {
                 let bind = |(source, destination)| (source, destination, false, RECURSIVE);
                 Variant::from(binds.into_iter().map(bind).collect::<Vec<(String, String, bool, u64)>>())
             }
+            Self::Files(files) => {
+                Variant::from(files.into_iter().map(|file| (file, false)).collect::<Vec<(String, bool)>>())
+            }
             Self::Filter(allow, names) => Variant::from((allow, names)),
         }
     }
@@ -160,6 +165,7 @@ mod tests {
             ("NoNewPrivileges", Property::Bool(true)),
             ("Nice", Property::Int(5)),
             ("CPUWeight", Property::Number(20)),
+            ("EnvironmentFiles", Property::Files(vec!["/etc/x".into()])),
             ("ReadWritePaths", Property::Texts(vec!["/srv".into()])),
             ("ProtectSystem", Property::Text("strict".into())),
         ]);
@@ -179,6 +185,7 @@ mod tests {
             ("NoNewPrivileges", "b"),
             ("Nice", "i"),
             ("CPUWeight", "t"),
+            ("EnvironmentFiles", "a(sb)"),
             ("ReadWritePaths", "as"),
             ("ProtectSystem", "s"),
         ] {

@@ -1,0 +1,126 @@
+//! Steps are someone else's code: what they may not reach is denied, and whatever they do, they end, it is said, and
+//! what is live is as it was.
+
+use crate::{
+    common::{Live, installed},
+    support::{
+        host::Host,
+        shop::{Shop, Spec},
+    },
+};
+
+const PAGE: &str = "<?php\n\nheader('Content-Type: text/plain');\n$r = include __DIR__.'/../release.php';\n\
+                    echo \"start=$r\\nend=\", trim(file_get_contents(__DIR__.'/../RELEASE')), \"\\n\";\n";
+const SERVICE: &str = "[[service]]\nkind = \"php-fpm\"\n";
+
+/// What a step tries; what succeeds is a line of `reached`.
+const TRIES: &str = r#"
+try() { name=$1; shift; if "$@" >/dev/null 2>&1; then echo "$name" >> reached; fi; }
+port() { php -r 'exit(@stream_socket_client("tcp://127.0.0.1:80", $n, $e, 2) ? 0 : 1);'; }
+setuid() { cp /bin/true own && chmod 4755 own; }
+: > reached
+try other-env cat /srv/other/shared/.env
+try other-release ls /srv/other
+try shadow cat /etc/shadow
+try state ls /var/lib/deployd/apps
+try requests ls /run/deployd/requests
+try secret cat /etc/deployd/secrets/token
+try bus busctl --system list
+try run systemd-run --wait true
+try etc touch /etc/made-by-a-step
+try root touch /srv/shop/made-by-a-step
+try live touch /srv/shop/current/made-by-a-step
+try shared touch /srv/shop/shared/made-by-a-step
+try setuid setuid
+try device mknod device c 1 3
+try namespace unshare -U true
+try mount mount -t tmpfs none .
+try terminal sh -c ': < /dev/tty'
+try processes sh -c 'cat /proc/1/environ || kill -0 1'
+try network port
+"#;
+
+fn shop(host: &Host, more: &str) -> Shop {
+    let shop = Shop::make(host, Spec::node("shop").more(&format!("{SERVICE}{more}")));
+    shop.commit(host, "r1", &[("public/index.php", PAGE)]);
+    shop
+}
+
+fn line(name: &str, more: &str, script: &str) -> String {
+    format!("[[step]]\nname = \"{name}\"\nshell = true\n{more}run = '''{script}'''\n")
+}
+
+#[test]
+fn a_step_reaches_nothing_that_is_not_its_own() {
+    let host = installed();
+    // Readable for everyone, so that it is the sandbox that denies.
+    host.write("/srv/other/shared/.env", "APP_KEY=other\n");
+    host.write(
+        "/etc/deployd/apps/other.toml",
+        "root = \"/srv/other\"\nuser = \"shop\"\nsource.git = \"/srv/git/x.git\"\n",
+    );
+    host.write("/etc/deployd/secrets/token", "geheim\n");
+    host.write("/etc/deployd/secrets/shop.env", "FROM_FILE=also-geheim\n");
+    host.sh("chmod 0600 /etc/deployd/secrets/*; chmod -R a+rX /srv/other");
+    let secrets = "credentials = { token = \"/etc/deployd/secrets/token\" }\n\
+                   environment_file = \"/etc/deployd/secrets/shop.env\"\n";
+    let shows = "cp \"$CREDENTIALS_DIRECTORY/token\" token; echo \"$FROM_FILE\" > from-file";
+    let more = [
+        line("secrets", secrets, shows),
+        line("offline", "network = false\n", &format!("{TRIES}\nmv reached offline")),
+        line("online", "", &format!("{TRIES}\nmv reached online")),
+    ];
+    let shop = shop(&host, &more.concat());
+    // The tries work where nothing denies them.
+    host.run_as("shop", &["sh", "-c", "cat /srv/other/shared/.env && busctl --system list && unshare -U true"]).ok();
+    shop.deploy(&host);
+    let read = |name: &str| host.read(&format!("/srv/shop/current/{name}"));
+    assert_eq!((read("offline").as_str(), read("online").as_str()), ("", "network\n"));
+    assert_eq!((read("token").as_str(), read("from-file").as_str()), ("geheim\n", "also-geheim\n"));
+    let journal = host.ok(&["journalctl", "--no-pager", "-o", "verbose"]);
+    assert!(!journal.contains("geheim"), "a secret is in the journal");
+}
+
+/// Deploys with one step more, which must fail for a reason; what is live is as it was.
+#[track_caller]
+fn fails(host: &Host, shop: &Shop, more: &str, reason: &str) {
+    let end =
+        "[[step]]\nname = \"told\"\non = \"failure\"\nshell = true\nrun = 'echo $DEPLOYD_OUTCOME > $HOME/ended'\n";
+    let live = || Live { slots: Vec::new(), ..Live::of(host, shop) };
+    let before = live();
+    host.ok(&["rm", "-f", "/var/cache/deployd/shop/ended"]);
+    shop.configure(host, &format!("{SERVICE}{more}{end}"));
+    let said = shop.ctl(host, "deploy", &[]).expect_status(1);
+    assert!(said.stderr.contains(reason), "it does not say {reason:?}: {said}");
+    assert_eq!((live(), shop.release(host)), (before, "r1".to_owned()));
+    assert_eq!(host.read("/var/cache/deployd/shop/ended"), "failed\n");
+    assert_eq!(host.run(&["pgrep", "-f", "hostile"]).stdout, "", "nothing of it is left");
+}
+
+#[test]
+fn a_step_ends_whatever_it_does() {
+    let host = installed();
+    // The release's file system is small and its own.
+    host.sh("mkdir -p /srv/shop && mount -t tmpfs -o size=48M,mode=755 none /srv/shop");
+    let shop = shop(&host, "");
+    shop.deploy(&host);
+    let used = || host.sh("df --output=used /srv/shop | tail -1").trim().parse::<u64>().unwrap();
+    let before = used();
+    let full = line("fill", "", "head -c 200000000 /dev/zero > hostile-file");
+    fails(&host, &shop, &full, "the step fill failed with exit status");
+    assert!(used() < before + 4096, "what it wrote is gone: {} of {before} KiB", used());
+    let stuck = line("stuck", "timeout = \"2s\"\n", "trap '' TERM; : hostile; while :; do sleep 1; done");
+    fails(&host, &shop, &stuck, "the step stuck did not end within 2s");
+    let daemon = line("daemon", "", "setsid sh -c 'trap \"\" TERM; : hostile; while :; do sleep 1; done' & exit 0");
+    fails(&host, &shop, &daemon, "the step daemon left processes behind");
+
+    let endless = "yes | head -c 700000000; head -c 300000000 /dev/zero | tr '\\0' x";
+    shop.configure(&host, &format!("{SERVICE}{}", line("talks", "", endless)));
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r1");
+    let kept = host.sh("du -sk /run/log/journal /var/log/journal 2>/dev/null | awk '{ n += $1 } END { print n }'");
+    assert!(kept.trim().parse::<u64>().unwrap() < 200_000, "the journal keeps {kept} KiB of it");
+    // Each was accounted.
+    let consumed = host.ok(&["journalctl", "--no-pager", "-o", "cat", "-u", "deploy-step-shop-*"]);
+    assert!(consumed.lines().filter(|line| line.contains("Consumed")).count() >= 2, "{consumed:.2000}");
+}
