@@ -30,6 +30,7 @@ fn settings(services: Vec<Service>) -> Settings {
         bake: Duration::ZERO,
         keep: 5,
         share: crate::model::Share::default(),
+        gates: Default::default(),
         safety: Safety { zero_downtime: true, missing_jobs: MissingJobs::Refuse, ..Safety::default() },
         inferred: vec![],
         files: vec!["/etc/deployd/apps/shop.toml".into()],

@@ -6,6 +6,7 @@ mod context;
 mod duration;
 mod errors;
 mod fragments;
+mod gates;
 mod health;
 mod merge;
 mod origins;

@@ -16,6 +16,8 @@ pub(super) struct Preset {
     /// Values may hold `{release}`.
     pub environment: BTreeMap<String, String>,
     pub steps: Vec<Step>,
+    /// How the tests are run, if they are a gate.
+    pub tests: Vec<String>,
     pub health: Vec<Health>,
     /// A php-fpm service is inferred when none is written.
     pub php_fpm: bool,

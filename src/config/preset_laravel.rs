@@ -29,6 +29,7 @@ pub(super) fn preset() -> Preset {
         drop: vec!["node_modules".into()],
         environment: [("VIEW_COMPILED_PATH".into(), format!("{{release}}/{VIEWS}"))].into(),
         steps: steps(),
+        tests: words(&["php", "artisan", "test"]),
         health: vec![Health {
             name: "laravel".into(),
             check: Check::Run { run: words(&["php", PROBE]) },

@@ -7,6 +7,7 @@ use super::{
     Migrations, MissingJobs, Safety, Settings, check,
     context::{Context, quoted, quoted_list},
     errors::{Problem, SourceFile},
+    gates,
     health::{self, Watch},
     origins,
     preset::{self, Preset},
@@ -24,7 +25,7 @@ const KEEP: i64 = 5;
 /// Resolves the merged tree. On `None` the problems say why.
 pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &mut Context<'_>) -> Option<Settings> {
     let mut top = Reader::new(table, "");
-    let preset = find_preset(cx, &mut top);
+    let mut preset = find_preset(cx, &mut top);
     let root =
         required(cx, &mut top, files, "root", "/srv/shop").and_then(|at| cx.take(check::root(&at.value), &at.place));
     let user = required(cx, &mut top, files, "user", "shop").map(|at| checked_user(cx, at, "user"));
@@ -46,6 +47,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let environment = environment(cx, &mut top, &preset, services.iter().any(service::is_php_fpm));
     let (health, Watch { successes, interval, bake }) = health::health(cx, &mut top, &preset);
     let keep = keep(cx, &mut top);
+    let gates = gates::gates(cx, &mut top, &mut preset);
     let safety = safety(cx, &mut top, &preset);
     let steps = steps::steps(cx, &mut top, &preset, root.as_deref(), safety.migrations);
     top.finish(&mut cx.problems);
@@ -73,6 +75,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
         interval,
         bake,
         keep,
+        gates,
         safety,
         inferred: std::mem::take(&mut cx.inferred),
         files: files.iter().map(|file| file.path.clone()).collect(),

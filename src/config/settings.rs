@@ -72,6 +72,8 @@ pub struct Settings {
     pub bake: Duration,
     /// Releases kept, the live one included; at least 2.
     pub keep: usize,
+    /// What a release must pass before it is one.
+    pub gates: Gates,
     /// What is refused for safety's sake.
     pub safety: Safety,
     /// What was not written but found or defaulted, for `deployctl show`: key, value, why.
@@ -91,6 +93,13 @@ impl Settings {
             (None, None) => String::new(),
         }
     }
+}
+
+/// What a release must pass before it is one, beside its steps.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Gates {
+    /// The tests, in a scratch copy of the source.
+    pub tests: Option<Step>,
 }
 
 /// What is refused for safety's sake.

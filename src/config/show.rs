@@ -244,6 +244,11 @@ impl Page<'_> {
         self.line("bake", &quoted(&duration::format(s.bake)), "health.bake");
         self.header("[releases]", "");
         self.line("keep", &s.keep.to_string(), "releases.keep");
+        if let Some(tests) = &s.gates.tests {
+            self.header("[gates]", "");
+            self.line("tests", &quoted_list(&tests.run), "");
+            self.line("timeout", &quoted(&duration::format(tests.timeout)), "");
+        }
         self.header("[safety]", "");
         let missing = match s.safety.missing_jobs {
             MissingJobs::Refuse => "refuse",

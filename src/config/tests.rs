@@ -762,3 +762,22 @@ fn a_step_s_options() {
     host.write("etc/deployd/apps/shop.toml", &shown);
     assert_eq!(host.load().unwrap().steps, s.steps, "{shown}");
 }
+
+#[test]
+fn gates_are_off_until_they_are_switched_on() {
+    let four = "preset = \"laravel\"\nroot = \"/srv/shop\"\nuser = \"shop\"\nsource.git = \"a:b\"\n";
+    let off = Host::with(four).load().unwrap();
+    assert!(off.gates.tests.is_none() && !off.steps.iter().any(|step| step.name.ends_with("-audit")));
+    let on = format!("{four}[gates]\ncomposer_audit = true\nnpm_audit = true\ntests = true\ntimeout = \"1h\"\n");
+    let host = Host::with(&on);
+    let s = host.load().unwrap();
+    let names: Vec<_> = s.steps.iter().map(|step| step.name.as_str()).take(5).collect();
+    assert_eq!(names, ["composer-install", "composer-audit", "npm-ci", "npm-audit", "npm-build"]);
+    let tests = s.gates.tests.clone().unwrap();
+    assert_eq!((tests.run.join(" ").as_str(), tests.network), ("php artisan test", false));
+    assert_eq!(tests.timeout, Duration::from_secs(3600));
+    let own = Host::with(&on.replace("tests = true", "tests = [\"vendor/bin/phpunit\"]")).load().unwrap();
+    assert_eq!(own.gates.tests.unwrap().run, ["vendor/bin/phpunit"]);
+    let plain = Host::with(&format!("{}[gates]\ntests = true\n", four.split_once('\n').unwrap().1));
+    assert!(plain.told().contains("tests = [\"vendor/bin/phpunit\"]"), "{}", plain.told());
+}

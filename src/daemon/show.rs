@@ -67,6 +67,7 @@ mod tests {
             bake: Duration::from_secs(20),
             keep: 5,
             share: Default::default(),
+            gates: Default::default(),
             safety: Default::default(),
             inferred: vec![
                 inferred("run_as", "\"shop\"", "not written: the same as user"),

@@ -44,9 +44,9 @@ pub enum EngineError {
         /// By itself: nothing cut it off.
         ended: bool,
     },
-    /// The live release may not survive the migrations.
+    /// It would do harm that nobody allowed: to the live release, or to what it has encrypted.
     #[error("{why}")]
-    Migrations {
+    Refused {
         /// Which, and why.
         why: String,
         /// The safe pattern, and how to go on all the same.
@@ -137,7 +137,7 @@ impl EngineError {
             Self::MissingJobs(_) => Some(
                 "let them end, keep the class until they have, or write missing_jobs = \"warn\" in [safety]".into(),
             ),
-            Self::Migrations { remedy, .. } | Self::BrokenByMigrations { remedy, .. } => Some(remedy.clone()),
+            Self::Refused { remedy, .. } | Self::BrokenByMigrations { remedy, .. } => Some(remedy.clone()),
             Self::UnknownJobs(_) => Some(
                 "put that right (the release has to boot, and to reach its queue), or write missing_jobs = \"warn\" in \
                  [safety]"

@@ -14,6 +14,7 @@ use crate::{
     plan::Plan,
     system::journal::Priority,
     worker::{
+        client::Worker,
         order::{Answer, Order},
         sandbox::Reach,
     },
@@ -64,7 +65,7 @@ impl Deployment<'_> {
         if let Some(first) = found.first() {
             let why = format!("the live release {live} may not survive the migrations: {}", listed(&found));
             if !allowed {
-                return Err(EngineError::Migrations { why, remedy: remedy(first, self.plan) });
+                return Err(EngineError::Refused { why, remedy: remedy(first, self.plan) });
             }
             self.progress.event(events::DEPLOYMENT_WARNED, Priority::Warning, &why, &[]);
         }
@@ -90,15 +91,12 @@ impl Deployment<'_> {
             "look at the database and put it right, then `deployctl deploy {} --allow-destructive`",
             self.plan.app
         );
-        Err(EngineError::Migrations { why, remedy })
+        Err(EngineError::Refused { why, remedy })
     }
 
     /// Asks the release, as the user of its services and with what the step may reach. `looks`: for the statements too.
     async fn pending(&self, looks: bool) -> Result<(Vec<Migration>, Option<String>), EngineError> {
-        let (site, settings) = (self.site(), self.settings);
-        let hidden = self.host.hidden_from(settings);
-        let write = vec![site.dir(), settings.root.join("shared")];
-        let reach = Reach { write, hidden, network: true, ..Reach::default() };
+        let site = self.site();
         let mut run = vec!["php".to_owned(), PROBE.to_owned()];
         if !looks {
             run.push("names".into());
@@ -109,13 +107,23 @@ impl Deployment<'_> {
             environment: site.environment(),
             timeout: LIMIT,
         };
-        let mut worker = self.host.worker(settings, &self.plan.id, "migrations", &settings.run_as, reach).await?;
+        let mut worker = self.inspector("migrations").await?;
         let answer = worker.ask(&order, LIMIT * 2).await;
         worker.finish().await?;
         match answer? {
             Answer::Migrations { pending, unknown } => Ok((pending, unknown)),
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// A worker that looks at the release while it is made: the user of its services, with what a step that migrates may
+    /// reach.
+    pub async fn inspector(&self, role: &'static str) -> Result<Worker, EngineError> {
+        let settings = self.settings;
+        let hidden = self.host.hidden_from(settings);
+        let write = vec![self.site().dir(), settings.root.join("shared")];
+        let reach = Reach { write, hidden, network: true, ..Reach::default() };
+        Ok(self.host.worker(settings, &self.plan.id, role, &settings.run_as, reach).await?)
     }
 
     /// Records what has run. Of a step that failed only what is not pending any more has, and of one that was killed it

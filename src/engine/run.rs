@@ -338,7 +338,7 @@ impl Deployment<'_> {
     async fn abandon(&mut self, plan: &Plan, error: &EngineError) -> End {
         let outcome = match error {
             EngineError::Cancelled => Outcome::Cancelled,
-            EngineError::MissingJobs(_) | EngineError::UnknownJobs(_) | EngineError::Migrations { .. } => {
+            EngineError::MissingJobs(_) | EngineError::UnknownJobs(_) | EngineError::Refused { .. } => {
                 Outcome::Rejected
             }
             _ => Outcome::Failed,

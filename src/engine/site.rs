@@ -41,11 +41,16 @@ impl Site<'_> {
 
     /// The program as an absolute path: PID 1 takes no other. `php` is the PHP that serves.
     pub fn command(&self, run: &[String]) -> Result<Vec<String>, EngineError> {
+        self.command_in(&self.dir(), run)
+    }
+
+    /// The same, where a relative program is in `dir`.
+    pub fn command_in(&self, dir: &Path, run: &[String]) -> Result<Vec<String>, EngineError> {
         let (program, arguments) =
             run.split_first().ok_or_else(|| EngineError::Other("a step without a command".into()))?;
         let found = if program.contains('/') {
             // Below the release only the step itself looks.
-            Some(self.dir().join(program))
+            Some(dir.join(program))
         } else {
             let serving = self.php_cli().filter(|_| program == "php");
             serving
@@ -96,7 +101,7 @@ impl Site<'_> {
             write.push(self.host.paths.cache_dir(&settings.app));
         }
         let hidden = self.host.hidden_from(settings);
-        let reach = Reach { write, open: self.writable(), hidden, network: true, quiet: false };
+        let reach = Reach { write, open: self.writable(), hidden, network: true, ..Reach::default() };
         Ok(self.host.worker(settings, self.deployment, role, &settings.run_as, reach).await?)
     }
 }

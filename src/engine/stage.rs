@@ -71,6 +71,7 @@ impl Deployment<'_> {
             let with = previous.release.file_name().unwrap_or_default().display();
             tracing::info!("{shared} of {files} files are shared with {with}");
         }
+        cancel.guard(self.gate_tests(stage)).await?;
         if !stage.shared.is_empty() {
             let link = Order::Link {
                 release: self.release_dir(),
@@ -85,11 +86,13 @@ impl Deployment<'_> {
         }
         for step in &stage.steps {
             if step.migrates() {
+                cancel.guard(self.judge_key(stage)).await?;
                 self.migrate(step).await?;
             } else {
                 cancel.guard(self.step(step)).await?;
             }
         }
+        cancel.guard(self.judge_key(stage)).await?;
         if !stage.drop.is_empty() {
             let drop = Order::Drop { release: self.release_dir(), paths: stage.drop.clone() };
             cancel.guard(self.ask_tree(&drop)).await?;

@@ -22,12 +22,28 @@ impl Deployment<'_> {
     }
 }
 
+/// Where a step is run, and what it may reach there.
+#[derive(Debug)]
+pub struct Place {
+    /// Its working directory.
+    pub dir: PathBuf,
+    /// What it may reach.
+    pub reach: Reach,
+    /// Its environment, before its own.
+    pub environment: BTreeMap<String, String>,
+}
+
 /// Runs a step in a release to its end. `more` is added to its environment.
 pub async fn run_step(site: Site<'_>, step: &Step, more: &BTreeMap<String, String>) -> Result<(), EngineError> {
+    let mut place = in_release(site, step);
+    place.environment.extend(more.clone());
+    run_in(site, step, place).await
+}
+
+/// Runs a step somewhere to its end.
+pub async fn run_in(site: Site<'_>, step: &Step, place: Place) -> Result<(), EngineError> {
     let unit = format!("deploy-step-{}-{}-{}.service", site.settings.app, site.deployment, step.name);
-    let mut transient = transient(site, step, &unit)?;
-    transient.environment.extend(more.clone());
-    let running = site.host.units.run(transient).await?;
+    let running = site.host.units.run(transient(site, step, place, &unit)?).await?;
     let exit = site.host.units.wait(running).await?;
     match verdict(step, &exit) {
         None => Ok(()),
@@ -38,7 +54,8 @@ pub async fn run_step(site: Site<'_>, step: &Step, more: &BTreeMap<String, Strin
     }
 }
 
-fn transient(site: Site<'_>, step: &Step, unit: &str) -> Result<Transient, EngineError> {
+/// The release, the cache, and the shared paths as the step may have them.
+fn in_release(site: Site<'_>, step: &Step) -> Place {
     let (settings, release) = (site.settings, site.dir());
     let own = settings.user == settings.run_as || !step.as_run_as;
     let cache = site.host.paths.cache_dir(&settings.app);
@@ -52,15 +69,29 @@ fn transient(site: Site<'_>, step: &Step, unit: &str) -> Result<Transient, Engin
     if step.shared_rw {
         write.push(settings.root.join("shared"));
     }
-    let reach = Reach { write, open, hidden: site.host.hidden_from(settings), network: step.network, quiet: false };
+    let hidden = site.host.hidden_from(settings);
+    let reach = Reach { write, open, hidden, network: step.network, ..Reach::default() };
+    let mut environment = site.environment();
+    surroundings(&mut environment, own.then_some(&cache));
+    Place { dir: release, reach, environment }
+}
+
+fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Transient, EngineError> {
+    let settings = site.settings;
     let user = if step.as_run_as { &settings.run_as } else { &settings.user };
+    let mut environment = place.environment;
+    if step.migrates() {
+        let seconds = settings.safety.lock_timeout.as_secs();
+        environment.insert("DEPLOYD_LOCK_TIMEOUT".to_owned(), seconds.to_string());
+    }
+    environment.extend(step.environment.clone());
     Ok(Transient {
         name: unit.into(),
         description: format!("Step {} of {}", step.name, settings.app),
-        exec: site.command(&step.run)?,
+        exec: site.command_in(&place.dir, &step.run)?,
         user: user.clone(),
-        working_directory: Some(release.display().to_string()),
-        environment: environment(site, step, own.then_some(&cache)),
+        working_directory: Some(place.dir.display().to_string()),
+        environment,
         binds_to: site.host.own_unit.clone(),
         slice: Some(slice_of(&settings.app)),
         journal_fields: BTreeMap::from([
@@ -72,7 +103,7 @@ fn transient(site: Site<'_>, step: &Step, unit: &str) -> Result<Transient, Engin
         identifier: step.name.clone(),
         stdio: None,
         limit: Some(step.timeout),
-        properties: properties(step, &reach),
+        properties: properties(step, &place.reach),
     })
 }
 
@@ -90,9 +121,9 @@ fn properties(step: &Step, reach: &Reach) -> BTreeMap<&'static str, Property> {
     properties
 }
 
-fn environment(site: Site<'_>, step: &Step, cache: Option<&PathBuf>) -> BTreeMap<String, String> {
-    let mut environment = site.environment();
-    // A user of services has no cache of ours: its private /tmp serves.
+/// What every command finds: where programs are, and a home. A user of services has no cache of ours: its private /tmp
+/// serves.
+pub fn surroundings(environment: &mut BTreeMap<String, String>, cache: Option<&PathBuf>) {
     let home = cache.map_or_else(|| "/tmp".to_owned(), |dir| dir.display().to_string());
     let below = |name: &str| format!("{home}/{name}");
     environment.extend([
@@ -103,12 +134,6 @@ fn environment(site: Site<'_>, step: &Step, cache: Option<&PathBuf>) -> BTreeMap
         ("npm_config_cache".to_owned(), below("npm")),
         ("HOME".to_owned(), home),
     ]);
-    if step.migrates() {
-        let seconds = site.settings.safety.lock_timeout.as_secs();
-        environment.insert("DEPLOYD_LOCK_TIMEOUT".to_owned(), seconds.to_string());
-    }
-    environment.extend(step.environment.clone());
-    environment
 }
 
 /// How a step failed, if it did. systemd's result counts: a main process that exited 0 and left a child that had to be

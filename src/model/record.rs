@@ -30,6 +30,19 @@ pub struct AppState {
     /// Those that are running, or were when the engine ended.
     #[serde(default)]
     pub migrating: Option<Migrating>,
+    /// The applications' keys of the releases, as digests.
+    #[serde(default)]
+    pub keys: Keys,
+}
+
+/// The keys of releases, as digests of no use to those who have not the salt.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Random, of this app.
+    pub salt: String,
+    /// By release.
+    pub releases: BTreeMap<ReleaseId, String>,
 }
 
 /// A slot and the release it runs.

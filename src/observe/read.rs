@@ -178,7 +178,8 @@ async fn look(host: &Host, settings: &Settings, request: &Request, next: Option<
     };
     let role = if next.is_some() { "tree" } else { "fetch" };
     let mut worker = host.worker(settings, &request.id, role, &settings.user, reach).await?;
-    let markers: Vec<String> = settings.steps.iter().flat_map(|step| step.needs.iter().cloned()).collect();
+    let needs = settings.steps.iter().flat_map(|step| step.needs.iter().cloned());
+    let markers: Vec<String> = needs.chain(settings.gates.tests.as_ref().map(|_| "composer.json".into())).collect();
     let source = if request.kind == Kind::Activate {
         None
     } else {

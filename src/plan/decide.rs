@@ -354,6 +354,7 @@ fn stage(
         shared: shared_paths(settings),
         writable: settings.writable.clone(),
         build_writable: settings.build_writable.clone(),
+        tests: settings.gates.tests.clone(),
         previous: previous_release(settings, observed),
         share: settings.share,
         steps,

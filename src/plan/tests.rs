@@ -56,6 +56,7 @@ fn settings() -> Settings {
         bake: Duration::ZERO,
         keep: 5,
         share: crate::model::Share::default(),
+        gates: Default::default(),
         safety: Default::default(),
         inferred: Vec::new(),
         files: vec!["/etc/deployd/apps/shop.toml".into()],

@@ -81,6 +81,8 @@ pub struct Stage {
     pub previous: Option<PreviousRelease>,
     /// How.
     pub share: Share,
+    /// The tests that the source must pass first, in a scratch copy of it.
+    pub tests: Option<Step>,
     /// The commands that apply, in order.
     pub steps: Vec<Step>,
     /// The commands that do not, and why.

@@ -5,6 +5,7 @@ pub mod journal;
 pub mod notify;
 pub mod ports;
 pub mod process;
+pub mod random;
 mod sock_diag;
 pub mod sockets;
 pub mod tree;

@@ -33,6 +33,17 @@ pub fn run(dir: &Path) -> Result<Answer, Refusal> {
     Ok(Answer::Done { entries: below(top.as_fd(), dir)? })
 }
 
+/// Carries out [`super::order::Order::Fresh`].
+pub fn fresh(dir: &Path) -> Result<Answer, Refusal> {
+    let (Some(parent), Some(name)) = (dir.parent(), dir.file_name().and_then(OsStr::to_str)) else {
+        return Err(Refusal::new(format!("{} cannot be made", dir.display())));
+    };
+    let parent = rooted::open(parent)?;
+    let entries = entry(parent.as_fd(), name, dir)?;
+    fs::mkdirat(&parent, name, Mode::from_raw_mode(0o755)).map_err(|error| Refusal::io("make", dir, error))?;
+    Ok(Answer::Done { entries })
+}
+
 /// Carries out [`super::order::Order::Drop`].
 pub fn drop_paths(release: &Path, paths: &[String]) -> Result<Answer, Refusal> {
     let top = rooted::open(release)?;

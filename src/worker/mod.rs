@@ -20,6 +20,7 @@ mod git_tree;
 mod http;
 mod inspect;
 mod jobs;
+mod keys;
 mod link;
 mod manifest;
 mod migrations;

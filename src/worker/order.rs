@@ -162,6 +162,19 @@ pub enum Order {
         /// Then it is killed, with all it started.
         timeout: Duration,
     },
+    /// The digests of a Laravel app's keys. Answer: [`Answer::Keys`].
+    Keys {
+        /// The probe: program and arguments, as for [`Order::Tell`].
+        run: Vec<String>,
+        /// Working directory.
+        release: PathBuf,
+        /// Added to the environment.
+        environment: BTreeMap<String, String>,
+        /// The digests are made with it.
+        salt: String,
+        /// Then it is killed, with all it started.
+        timeout: Duration,
+    },
     /// Look for a root in a user's crontab, which the worker has as a credential. Answer: [`Answer::Crontab`].
     Crontab {
         /// Whose; also the credential's name.
@@ -173,6 +186,11 @@ pub enum Order {
     Traverse {
         /// Absolute.
         path: PathBuf,
+    },
+    /// Make an empty directory in the place of whatever is there. Answer: [`Answer::Done`].
+    Fresh {
+        /// Absolute; its parent is the user's.
+        dir: PathBuf,
     },
     /// Remove everything below a directory, never following a link or crossing a mount. Answer: [`Answer::Done`].
     Empty {
@@ -386,6 +404,13 @@ pub enum Answer {
         unknown: Option<String>,
         /// Classes that do not load.
         missing: Vec<MissingJobs>,
+    },
+    /// For [`Order::Keys`]: SHA-256 with the salt as the key, hexadecimal.
+    Keys {
+        /// Of the one that encrypts.
+        current: Option<String>,
+        /// Of those that still decrypt.
+        previous: Vec<String>,
     },
     /// For [`Order::Migrations`].
     Migrations {

@@ -15,6 +15,8 @@ pub struct Reach {
     pub hidden: Vec<PathBuf>,
     /// May use the network; without it there is a loopback of its own at most.
     pub network: bool,
+    /// Not even the sockets of this host's programs, such as a database's.
+    pub alone: bool,
     /// Everyone may ask for it: neither its start nor its end is worth a line of the journal.
     pub quiet: bool,
 }
@@ -39,6 +41,7 @@ fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
     let text = |paths: &[PathBuf], prefix: &str| -> Vec<String> {
         paths.iter().map(|path| format!("{prefix}{}", path.display())).collect()
     };
+    let families = ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"].into_iter().skip(usize::from(reach.alone));
     let hidden = NEVER.map(str::to_owned).into_iter().chain(text(&reach.hidden, "-")).collect();
     BTreeMap::from([
         ("NoNewPrivileges", Bool(true)),
@@ -62,10 +65,7 @@ fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
         ("CPUWeight", Number(20)),
         ("IOWeight", Number(20)),
         ("PrivateNetwork", Bool(!reach.network)),
-        (
-            "RestrictAddressFamilies",
-            Filter(true, ["AF_UNIX", "AF_INET", "AF_INET6", "AF_NETLINK"].map(String::from).into()),
-        ),
+        ("RestrictAddressFamilies", Filter(true, families.map(str::to_owned).collect())),
     ])
 }
 
@@ -166,6 +166,9 @@ mod tests {
         assert_eq!((heavy.get("MemoryMax"), &heavy["CPUSchedulingPolicy"]), (None, &Int(SCHED_BATCH)));
         assert_eq!(got["ReadWritePaths"], Texts(vec!["/srv/a/releases/x".into(), "-/srv/a/views".into()]));
         assert_eq!(got["PrivateNetwork"], Bool(true));
+        let alone = step(&Reach { alone: true, ..reach.clone() }, bounds);
+        let Filter(true, families) = &alone["RestrictAddressFamilies"] else { panic!("an allow-list") };
+        assert!(!families.contains(&"AF_UNIX".to_owned()) && families.len() == 3);
         let worker = worker(&reach);
         for bound in ["TasksMax", "MemoryMaxScale", "LimitFSIZE"] {
             assert!(worker.contains_key(bound), "{bound}");

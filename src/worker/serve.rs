@@ -13,7 +13,7 @@ use super::{
     exporter::Exported,
     fastcgi,
     git::Git,
-    http, inspect, jobs, link, migrations, mirror,
+    http, inspect, jobs, keys, link, migrations, mirror,
     order::{Answer, MAX_LINE, Order, SourceOrder},
     probe_run,
     refusal::Refusal,
@@ -75,6 +75,9 @@ async fn carry_out(order: Order, exported: &Remembered) -> Answer {
         Order::Jobs { run, release, environment, timeout } => {
             jobs::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
         }
+        Order::Keys { run, release, environment, salt, timeout } => {
+            keys::run(&run, &release, &environment, &salt, timeout).await.unwrap_or_else(Answer::from)
+        }
         Order::Migrations { run, release, environment, timeout } => {
             migrations::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
         }
@@ -124,6 +127,7 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         Order::Seal { release, cache, except } => seal::run(release, cache, except, exported.as_ref()),
         Order::Traverse { path } => traverse::run(path),
         Order::Empty { dir } => empty::run(dir),
+        Order::Fresh { dir } => empty::fresh(dir),
         Order::Inspect { release, since, except } => inspect::run(release, *since, except),
         Order::Crontab { user, root } => tell::crontab(user, root),
         Order::ProbeFastcgi { .. }
@@ -131,6 +135,7 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         | Order::ProbeRun { .. }
         | Order::Tell { .. }
         | Order::Jobs { .. }
+        | Order::Keys { .. }
         | Order::Migrations { .. } => Err(Refusal::new("a probe is not work on files")),
     }
 }

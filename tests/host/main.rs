@@ -15,6 +15,7 @@ mod convergence;
 mod deploy;
 mod failures;
 mod going_back;
+mod gates;
 mod hostile_steps;
 mod input;
 mod lifecycle;

@@ -107,3 +107,24 @@ fn a_migration_that_is_cut_off_or_waits_for_a_lock_ends_and_is_said() {
     shop.deploy(&host);
     assert_eq!((shop.release(&host).as_str(), columns(&host, &shop).as_str()), ("r3", "id text x "));
 }
+
+#[test]
+fn another_application_key_is_refused_unless_it_is_allowed() {
+    let (host, shop) = with_shop("");
+    shop.deploy(&host);
+    let key = "base64:OTg3NjU0MzIxMDk4NzY1NDMyMTA5ODc2NTQzMjEwOTg=";
+    shop.set_env(&host, "APP_KEY", key);
+    let before = untouched(&host, &shop);
+    let said = shop.ctl(&host, "deploy", &[]).expect_status(3);
+    for wanted in ["APP_KEY", "APP_PREVIOUS_KEYS", "--allow-key-rotation"] {
+        assert!(said.stderr.contains(wanted), "the refusal does not say {wanted:?}: {said}");
+    }
+    assert_eq!(untouched(&host, &shop), before);
+    shop.ctl(&host, "deploy", &["--allow-key-rotation"]).ok();
+    assert_ne!(shop.current(&host), before.current);
+    // Neither key is anywhere but in the app's own files.
+    let secret = "OTg3NjU0MzIxMDk4|MDEyMzQ1Njc4OTAx";
+    let state = host.run(&["grep", "-rqE", secret, "/var/lib/deployd", "/run/deployd"]);
+    let journal = host.ok(&["journalctl", "--no-pager", "-o", "verbose"]);
+    assert_eq!((state.status, journal.contains("OTg3NjU0MzIxMDk4")), (1, false));
+}

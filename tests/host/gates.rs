@@ -1,0 +1,66 @@
+//! The tests as a gate: what they wipe is a scratch copy's, and a release that does not pass them is none.
+
+use crate::{
+    common::{releases, with_live_shop},
+    support::host::Host,
+};
+
+/// A small runner in the place of phpunit, which the test root does not have: it does to the default database what
+/// Laravel's RefreshDatabase does, and says what it could reach.
+const RUNNER: &str = r#"<?php
+require __DIR__.'/../vendor/autoload.php';
+function holds(bool $holds, string $what): void { if (!$holds) { fwrite(STDERR, "failed: $what\n"); exit(1); } }
+@touch(__DIR__.'/../database/database.sqlite');
+$app = require __DIR__.'/../bootstrap/app.php';
+$kernel = $app->make(Illuminate\Contracts\Console\Kernel::class);
+holds($kernel->call('migrate:fresh', ['--force' => true]) === 0, 'migrate:fresh');
+$app['db']->table('notes')->insert(['text' => 'made by a test']);
+holds($app['db']->table('notes')->count() === 1, 'the database is the test\'s own');
+if (($argv[1] ?? '') !== 'outside') {
+    holds(class_exists('Tests\Probe'), 'the packages for development are there');
+    holds(getenv('APP_ENV') === 'testing', 'APP_ENV');
+    holds(getenv('APP_SECRET') === false, 'no environment of the site');
+    holds(!file_exists('/srv/shop/shared/.env') && !is_dir('/srv/shop/releases'), 'nothing of the site is seen');
+    holds(!@stream_socket_client('tcp://127.0.0.1:80', $n, $e, 2), 'no network');
+    holds(!@stream_socket_client('unix:///run/systemd/journal/stdout', $n, $e, 2), 'no socket of the host');
+}
+exit((int) trim(file_get_contents(__DIR__.'/status')));
+"#;
+
+fn database(host: &Host) -> String {
+    host.ok(&["sha256sum", "/srv/shop/shared/database.sqlite"])
+}
+
+#[test]
+fn what_tests_wipe_is_a_scratch_copy_s() {
+    let (host, shop) = with_live_shop("");
+    assert_eq!(shop.get(&host, "/notes").value("note"), Some("1"), "the site has data");
+    let gate = "[gates]\ntests = [\"php\", \"tests/run.php\"]\n[environment]\nAPP_SECRET = \"geheim\"\n";
+    shop.configure(&host, gate);
+    let composer = include_str!("../app/composer.json")
+        .replace("\"scripts\":", "\"autoload-dev\": {\"psr-4\": {\"Tests\\\\\": \"tests/\"}},\n    \"scripts\":");
+    let probe = "<?php\n\nnamespace Tests;\n\nclass Probe\n{\n}\n";
+    let files = |status| {
+        [("tests/run.php", RUNNER), ("tests/Probe.php", probe), ("tests/status", status), ("composer.json", &composer)]
+    };
+    let before = database(&host);
+
+    shop.commit(&host, "r2", &files("1\n"));
+    let there = releases(&host, &shop);
+    let said = shop.ctl(&host, "deploy", &[]).expect_status(1);
+    assert!(said.stderr.contains("the step tests failed with exit status 1"), "{said}");
+    assert_eq!((shop.release(&host).as_str(), releases(&host, &shop)), ("r1", there));
+    assert_eq!(database(&host), before);
+
+    shop.commit(&host, "r3", &files("0\n"));
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r3");
+    assert_eq!(database(&host), before, "the site's database is as it was, byte for byte");
+    assert_eq!(host.run(&["ls", "/var/cache/deployd/shop/scratch"]).status, 2, "the copy is gone");
+    let vendor = host.run(&["grep", "-rq", "Tests.Probe", "/srv/shop/current/vendor/composer/autoload_classmap.php"]);
+    assert_ne!(vendor.status, 0, "the release has no packages for development");
+
+    // The same runner in the release, beside the site's .env, does wipe the site's database: the gate is what kept it.
+    host.run_as("shop", &["php", "/srv/shop/current/tests/run.php", "outside"]).ok();
+    assert_ne!(database(&host), before);
+}
