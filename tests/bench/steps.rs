@@ -1,0 +1,95 @@
+//! `step-load`: how long the fast page takes while a build burns every core and the disk: not at all, as a step of a
+//! deployment, and as a plain service beside the site. In turns on one host; the medians of the rounds.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use crate::support::{
+    deb,
+    host::Host,
+    load::{Plan, Running},
+    root::Root,
+    shop::{Shop, Spec},
+    table::{self, Figure},
+};
+
+const WORK: &str = "step-load";
+const WHO: [&str; 3] = ["idle", "deployd", "plain-step"];
+/// How long the load is watched in each turn; the build takes longer.
+const WATCHED: Duration = Duration::from_secs(12);
+/// A build of the worst kind, for 20 s: a loop on each core, and one that writes and syncs.
+const BURN: &str = "touch \"$1\"; for core in $(seq \"$(nproc)\"); do timeout 20 sh -c 'while :; do :; done' & done; \
+                    timeout 20 sh -c 'while :; do dd if=/dev/zero of=\"$1\" bs=1M count=64 conv=fsync 2>/dev/null; done' \
+                    sh \"$2\" || true; wait; rm -f \"$2\"";
+const BEGUN: &str = "/srv/shop/shared/storage/burn-began";
+
+/// Measures in turns and prints the table.
+pub fn compare(root: &Root, rounds: u32) -> Vec<Figure> {
+    let host = Host::boot_alone(root);
+    host.install_deb(&deb::ensure());
+    host.write("/usr/local/bin/burn", format!("#!/bin/sh\n{BURN}\n"));
+    host.ok(&["chmod", "0755", "/usr/local/bin/burn"]);
+    let step = format!("[[step]]\nname = \"burn\"\nshared = \"rw\"\nrun = [\"burn\", \"{BEGUN}\", \"junk\"]\n");
+    let shop = Shop::make(&host, Spec::new("shop"));
+    shop.deploy(&host);
+    shop.wait_release(&host, "r1");
+    shop.configure(&host, &step);
+    let mut all: BTreeMap<(&str, &str), Vec<f64>> = BTreeMap::new();
+    for round in 1..=rounds {
+        for who in WHO {
+            let (p50, p99) = turn(&host, &shop, who);
+            eprintln!("steps: {who}: p50 {p50:.1} ms, p99 {p99:.1} ms (round {round} of {rounds})");
+            all.entry((who, "p50_ms")).or_default().push(p50);
+            all.entry((who, "p99_ms")).or_default().push(p99);
+        }
+    }
+    report(&mut all)
+}
+
+/// One turn: what is done meanwhile is begun, the load is watched, and what was begun is waited for.
+fn turn(host: &Host, shop: &Shop, who: &str) -> (f64, f64) {
+    host.ok(&["rm", "-f", BEGUN]);
+    std::thread::scope(|scope| {
+        let work = match who {
+            "deployd" => Some(scope.spawn(|| shop.ctl(host, "stage", &["--force"]))),
+            "plain-step" => Some(scope.spawn(|| {
+                host.run(&["systemd-run", "--wait", "--uid=shop", "burn", BEGUN, "/srv/shop/shared/storage/junk"])
+            })),
+            _ => None,
+        };
+        if work.is_some() {
+            while host.run(&["test", "-e", BEGUN]).status != 0 {
+                std::thread::sleep(Duration::from_millis(100));
+            }
+        }
+        let plan = Plan { fast: ("/".into(), 100), slow: ("/up".into(), 0), sessions: 0, domain: shop.domain() };
+        let load = Running::start(host.network(), plan);
+        std::thread::sleep(WATCHED);
+        let report = load.stop();
+        assert_eq!(report.failed, 0, "{report:?}");
+        if let Some(work) = work {
+            work.join().expect("it does not panic").ok();
+        }
+        // What was written reaches the disk in nobody's turn.
+        host.ok(&["sync"]);
+        (report.p50_ms, report.p99_ms)
+    })
+}
+
+fn report(all: &mut BTreeMap<(&str, &str), Vec<f64>>) -> Vec<Figure> {
+    let mut median = |who, metric| {
+        let runs = all.get_mut(&(who, metric)).expect("it was measured");
+        runs.sort_by(f64::total_cmp);
+        runs[runs.len() / 2]
+    };
+    let (mut figures, mut rows) = (Vec::new(), Vec::new());
+    let idle = median("idle", "p99_ms");
+    for who in WHO {
+        let (p50, p99) = (median(who, "p50_ms"), median(who, "p99_ms"));
+        figures.push(table::figure(WORK, who, "p50_ms", p50, "ms"));
+        figures.push(table::figure(WORK, who, "p99_ms", p99, "ms"));
+        rows.push(vec![who.to_owned(), format!("{p50:.1} ms"), format!("{p99:.1} ms"), format!("{:.2}", p99 / idle)]);
+    }
+    println!("\nthe fast page, 100/s, while a build burns every core and the disk\n");
+    println!("{}", table::table(&["meanwhile", "p50", "p99", "ratio to idle"], &rows));
+    figures
+}
