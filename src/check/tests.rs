@@ -31,6 +31,7 @@ fn settings(services: Vec<Service>) -> Settings {
         keep: 5,
         share: crate::model::Share::default(),
         gates: Default::default(),
+        notify: Vec::new(),
         safety: Safety { zero_downtime: true, missing_jobs: MissingJobs::Refuse, ..Safety::default() },
         inferred: vec![],
         files: vec!["/etc/deployd/apps/shop.toml".into()],

@@ -230,6 +230,23 @@ pub(super) fn http_url(text: &str) -> Result<(), Problem> {
     if host_name(host) { Ok(()) } else { Err(bad("has no valid host")) }
 }
 
+/// A webhook's address: https, or http to this host. The problem never quotes it: who knows it may post.
+pub(super) fn hook_url(text: &str) -> Result<(), Problem> {
+    let bad = |why: &str| {
+        Problem::new(format!("the webhook's address {why}"))
+            .help("write the whole https:// address, or better url_file = \"/etc/deployd/secrets/slack\"")
+            .secret()
+    };
+    let (scheme, rest) = text.split_once("://").ok_or_else(|| bad("is no https URL"))?;
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let (host, _) = split_port(authority).ok_or_else(|| bad("has a port that is no number"))?;
+    if !rest.bytes().all(|b| b.is_ascii_graphic()) || text.len() > 2048 || authority.contains('@') || !host_name(host) {
+        return Err(bad("is no https URL"));
+    }
+    let here = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
+    if scheme == "https" || (scheme == "http" && here) { Ok(()) } else { Err(bad("is not https, and no other is private")) }
+}
+
 /// `host`, `host:port` or `[v6]:port`.
 pub(super) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let after_v6 = authority.rfind(']').map_or(0, |at| at + 1);

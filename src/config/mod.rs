@@ -9,6 +9,7 @@ mod fragments;
 mod gates;
 mod health;
 mod merge;
+mod notify;
 mod origins;
 mod pool_table;
 mod preset;
@@ -35,6 +36,7 @@ mod suggest;
 mod tree;
 mod written;
 
+pub use notify::{Address, Notify, Way};
 pub use services::*;
 pub use settings::*;
 pub use show::show;

@@ -9,6 +9,7 @@ use super::{
     errors::{Problem, SourceFile},
     gates,
     health::{self, Watch},
+    notify,
     origins,
     preset::{self, Preset},
     service, shared, source_table, steps, strategy,
@@ -47,6 +48,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let environment = environment(cx, &mut top, &preset, services.iter().any(service::is_php_fpm));
     let (health, Watch { successes, interval, bake }) = health::health(cx, &mut top, &preset);
     let keep = keep(cx, &mut top);
+    let notify = notify::notify(cx, &mut top, root.as_deref());
     let gates = gates::gates(cx, &mut top, &mut preset);
     let safety = safety(cx, &mut top, &preset);
     let steps = steps::steps(cx, &mut top, &preset, root.as_deref(), safety.migrations);
@@ -76,6 +78,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
         bake,
         keep,
         gates,
+        notify,
         safety,
         inferred: std::mem::take(&mut cx.inferred),
         files: files.iter().map(|file| file.path.clone()).collect(),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::{Service, Step};
+use super::{Notify, Service, Step};
 use crate::model::{AppName, Share, UnitName};
 
 /// A configuration that was refused: all its errors, rendered with file, line and caret.
@@ -74,6 +74,8 @@ pub struct Settings {
     pub keep: usize,
     /// What a release must pass before it is one.
     pub gates: Gates,
+    /// Who is told how a deployment ended.
+    pub notify: Vec<Notify>,
     /// What is refused for safety's sake.
     pub safety: Safety,
     /// What was not written but found or defaulted, for `deployctl show`: key, value, why.

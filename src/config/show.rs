@@ -2,7 +2,7 @@
 //! found or defaulted. Values of the written environment are withheld: they may be secrets. Pure.
 
 use super::{
-    Check, Health, Limits, Migrations, MissingJobs, On, Settings, Source, Step, Unpack,
+    Address, Check, Health, Limits, Migrations, MissingJobs, Notify, On, Settings, Source, Step, Unpack, Way,
     context::{quoted, quoted_list},
     duration, size,
 };
@@ -174,6 +174,29 @@ impl Page<'_> {
         self.limits(step);
     }
 
+    fn notify(&mut self, one: &Notify) {
+        self.header("[[notify]]", "");
+        let hook = |address: &Address| match address {
+            Address::Url(_) => ("url", quoted("https://not.shown/")),
+            Address::File(path) => ("url_file", quoted(&path.to_string_lossy())),
+        };
+        let (kind, lines) = match &one.way {
+            Way::Slack(address) => ("slack", vec![hook(address)]),
+            Way::Webhook(address) => ("webhook", vec![hook(address)]),
+            Way::Mail { to, from } => {
+                let from = from.as_ref().map(|from| ("from", quoted(from)));
+                ("mail", [("to", quoted(to))].into_iter().chain(from).collect())
+            }
+        };
+        self.line("kind", &quoted(kind), "");
+        lines.into_iter().for_each(|(name, value)| self.line(name, &value, ""));
+        match one.on {
+            Some(On::Success) => self.line("on", "\"success\"", ""),
+            Some(On::Failure) => self.line("on", "\"failure\"", ""),
+            None => {}
+        }
+    }
+
     fn run(&mut self, step: &Step) {
         match step.run.last() {
             Some(line) if step.shell => {
@@ -249,6 +272,7 @@ impl Page<'_> {
             self.line("tests", &quoted_list(&tests.run), "");
             self.line("timeout", &quoted(&duration::format(tests.timeout)), "");
         }
+        s.notify.iter().for_each(|one| self.notify(one));
         self.header("[safety]", "");
         let missing = match s.safety.missing_jobs {
             MissingJobs::Refuse => "refuse",

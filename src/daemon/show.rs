@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::config::{Pool, ServiceKind, Settings, SlotKind};
+use crate::config::{Address, Pool, ServiceKind, Settings, SlotKind, Way};
 
 /// What stands for a hidden value.
 const HIDDEN: &str = "(hidden)";
@@ -16,6 +16,11 @@ pub fn json(settings: Settings) -> serde_json::Result<String> {
 pub fn hidden(mut settings: Settings) -> Settings {
     hide(&mut settings.environment);
     settings.steps.iter_mut().for_each(|step| hide(&mut step.environment));
+    for one in &mut settings.notify {
+        if let Way::Slack(Address::Url(url)) | Way::Webhook(Address::Url(url)) = &mut one.way {
+            *url = HIDDEN.into();
+        }
+    }
     for service in &mut settings.services {
         if let ServiceKind::Slots(SlotKind::PhpFpm(fpm)) = &mut service.kind
             && let Pool::Directives(directives) = &mut fpm.pool
@@ -68,6 +73,7 @@ mod tests {
             keep: 5,
             share: Default::default(),
             gates: Default::default(),
+        notify: Vec::new(),
             safety: Default::default(),
             inferred: vec![
                 inferred("run_as", "\"shop\"", "not written: the same as user"),

@@ -25,6 +25,8 @@ mod layout;
 mod listener;
 mod migrate;
 mod nginx_test;
+mod notice;
+mod notify;
 mod outcome;
 mod progress;
 mod prove_live;

@@ -12,6 +12,7 @@ use super::{
     generated,
     layout::{self, Next},
     migrate::not_undone,
+    notify::notify,
     outcome::{About, End, finish, sentence},
     progress::Progress,
     recover,
@@ -25,7 +26,7 @@ use crate::{
     model::{Kind, LiveSlot, Outcome, Phase, ReleaseState, Request, UnitName, events},
     observe::{Host, Observed, observe},
     plan::{Decision, GoLive, Handover, Plan, Stage, plan},
-    system::{journal::Priority, notify, tree::Lock, units::Verb},
+    system::{journal::Priority, notify::extend_timeout, tree::Lock, units::Verb},
     worker::client::Worker,
 };
 
@@ -58,9 +59,12 @@ pub async fn run(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
     if lock.is_some() {
         aftermath::steps(host, &settings, &store, cancel, &record).await;
     }
-    more_time.abort();
     // Held until the record is written: who waits for it finds everything settled.
     drop(lock);
+    if let Err(error) = cancel.guard(async { Ok::<_, EngineError>(notify(host, &settings, &store, &record).await) }).await {
+        tracing::warn!("not everyone was told: {error}");
+    }
+    more_time.abort();
     record.outcome
 }
 
@@ -69,7 +73,7 @@ async fn ask_for_time() {
     let mut minute = tokio::time::interval(Duration::from_secs(60));
     loop {
         minute.tick().await;
-        notify::extend_timeout(Duration::from_secs(10 * 60));
+        extend_timeout(Duration::from_secs(10 * 60));
     }
 }
 
@@ -408,7 +412,7 @@ impl Deployment<'_> {
 /// a slot's sandbox needs directories of the release; and only php-fpm reads nothing of it before it is asked.
 fn starts_early(plan: &Plan, stage: &Stage) -> bool {
     let reads_late = |handover: &Handover| matches!(handover.kind, SlotKind::PhpFpm(_));
-    stage.steps.is_empty() && stage.writable.is_empty() && plan.live.iter().flat_map(handovers).all(reads_late)
+    stage.steps.is_empty() && stage.tests.is_none() && stage.writable.is_empty() && plan.live.iter().flat_map(handovers).all(reads_late)
 }
 
 /// Has the app settled: baked, the old slots drained, confirmed. Under the app's lock, so that no running settling is

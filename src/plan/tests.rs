@@ -57,6 +57,7 @@ fn settings() -> Settings {
         keep: 5,
         share: crate::model::Share::default(),
         gates: Default::default(),
+        notify: Vec::new(),
         safety: Default::default(),
         inferred: Vec::new(),
         files: vec!["/etc/deployd/apps/shop.toml".into()],

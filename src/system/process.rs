@@ -141,6 +141,12 @@ fn available(meminfo: &str) -> Option<u64> {
     Some(kib / 1024)
 }
 
+/// What this host calls itself; empty when it does not say.
+pub fn host_name() -> String {
+    let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
+    name.map(|name| crate::model::printable(&name)).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Child, Command, Stdio};

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     Request, Response, Uri,
     body::{Bytes, Incoming},
@@ -52,12 +52,33 @@ async fn ask(
     trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
 ) -> Result<(u16, Bytes), String> {
     let uri: Uri = probe.url.parse().map_err(|_| format!("{} is no url", probe.url))?;
+    let authority = uri.authority().ok_or_else(|| format!("{} has no host", probe.url))?;
+    let host = probe.host.as_deref().unwrap_or(authority.as_str());
+    let target = uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = Request::get(target)
+        .header("host", host)
+        .header("user-agent", "deployd-probe")
+        .header("accept", "*/*")
+        .header("connection", "close")
+        .body(Full::default())
+        .map_err(|error| format!("cannot ask for {target}: {error}"))?;
+    send(&uri, probe.host.as_deref(), request, trust).await
+}
+
+/// Sends a request to where a url leads; `named` is what the server is called, when not as the url calls it. What it
+/// says of a failure names no more of the url than host and port.
+pub async fn send(
+    uri: &Uri,
+    named: Option<&str>,
+    request: Request<Full<Bytes>>,
+    trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
+) -> Result<(u16, Bytes), String> {
     let tls = match uri.scheme_str() {
         Some("http") => false,
         Some("https") => true,
-        _ => return Err(format!("{} is neither http:// nor https://", probe.url)),
+        _ => return Err("the url is neither http:// nor https://".to_owned()),
     };
-    let authority = uri.authority().ok_or_else(|| format!("{} has no host", probe.url))?;
+    let authority = uri.authority().ok_or_else(|| "the url has no host".to_owned())?;
     if authority.as_str().contains('@') {
         return Err("the url carries a user or a password".to_owned());
     }
@@ -67,19 +88,10 @@ async fn ask(
         .await
         .map_err(|error| format!("cannot connect to {address} port {port}: {error}"))?;
     let _ = stream.set_nodelay(true);
-    let host = probe.host.as_deref().unwrap_or(authority.as_str());
-    let target = uri.path_and_query().map_or("/", |path| path.as_str());
-    let request = Request::get(target)
-        .header("host", host)
-        .header("user-agent", "deployd-probe")
-        .header("accept", "*/*")
-        .header("connection", "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(|error| format!("cannot ask for {target}: {error}"))?;
     if !tls {
         return exchange(stream, request).await;
     }
-    let name = probe.host.as_deref().map_or(address, without_port);
+    let name = named.map_or(address, without_port);
     let server = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name} is no name for TLS"))?;
     let stream = TlsConnector::from(trust()?)
         .connect(server, stream)
@@ -91,7 +103,7 @@ async fn ask(
 /// Sends the request and reads the answer.
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Empty<Bytes>>,
+    request: Request<Full<Bytes>>,
 ) -> Result<(u16, Bytes), String> {
     let broken = |error: hyper::Error| format!("the connection broke: {}", with_cause(&error));
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;

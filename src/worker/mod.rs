@@ -7,6 +7,7 @@
 mod acl;
 mod archive;
 pub mod client;
+mod commits;
 mod copy_tree;
 mod directory;
 mod empty;
@@ -26,6 +27,7 @@ mod manifest;
 mod migrations;
 mod mirror;
 pub mod order;
+mod post;
 mod previous;
 mod probe_run;
 mod refusal;

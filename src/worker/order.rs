@@ -175,6 +175,26 @@ pub enum Order {
         /// Then it is killed, with all it started.
         timeout: Duration,
     },
+    /// The commits that one has and another has not. Answer: [`Answer::Commits`].
+    Commits {
+        /// The repository's, by which its mirror is known.
+        url: String,
+        /// The app's cache directory.
+        cache: PathBuf,
+        /// Full id.
+        from: String,
+        /// Full id.
+        to: String,
+    },
+    /// Post JSON to a webhook. Answer: [`Answer::Probed`].
+    Post {
+        /// Where to.
+        hook: Hook,
+        /// What.
+        body: String,
+        /// For the whole exchange.
+        timeout: Duration,
+    },
     /// Look for a root in a user's crontab, which the worker has as a credential. Answer: [`Answer::Crontab`].
     Crontab {
         /// Whose; also the credential's name.
@@ -215,6 +235,26 @@ pub struct HttpProbe {
     pub json: Option<(String, String)>,
     /// For the whole exchange.
     pub timeout: Duration,
+}
+
+/// A webhook's address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hook {
+    /// As it is.
+    Url(String),
+    /// In the credential of this name.
+    Credential(String),
+}
+
+/// A commit, for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Commit {
+    /// Abbreviated.
+    pub id: String,
+    /// The first line of its message.
+    pub subject: String,
 }
 
 /// A class that does not load, and how many jobs wait for it.
@@ -404,6 +444,13 @@ pub enum Answer {
         unknown: Option<String>,
         /// Classes that do not load.
         missing: Vec<MissingJobs>,
+    },
+    /// For [`Order::Commits`], newest first.
+    Commits {
+        /// The first of them.
+        commits: Vec<Commit>,
+        /// Whether there are more.
+        more: bool,
     },
     /// For [`Order::Keys`]: SHA-256 with the salt as the key, hexadecimal.
     Keys {

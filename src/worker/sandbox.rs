@@ -147,6 +147,20 @@ pub fn step(reach: &Reach, bounds: Bounds) -> BTreeMap<&'static str, Property> {
     properties
 }
 
+/// The host's mail program: nothing that would take its setuid or setgid bit from it, by which it reaches its queue.
+pub fn mail(hidden: &[PathBuf]) -> BTreeMap<&'static str, Property> {
+    let hidden = hidden.iter().map(|path| format!("-{}", path.display()));
+    BTreeMap::from([
+        ("ProtectSystem", Text("full".into())),
+        ("ProtectHome", Text("read-only".into())),
+        ("PrivateTmp", Bool(true)),
+        ("InaccessiblePaths", Texts(NEVER.map(str::to_owned).into_iter().chain(hidden).collect())),
+        ("TasksMax", Number(64)),
+        ("CPUWeight", Number(20)),
+        ("IOWeight", Number(20)),
+    ])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

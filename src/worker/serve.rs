@@ -8,6 +8,7 @@ use std::{
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::{
+    commits, post,
     archive, directory, empty,
     export::{self, Export},
     exporter::Exported,
@@ -75,6 +76,9 @@ async fn carry_out(order: Order, exported: &Remembered) -> Answer {
         Order::Jobs { run, release, environment, timeout } => {
             jobs::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
         }
+        Order::Post { hook, body, timeout } => {
+            post::run(&hook, &body, timeout).await.unwrap_or_else(Answer::from)
+        }
         Order::Keys { run, release, environment, salt, timeout } => {
             keys::run(&run, &release, &environment, &salt, timeout).await.unwrap_or_else(Answer::from)
         }
@@ -126,6 +130,7 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         Order::Confine { release, paths } => seal::confine(release, paths),
         Order::Seal { release, cache, except } => seal::run(release, cache, except, exported.as_ref()),
         Order::Traverse { path } => traverse::run(path),
+        Order::Commits { url, cache, from, to } => commits::run(&Git::new(url, cache, None, None)?, from, to),
         Order::Empty { dir } => empty::run(dir),
         Order::Fresh { dir } => empty::fresh(dir),
         Order::Inspect { release, since, except } => inspect::run(release, *since, except),
@@ -136,6 +141,7 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         | Order::Tell { .. }
         | Order::Jobs { .. }
         | Order::Keys { .. }
+        | Order::Post { .. }
         | Order::Migrations { .. } => Err(Refusal::new("a probe is not work on files")),
     }
 }

@@ -22,6 +22,7 @@ mod lifecycle;
 mod load;
 mod meter;
 mod migrations;
+mod notify;
 mod peer;
 mod probes;
 mod queue;
