@@ -118,7 +118,8 @@ fn a_step_ends_whatever_it_does() {
     );
     fails(&host, &shop, &daemon, "the step daemon left processes behind");
 
-    let endless = "yes | head -c 700000000; head -c 300000000 /dev/zero | tr '\\0' x";
+    let endless = "yes \"$(head -c 2000 /dev/zero | tr '\\0' y)\" | head -c 500000000; \
+                   head -c 500000000 /dev/zero | tr '\\0' x";
     shop.configure(&host, &format!("{SERVICE}{}", line("talks", "", endless)));
     shop.deploy(&host);
     assert_eq!(shop.release(&host), "r1");
