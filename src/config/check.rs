@@ -244,7 +244,11 @@ pub(super) fn hook_url(text: &str) -> Result<(), Problem> {
         return Err(bad("is no https URL"));
     }
     let here = matches!(host, "127.0.0.1" | "localhost" | "[::1]");
-    if scheme == "https" || (scheme == "http" && here) { Ok(()) } else { Err(bad("is not https, and no other is private")) }
+    if scheme == "https" || (scheme == "http" && here) {
+        Ok(())
+    } else {
+        Err(bad("is not https, and no other is private"))
+    }
 }
 
 /// `host`, `host:port` or `[v6]:port`.

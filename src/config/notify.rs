@@ -94,14 +94,16 @@ fn address(cx: &mut Context<'_>, reader: &mut Reader<'_>, place: &Place, root: O
         return Some(Address::File(path));
     }
     let problem = Problem::new("a webhook has no address").at(place);
-    cx.problems.push(problem.help("write url_file = \"/etc/deployd/secrets/slack\", a file of root's with the address"));
+    cx.problems
+        .push(problem.help("write url_file = \"/etc/deployd/secrets/slack\", a file of root's with the address"));
     None
 }
 
 fn mail(cx: &mut Context<'_>, reader: &mut Reader<'_>, place: &Place) -> Option<Way> {
     let mut mailbox = |key: &'static str| {
         let at = reader.text(key, "ops@example.org", &mut cx.problems)?;
-        let plain = at.value.contains('@') && at.value.bytes().all(|b| b.is_ascii_graphic() && !b",;<>\"()".contains(&b));
+        let plain =
+            at.value.contains('@') && at.value.bytes().all(|b| b.is_ascii_graphic() && !b",;<>\"()".contains(&b));
         if plain && at.value.len() <= 254 && !at.value.starts_with('-') {
             return Some(at.value);
         }

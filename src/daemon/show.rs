@@ -73,7 +73,7 @@ mod tests {
             keep: 5,
             share: Default::default(),
             gates: Default::default(),
-        notify: Vec::new(),
+            notify: Vec::new(),
             safety: Default::default(),
             inferred: vec![
                 inferred("run_as", "\"shop\"", "not written: the same as user"),

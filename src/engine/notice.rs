@@ -124,7 +124,7 @@ mod tests {
         }
         let json: serde_json::Value = serde_json::from_str(&notice.json()).unwrap();
         assert_eq!((&json["outcome"], &json["duration_ms"]), (&"succeeded".into(), &4200.into()));
-        assert_eq!((&json["from_commit"], &json["commits"][0]["subject"]), (&from.into(), &"Fix <it>".into()));
+        assert_eq!((&json["from_commit"], &json["commits"][0]["subject"]), (&from.clone().into(), &"Fix <it>".into()));
         let mail = notice.mail("ops@example.org", None);
         let (headers, _) = mail.split_once("\n\n").unwrap();
         assert!(headers.starts_with("To: ops@example.org\nSubject: shop: deploy succeeded"));

@@ -23,30 +23,30 @@ const SENDMAIL: &str = "/usr/sbin/sendmail";
 /// Of what is to be told by its name.
 const CREDENTIAL: &str = "address";
 
-/// Tells everyone who waits for such an end.
-pub async fn notify(host: &Host, settings: &Settings, store: &Store, record: &DeploymentRecord) {
+/// Tells everyone who waits for such an end. It fails only where it is cut off.
+pub async fn notify(
+    host: &Host,
+    settings: &Settings,
+    store: &Store,
+    record: &DeploymentRecord,
+) -> Result<(), EngineError> {
     let on = match record.outcome {
         // A timer's daily nothing.
-        Outcome::Unchanged => return,
+        Outcome::Unchanged => return Ok(()),
         Outcome::Succeeded => On::Success,
         _ => On::Failure,
     };
     let told: Vec<&Notify> = settings.notify.iter().filter(|one| one.on.is_none_or(|wanted| wanted == on)).collect();
     if told.is_empty() {
-        return;
+        return Ok(());
     }
     let from = store.load().ok().and_then(|state| {
         state.releases.into_iter().find(|release| Some(&release.id) == record.from.as_ref()).map(|one| one.revision)
     });
     let (commits, more) = commits(host, settings, from.as_deref(), record).await.unwrap_or_default();
     let name = process::host_name();
-    let notice = Notice {
-        app: settings.app.as_str(),
-        host: &name,
-        record,
-        from: from.as_deref(),
-        commits: (&commits, more),
-    };
+    let notice =
+        Notice { app: settings.app.as_str(), host: &name, record, from: from.as_deref(), commits: (&commits, more) };
     for (number, one) in told.into_iter().enumerate() {
         let sent = match &one.way {
             Way::Slack(address) => post(host, settings, record, number, address, notice.slack()).await,
@@ -57,6 +57,7 @@ pub async fn notify(host: &Host, settings: &Settings, store: &Store, record: &De
             tracing::warn!("the notification {} was not delivered: {error}, ignoring", number + 1);
         }
     }
+    Ok(())
 }
 
 /// What came since the release before, as the app's mirror knows it.

@@ -61,7 +61,7 @@ pub async fn run(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
     }
     // Held until the record is written: who waits for it finds everything settled.
     drop(lock);
-    if let Err(error) = cancel.guard(async { Ok::<_, EngineError>(notify(host, &settings, &store, &record).await) }).await {
+    if let Err(error) = cancel.guard(notify(host, &settings, &store, &record)).await {
         tracing::warn!("not everyone was told: {error}");
     }
     more_time.abort();
@@ -412,7 +412,10 @@ impl Deployment<'_> {
 /// a slot's sandbox needs directories of the release; and only php-fpm reads nothing of it before it is asked.
 fn starts_early(plan: &Plan, stage: &Stage) -> bool {
     let reads_late = |handover: &Handover| matches!(handover.kind, SlotKind::PhpFpm(_));
-    stage.steps.is_empty() && stage.tests.is_none() && stage.writable.is_empty() && plan.live.iter().flat_map(handovers).all(reads_late)
+    stage.steps.is_empty()
+        && stage.tests.is_none()
+        && stage.writable.is_empty()
+        && plan.live.iter().flat_map(handovers).all(reads_late)
 }
 
 /// Has the app settled: baked, the old slots drained, confirmed. Under the app's lock, so that no running settling is

@@ -82,7 +82,8 @@ mod tests {
         let request = server.await.unwrap();
         assert!(request.starts_with("POST /secret-path?x=1 HTTP/1.1") && request.ends_with("{\"a\":1}"), "{request}");
         for bad in ["ftp://h/secret", "http://", "no url secret", "http://127.0.0.1:1/secret"] {
-            let Answer::Probed { healthy, detail } = run(&Hook::Url(bad.into()), "", Duration::from_secs(5)).await.unwrap()
+            let Answer::Probed { healthy, detail } =
+                run(&Hook::Url(bad.into()), "", Duration::from_secs(5)).await.unwrap()
             else {
                 panic!("a verdict")
             };

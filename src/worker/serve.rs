@@ -8,15 +8,14 @@ use std::{
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::{
-    commits, post,
-    archive, directory, empty,
+    archive, commits, directory, empty,
     export::{self, Export},
     exporter::Exported,
     fastcgi,
     git::Git,
     http, inspect, jobs, keys, link, migrations, mirror,
     order::{Answer, MAX_LINE, Order, SourceOrder},
-    probe_run,
+    post, probe_run,
     refusal::Refusal,
     seal, survey, tell, traverse,
 };
@@ -76,9 +75,7 @@ async fn carry_out(order: Order, exported: &Remembered) -> Answer {
         Order::Jobs { run, release, environment, timeout } => {
             jobs::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
         }
-        Order::Post { hook, body, timeout } => {
-            post::run(&hook, &body, timeout).await.unwrap_or_else(Answer::from)
-        }
+        Order::Post { hook, body, timeout } => post::run(&hook, &body, timeout).await.unwrap_or_else(Answer::from),
         Order::Keys { run, release, environment, salt, timeout } => {
             keys::run(&run, &release, &environment, &salt, timeout).await.unwrap_or_else(Answer::from)
         }

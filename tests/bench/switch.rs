@@ -13,6 +13,7 @@ mod support;
 mod load;
 mod octane;
 mod queue;
+mod steps;
 mod times;
 
 use support::{root::Root, table};
