@@ -54,6 +54,7 @@ install: ## Install what was built: DESTDIR=, PREFIX=/usr
 	$(call put_all,dbus/*.policy,/usr/share/polkit-1/actions)
 	$(call put_all,dbus/org.*.rules,/usr/share/polkit-1/rules.d)
 	$(call put_all,packaging/probe/*,/usr/share/deployd/probe)
+	$(call put_all,packaging/ssh/*,/usr/share/deployd/ssh)
 	$(call put_all,packaging/octane/*,/usr/share/deployd/octane)
 	$(call put_all,packaging/nginx/deployd-php.conf packaging/nginx/deployd-proxy.conf,/etc/nginx/snippets)
 	$(call put_all,packaging/nginx/deployd-upstreams.conf,/etc/nginx/conf.d)

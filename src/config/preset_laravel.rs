@@ -20,7 +20,7 @@ const VIEWS: &str = "bootstrap/cache/views";
 
 /// The preset.
 pub(super) fn preset() -> Preset {
-    let shared = |path: &str, directory, required| Shared { path: path.into(), directory, required };
+    let shared = |path: &str, directory, required| Shared { path: path.into(), from: path.into(), directory, required };
     Preset {
         name: "laravel",
         shared: vec![shared("storage", true, false), shared(".env", false, true)],

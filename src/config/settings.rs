@@ -207,6 +207,10 @@ pub enum Source {
         reference: Option<String>,
         /// What its SHA-256 must be, hexadecimal.
         sha256: Option<String>,
+        /// Keys of minisign or ssh, of which one must have signed it.
+        signed_by: Vec<String>,
+        /// Where the signature is, when not beside it.
+        signature: Option<String>,
         /// How it is unpacked.
         unpack: Unpack,
     },
@@ -248,8 +252,10 @@ pub struct Unpack {
 /// A path that outlives releases.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Shared {
-    /// Relative and normal.
+    /// In a release: relative and normal.
     pub path: String,
+    /// Below `shared/`: the same, unless it is called otherwise there.
+    pub from: String,
     /// A directory, or a file.
     pub directory: bool,
     /// Must be there before a deployment.

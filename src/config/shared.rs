@@ -23,6 +23,13 @@ pub(super) fn shared(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset
     };
     for item in items {
         let Some(new) = shared_item(cx, item) else { continue };
+        if let Some((other, _)) =
+            out.iter().find(|(old, _)| !within(&old.path, &new.path) && within(&old.from, &new.from))
+        {
+            let title = format!("{:?} and {:?} are one in shared/", other.path, new.path);
+            cx.problems.push(Problem::new(title).at(&item.place).help("give each a place of its own by from"));
+            continue;
+        }
         match out.iter_mut().find(|(old, _)| old.path == new.path) {
             Some((_, Some(_))) => {
                 let problem = Problem::new(format!("{:?} is shared twice", new.path));
@@ -39,6 +46,13 @@ pub(super) fn shared(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset
         cx.infer(format!("shared.{}", shared.path), value, format!("preset {}", preset.name));
     }
     out.into_iter().map(|(shared, _)| shared).collect()
+}
+
+/// Whether one of two paths is the other, or lies in it.
+fn within(one: &str, other: &str) -> bool {
+    let below =
+        |path: &str, top: &str| path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    below(one, other) || below(other, one)
 }
 
 /// A path below another shared one cannot be a link of its own.
@@ -69,11 +83,12 @@ fn shared_item(cx: &mut Context<'_>, item: &Node) -> Option<Shared> {
             };
             cx.infer(format!("shared.{path}.kind"), quoted(kind), why);
         }
-        return Some(Shared { path, directory, required: false });
+        return Some(Shared { from: path.clone(), path, directory, required: false });
     };
     let mut reader = Reader::new(table, "shared");
     let path = reader.text("path", "uploads", &mut cx.problems);
     let kind = cx.word(&mut reader, "kind", &["file", "directory"]);
+    let from = reader.text("from", "uploads", &mut cx.problems);
     let required = reader.flag("required", &mut cx.problems).is_some_and(|at| at.value);
     reader.finish(&mut cx.problems);
     let Some(path) = path else {
@@ -86,7 +101,11 @@ fn shared_item(cx: &mut Context<'_>, item: &Node) -> Option<Shared> {
     let slash = path.value.ends_with('/');
     let path = cx.take(check::relative(&path.value), &path.place)?;
     let directory = kind.map_or(slash || looks_like_directory(&path), |kind| kind == "directory");
-    Some(Shared { path, directory, required })
+    let from = match from {
+        Some(at) => cx.take(check::relative(&at.value), &at.place)?,
+        None => path.clone(),
+    };
+    Some(Shared { path, from, directory, required })
 }
 
 /// `storage`, `public/uploads`; but `.env` and `database/database.sqlite` are files.

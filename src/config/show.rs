@@ -84,7 +84,9 @@ impl Page<'_> {
             let kind_key = format!("{key}.kind");
             let key = if self.why(&key).is_some() { key } else { kind_key };
             self.header("[[shared]]", &key);
-            let line = format!("path = {path}\nkind = \"{kind}\"{}\n", required.replace(", ", "\n"));
+            let from =
+                if shared.from == shared.path { String::new() } else { format!("from = {}\n", quoted(&shared.from)) };
+            let line = format!("path = {path}\n{from}kind = \"{kind}\"{}\n", required.replace(", ", "\n"));
             self.text.push_str(&line);
         }
     }
@@ -105,12 +107,15 @@ impl Page<'_> {
                 self.line("directory", &quoted(&path.to_string_lossy()), "source.directory");
                 self.exclude(exclude);
             }
-            Source::Archive { at, reference, sha256, unpack } => {
+            Source::Archive { at, reference, sha256, signed_by, signature, unpack } => {
                 self.line("archive", &quoted(at), "source.archive");
-                for (name, value) in [("ref", reference), ("sha256", sha256)] {
+                for (name, value) in [("ref", reference), ("sha256", sha256), ("signature", signature)] {
                     if let Some(value) = value {
                         self.line(name, &quoted(value), name);
                     }
+                }
+                if !signed_by.is_empty() {
+                    self.line("signed_by", &quoted_list(signed_by), "source.signed_by");
                 }
                 self.unpack(unpack);
             }

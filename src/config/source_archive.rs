@@ -19,14 +19,59 @@ pub(super) fn archive(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Option<S
     let unpack = unpack(cx, reader);
     let reference = reference(cx, reader, &at);
     let sha256 = sha256(cx, reader);
-    let checked = if at.value.starts_with('/') { file(&at.value) } else { url(&at.value) };
-    cx.take(checked, &at.place)?;
-    if !at.value.starts_with('/') && sha256.is_none() && reader.node("sha256").is_none() {
-        let problem =
-            Problem::new("an archive from a server needs its sha256: whoever has the server has the site else");
-        cx.problems.push(problem.at(&at.place).help("write sha256 = \"...\", which `sha256sum FILE` prints"));
+    let (signed_by, signature) = (signed_by(cx, reader), signature(cx, reader));
+    cx.take(place(&at.value), &at.place)?;
+    let proved = reader.key_place("sha256").is_some() || reader.key_place("signed_by").is_some();
+    if !at.value.starts_with('/') && !proved {
+        let problem = Problem::new(
+            "an archive from a server needs its sha256 or a signature: whoever has the server has the site else",
+        );
+        let help = "write sha256 = \"...\", which `sha256sum FILE` prints, or signed_by = [\"...\"] with a public key";
+        cx.problems.push(problem.at(&at.place).help(help));
     }
-    Some(Source::Archive { at: at.value, reference, sha256, unpack })
+    Some(Source::Archive { at: at.value, reference, sha256, signed_by, signature, unpack })
+}
+
+/// Where an archive or its signature is.
+fn place(text: &str) -> Result<(), Problem> {
+    if text.starts_with('/') { file(text) } else { url(text) }
+}
+
+/// The keys, each in one line.
+fn signed_by(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Vec<String> {
+    let Some(keys) = reader.texts("signed_by", "[\"RWQ...\"]", &mut cx.problems) else { return Vec::new() };
+    if keys.is_empty()
+        && let Some(at) = reader.key_place("signed_by")
+    {
+        cx.problems.push(Problem::new("signed_by names no key").at(at).help("write one, or remove it"));
+    }
+    let help = "write minisign's public key (RW...), or ssh's as its .pub file has it (ssh-ed25519 AAAA...)";
+    let checked =
+        |at: &At<String>| public_key(&at.value).ok_or_else(|| Problem::new("this is no public key").help(help));
+    keys.iter().filter_map(|at| cx.take(checked(at), &at.place)).collect()
+}
+
+fn public_key(text: &str) -> Option<String> {
+    let base64 = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=".contains(&b));
+    if text.starts_with("RW") && text.len() == 56 && base64(text) {
+        return Some(text.to_owned());
+    }
+    let mut words = text.split(' ');
+    let (kind, key) = (words.next()?, words.next()?);
+    let known = ["ssh-ed25519", "ssh-rsa", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521"];
+    let keyed = ["sk-ssh-ed25519@openssh.com", "sk-ecdsa-sha2-nistp256@openssh.com"];
+    let good = (known.contains(&kind) || keyed.contains(&kind)) && key.len() >= 60 && key.len() <= 4096 && base64(key);
+    // Without the comment, which nobody needs.
+    good.then(|| format!("{kind} {key}"))
+}
+
+fn signature(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> Option<String> {
+    let at = reader.text("signature", "/srv/builds/shop.tar.zst.minisig", &mut cx.problems)?;
+    if reader.key_place("signed_by").is_none() {
+        let problem = Problem::new("a signature proves nothing without a key");
+        cx.problems.push(problem.at(&at.place).help("write signed_by = [\"...\"] with the public key"));
+    }
+    cx.take(place(&at.value), &at.place).map(|()| at.value)
 }
 
 /// How an archive is unpacked.

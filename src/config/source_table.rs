@@ -16,11 +16,13 @@ use super::{
 const KINDS: [&str; 4] = ["git", "archive", "directory", "upload"];
 
 /// The other keys, and the kinds that they go with.
-const KEYS: [(&str, &[&str]); 7] = [
+const KEYS: [(&str, &[&str]); 9] = [
     ("ref", &["git", "archive"]),
     ("ssh_key", &["git"]),
     ("known_hosts", &["git"]),
     ("sha256", &["archive"]),
+    ("signed_by", &["archive"]),
+    ("signature", &["archive"]),
     ("strip", &["archive", "upload"]),
     ("exclude", &["archive", "directory", "upload"]),
     ("include_all", &["archive", "directory", "upload"]),

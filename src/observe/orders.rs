@@ -20,18 +20,21 @@ pub fn source_order(settings: &Settings, request: &Request) -> SourceOrder {
             known_hosts: known_hosts.clone(),
         },
         Source::Directory { path, exclude } => SourceOrder::Directory { path: path.clone(), exclude: exclude.clone() },
-        Source::Archive { at, reference, sha256, unpack } => {
+        Source::Archive { at, reference, sha256, signed_by, signature, unpack } => {
             let reference = request.reference.as_ref().or(reference.as_ref()).filter(|_| at.contains(REFERENCE));
-            let at = match reference {
-                Some(reference) if at.starts_with("https://") => at.replace(REFERENCE, &percent(reference)),
-                Some(reference) => at.replace(REFERENCE, reference),
-                None => at.clone(),
+            let filled = |text: &String| match reference {
+                Some(reference) if text.starts_with("https://") => text.replace(REFERENCE, &percent(reference)),
+                Some(reference) => text.replace(REFERENCE, reference),
+                None => text.clone(),
             };
+            let at = filled(at);
             SourceOrder::Archive(ArchiveOrder {
                 name: at.clone(),
                 at,
                 reference: reference.cloned(),
                 sha256: sha256.clone(),
+                signed_by: signed_by.clone(),
+                signature: signature.as_ref().map(filled),
                 strip: unpack.strip,
                 exclude: unpack.exclude.clone(),
             })
@@ -44,7 +47,8 @@ fn uploaded(settings: &Settings, request: &Request) -> SourceOrder {
     let Unpack { strip, exclude } = settings.source.unpack();
     let at = Paths::default().upload_file(&request.app, &request.id).display().to_string();
     let name = "the archive that was handed over".to_owned();
-    SourceOrder::Archive(ArchiveOrder { at, name, reference: None, sha256: None, strip, exclude })
+    let (reference, sha256, signed_by, signature) = (None, None, Vec::new(), None);
+    SourceOrder::Archive(ArchiveOrder { at, name, reference, sha256, signed_by, signature, strip, exclude })
 }
 
 /// A request that the source cannot serve: why, and the way out.
@@ -83,6 +87,7 @@ pub fn shared_paths(settings: &Settings) -> Vec<SharedPath> {
         .iter()
         .map(|shared| SharedPath {
             path: shared.path.clone(),
+            from: shared.from.clone(),
             kind: if shared.directory { SharedKind::Directory } else { SharedKind::File },
             required: shared.required,
         })

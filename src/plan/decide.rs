@@ -72,7 +72,7 @@ fn refuse_what_cannot_work(settings: &Settings, observed: &Observed, request: &R
 
 fn refuse_missing_shared(settings: &Settings, observed: &Observed) -> Result<(), Refusal> {
     for (wanted, found) in settings.shared.iter().zip(&observed.shared) {
-        let at = settings.root.join("shared").join(&wanted.path);
+        let at = settings.root.join("shared").join(&wanted.from);
         let remedy = format!(
             "put it there: `install -D -o {} -g {} -m 0640 {} {}`",
             settings.user,
@@ -384,8 +384,8 @@ fn made_from(settings: &Settings, observed: &Observed) -> MadeFrom {
 
 /// The digests of the shared files that a release is made from.
 fn digests(settings: &Settings, found: &[SharedFound]) -> BTreeMap<String, String> {
-    let pairs = settings.shared.iter().zip(found).filter(|(path, _)| !is_data(&path.path));
-    pairs.filter_map(|(path, found)| Some((path.path.clone(), found.digest.clone()?))).collect()
+    let pairs = settings.shared.iter().zip(found).filter(|(path, _)| !is_data(&path.from));
+    pairs.filter_map(|(path, found)| Some((path.from.clone(), found.digest.clone()?))).collect()
 }
 
 /// The shared files that are not as they were when a release was made from them.

@@ -39,7 +39,7 @@ fn settings() -> Settings {
         web_user: Some("www-data".into()),
         web_unit: "nginx.service".parse().unwrap(),
         source: Source::Git { url: "/srv/git/shop".into(), reference: "main".into(), ssh_key: None, known_hosts: None },
-        shared: vec![Shared { path: ".env".into(), directory: false, required: true }],
+        shared: vec![Shared { path: ".env".into(), from: ".env".into(), directory: false, required: true }],
         writable: Vec::new(),
         build_writable: Vec::new(),
         services: vec![Service {

@@ -16,6 +16,8 @@ use super::{
     refusal::Refusal,
 };
 
+/// The keys of the large forges, as the package brings them.
+const FORGES: &str = "/usr/share/deployd/ssh/known_hosts";
 /// What of git's messages is kept, in bytes: the end.
 const KEPT: usize = 16 * 1024;
 /// The most that a short answer of git may have, in bytes.
@@ -95,8 +97,11 @@ impl<'a> Git<'a> {
             "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=30 \
              -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ForwardAgent=no -o PermitLocalCommand=no",
         );
-        if let Some(path) = self.known_hosts {
-            text += &format!(" -o 'UserKnownHostsFile={}' -o GlobalKnownHostsFile=/dev/null", path.display());
+        match self.known_hosts {
+            Some(path) => {
+                text += &format!(" -o 'UserKnownHostsFile={}' -o GlobalKnownHostsFile=/dev/null", path.display());
+            }
+            None => text += &format!(" -o 'GlobalKnownHostsFile=/etc/ssh/ssh_known_hosts {FORGES}'"),
         }
         if let Some(path) = self.ssh_key {
             text += &format!(" -i '{}' -o IdentitiesOnly=yes", path.display());

@@ -43,7 +43,7 @@ fn link(root: &OwnedFd, release: &Path, side: &Shared<'_>, path: &SharedPath) ->
         ),
         error => Refusal::io("make the directory of", &place, error),
     })?;
-    let target = relative(&release.join(parts.join("/")), &side.top.join(&path.path));
+    let target = relative(&release.join(parts.join("/")), &side.top.join(&path.from));
     let own = rooted::look(&parent, name).map_err(|error| Refusal::io("look at", &place, error))?;
     let own = own.map(|stat| rooted::kind(&stat));
     let from = match (own, path.kind) {
@@ -108,7 +108,10 @@ mod tests {
 
     fn paths(list: &[(&str, SharedKind, bool)]) -> Vec<SharedPath> {
         list.iter()
-            .map(|(path, kind, required)| SharedPath { path: (*path).into(), kind: *kind, required: *required })
+            .map(|(path, kind, required)| {
+                let (path, from) = ((*path).into(), (*path).into());
+                SharedPath { path, from, kind: *kind, required: *required }
+            })
             .collect()
     }
 
@@ -155,6 +158,24 @@ mod tests {
             // And once more is nothing new.
             assert_eq!(run(&second, &site.shared, &all, run_as).unwrap(), Answer::Linked { adopted: vec![] });
         }
+    }
+
+    #[test]
+    fn a_shared_path_may_be_called_otherwise_there() {
+        let site = site();
+        std::fs::create_dir_all(site.release.join("public/uploads")).unwrap();
+        std::fs::write(site.release.join("public/uploads/first"), "1").unwrap();
+        let mut all = paths(&[("public/uploads", SharedKind::Directory, false), ENV]);
+        all[0].from = "uploads".into();
+        all[1].from = "env/production".into();
+        all[1].required = false;
+        let answer = run(&site.release, &site.shared, &all, None).unwrap();
+        assert_eq!(answer, Answer::Linked { adopted: vec!["public/uploads".into()] });
+        let link = |path: &str| std::fs::read_link(site.release.join(path)).unwrap();
+        assert_eq!(link("public/uploads"), Path::new("../../../shared/uploads"));
+        assert_eq!(link(".env"), Path::new("../../shared/env/production"));
+        assert_eq!(std::fs::read_to_string(site.shared.join("uploads/first")).unwrap(), "1");
+        assert!(!site.shared.join("public").exists());
     }
 
     #[test]

@@ -38,7 +38,7 @@ pub fn resolve(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Ans
     {
         return Ok(found);
     }
-    fetch(git, reference == DEFAULT)?;
+    fetch(git, reference)?;
     match look_up(git, reference, markers)? {
         Some(found) => Ok(found),
         None => Err(not_there(git, reference)),
@@ -71,8 +71,8 @@ fn init(git: &Git<'_>, mirror: &Path) -> Result<(), Refusal> {
 }
 
 /// Brings all branches and tags up to date. A mirror that a power cut or a kill has left broken is made anew, once.
-fn fetch(git: &Git<'_>, default: bool) -> Result<(), Refusal> {
-    match fetch_once(git, default) {
+fn fetch(git: &Git<'_>, reference: &str) -> Result<(), Refusal> {
+    match fetch_once(git, reference) {
         Err(Failed { said, all }) if broken(&all) => {
             tracing::warn!(
                 "{} is broken and is fetched again: {}",
@@ -81,14 +81,14 @@ fn fetch(git: &Git<'_>, default: bool) -> Result<(), Refusal> {
             );
             std::fs::remove_dir_all(git.mirror()).map_err(|error| Refusal::io("remove", git.mirror(), error))?;
             make(git)?;
-            fetch_once(git, default)
+            fetch_once(git, reference)
         }
         other => other,
     }
     .map_err(|Failed { said, .. }| explain(git, &said))
 }
 
-fn fetch_once(git: &Git<'_>, default: bool) -> Result<(), Failed> {
+fn fetch_once(git: &Git<'_>, reference: &str) -> Result<(), Failed> {
     let mut arguments = vec![
         "fetch",
         "--quiet",
@@ -103,11 +103,19 @@ fn fetch_once(git: &Git<'_>, default: bool) -> Result<(), Failed> {
         "+refs/heads/*:refs/heads/*",
         "+refs/tags/*:refs/tags/*",
     ];
-    let default_branch = format!("+{DEFAULT}:{DEFAULT_REF}");
-    if default {
-        arguments.push(&default_branch);
-    }
+    // A request to merge, or what else a forge keeps beside branches and tags: only when it is asked for by its name.
+    let one = match reference {
+        DEFAULT => Some(format!("+{DEFAULT}:{DEFAULT_REF}")),
+        named if is_elsewhere(named) => Some(format!("+{named}:{named}")),
+        _ => None,
+    };
+    arguments.extend(one.as_deref());
     Running::start(git.command(&arguments))?.end()
+}
+
+/// Whether it is the whole name of a reference that is neither a branch nor a tag.
+fn is_elsewhere(reference: &str) -> bool {
+    reference.starts_with("refs/") && !reference.starts_with("refs/heads/") && !reference.starts_with("refs/tags/")
 }
 
 /// Whether the mirror itself is what failed.
@@ -124,6 +132,8 @@ fn look_up(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Option<
         names.push(reference.to_owned());
     } else if reference == DEFAULT {
         names.push(DEFAULT_REF.to_owned());
+    } else if reference.starts_with("refs/") {
+        names.push(reference.to_owned());
     } else {
         names.extend([format!("refs/heads/{reference}"), format!("refs/tags/{reference}")]);
         if git_names::short_id(reference) {
@@ -179,7 +189,9 @@ fn not_there(git: &Git<'_>, reference: &str) -> Refusal {
 fn explain(git: &Git<'_>, said: &str) -> Refusal {
     let host = git_names::host(git.url);
     let has = |text: &str| said.contains(text);
-    let remedy = if has("couldn't find remote ref HEAD") {
+    let remedy = if has("couldn't find remote ref refs/") {
+        "name one that `git ls-remote` shows of it".to_owned()
+    } else if has("couldn't find remote ref HEAD") {
         "its default branch is not there: name a branch as ref in [source]".to_owned()
     } else if has("Host key verification failed") || has("REMOTE HOST IDENTIFICATION HAS CHANGED") {
         format!(
@@ -286,6 +298,22 @@ mod tests {
             ]
         );
         assert!(host.export("main").is_err(), "only a commit's id is exported");
+    }
+
+    #[test]
+    fn requests_to_merge_are_found_by_their_whole_name() {
+        let host = Host::new();
+        host.write("change.php", "<?php");
+        let change = host.commit("a change");
+        host.git(&["update-ref", "refs/pull/7/head", &change]);
+        host.git(&["reset", "--hard", "-q", "HEAD~1"]);
+        assert_ne!(host.resolve("main", &[]).unwrap().0, change);
+        assert_eq!(host.resolve("refs/pull/7/head", &["change.php"]).unwrap(), (change, vec!["change.php".to_owned()]));
+        assert_eq!(host.resolve("refs/heads/main", &[]).unwrap(), host.resolve("main", &[]).unwrap());
+        let Answer::Refused { reason, remedy } = host.resolve("refs/pull/8/head", &[]).unwrap_err().into() else {
+            panic!()
+        };
+        assert!(reason.contains("refs/pull/8/head") && remedy.unwrap().contains("ls-remote"), "{reason}");
     }
 
     #[test]

@@ -327,6 +327,10 @@ pub struct ArchiveOrder {
     pub reference: Option<String>,
     /// What its SHA-256 must be, hexadecimal.
     pub sha256: Option<String>,
+    /// The keys of which one must have signed it: minisign's or ssh's, as one line each. None: no signature is looked at.
+    pub signed_by: Vec<String>,
+    /// Where the signature is; without it beside the archive, as `.minisig` or `.sig`.
+    pub signature: Option<String>,
     /// Whether a single directory at its top is left out of all names.
     pub strip: bool,
     /// What of it is not taken, relative to the release.
@@ -349,6 +353,8 @@ pub struct PreviousRelease {
 pub struct SharedPath {
     /// Relative, normal, of UTF-8: `storage`, `.env`, `database/database.sqlite`.
     pub path: String,
+    /// What it is called below `<root>/shared`; mostly the same.
+    pub from: String,
     /// What it is.
     pub kind: SharedKind,
     /// It must be there before a deployment (a `.env`).

@@ -39,8 +39,8 @@ impl Shared<'_> {
     /// Sees that `path` is there as it must be, making it from the release's own at first (`own`: the directory of the
     /// release that has it, and its name there). Returns whether it was made from that.
     pub fn prepare(&self, path: &SharedPath, own: Option<(&OwnedFd, &str, &Path)>) -> Result<bool, Refusal> {
-        let place = self.top.join(&path.path);
-        let mut parts = rooted::parts(&path.path)?;
+        let place = self.top.join(&path.from);
+        let mut parts = rooted::parts(&path.from)?;
         let name = parts.pop().unwrap_or_default();
         let (parent, made) = rooted::make_dirs(&self.root, &parts, Mode::from_raw_mode(0o755))
             .map_err(|error| Refusal::io("make the directory of", &place, error))?;

@@ -29,7 +29,7 @@ pub fn run(shared_root: &Path, shared: &[SharedPath]) -> Result<Answer, Refusal>
         }
         Err(refusal) => return Err(refusal),
     };
-    let found = shared.iter().map(|path| look(&root, shared_root, &path.path)).collect::<Result<_, _>>()?;
+    let found = shared.iter().map(|path| look(&root, shared_root, &path.from)).collect::<Result<_, _>>()?;
     let down = rooted::open_dir(&root, DOWN.0).and_then(|dir| rooted::look(&dir, DOWN.1));
     Ok(Answer::Surveyed { shared: found, maintenance: matches!(down, Ok(Some(_))) })
 }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     fn path(path: &str) -> SharedPath {
-        SharedPath { path: path.into(), kind: SharedKind::File, required: false }
+        SharedPath { path: path.into(), from: path.into(), kind: SharedKind::File, required: false }
     }
 
     #[test]

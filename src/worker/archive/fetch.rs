@@ -45,11 +45,16 @@ struct Limits {
 
 /// Fetches it into `to`, which is replaced when all of it is there.
 pub fn fetch(order: &ArchiveOrder, to: &Path) -> Result<(), Refusal> {
-    fetch_with(order, to, host_trust, Limits { patience: PATIENCE, whole: LIMIT, largest: LARGEST })
+    fetch_with(&order.at, to, host_trust, Limits { patience: PATIENCE, whole: LIMIT, largest: LARGEST })
+}
+
+/// The same with something small.
+pub fn fetch_small(at: &str, to: &Path, largest: u64) -> Result<(), Refusal> {
+    fetch_with(at, to, host_trust, Limits { patience: PATIENCE, whole: PATIENCE, largest })
 }
 
 fn fetch_with(
-    order: &ArchiveOrder,
+    at: &str,
     to: &Path,
     trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
     limits: Limits,
@@ -60,12 +65,12 @@ fn fetch_with(
     let mut out = out.map_err(|error| Refusal::io("make", &beside, error))?;
     let told = |why: String| {
         let remedy = "check its address and the ref in [source], and that this host reaches the server";
-        Refusal::with(format!("cannot fetch {}: {}", order.name, printable(&why)), remedy)
+        Refusal::with(format!("cannot fetch {at}: {}", printable(&why)), remedy)
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| told(error.to_string()))?;
     let fetched = runtime.block_on(async {
-        match timeout(limits.whole, download(&order.at, trust()?, &mut out, limits)).await {
+        match timeout(limits.whole, download(at, trust()?, &mut out, limits)).await {
             Ok(done) => done,
             Err(_) => Err(format!("it took longer than {} s", limits.whole.as_secs())),
         }
@@ -233,12 +238,10 @@ mod tests {
 
         fn fetch(&self, path: &str) -> Result<String, String> {
             let at = format!("https://localhost:{}{path}", self.port);
-            let order =
-                ArchiveOrder { name: at.clone(), at, reference: None, sha256: None, strip: true, exclude: Vec::new() };
             let to = self.dir.path().join("archive");
             let limits = Limits { patience: Duration::from_secs(1), whole: Duration::from_secs(5), largest: 1000 };
             let trust = Arc::clone(&self.trust);
-            fetch_with(&order, &to, || Ok(trust), limits).map_err(|refusal| refusal.reason().to_owned())?;
+            fetch_with(&at, &to, || Ok(trust), limits).map_err(|refusal| refusal.reason().to_owned())?;
             Ok(std::fs::read_to_string(to).unwrap())
         }
     }

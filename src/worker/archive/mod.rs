@@ -8,6 +8,7 @@ mod fetch;
 mod list;
 mod names;
 mod open;
+mod sign;
 mod stream;
 mod tar;
 mod visit;
@@ -64,6 +65,7 @@ pub fn resolve(order: &ArchiveOrder, cache: &Path, markers: &[String]) -> Result
             "correct sha256 in [source], or find out who changed the archive",
         ));
     }
+    sign::verify(order, cache, &archive)?;
     let seen = look(order, cache, &archive, &digest, markers)?;
     Ok(Answer::Resolved { revision: digest, markers: seen.markers })
 }

@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{Seek, SeekFrom},
+    io::{Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -56,10 +56,7 @@ fn open<'a>(path: &Path, name: &'a str) -> Result<Archive<'a>, Refusal> {
     if !path.is_absolute() {
         return Err(Refusal::new(format!("{} is not an absolute path", path.display())));
     }
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let file = fs::openat2(fs::CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
-        .map_err(|error| Refusal::io("open", path, error))?;
-    let file = File::from(file);
+    let file = file(path).map_err(|error| Refusal::io("open", path, error))?;
     let found = file.metadata().map_err(|error| Refusal::io("look at", path, error))?;
     if !found.is_file() {
         return Err(Refusal::with(format!("{name} is no regular file"), "name the archive itself"));
@@ -68,6 +65,12 @@ fn open<'a>(path: &Path, name: &'a str) -> Result<Archive<'a>, Refusal> {
         return Err(Refusal::new(format!("{name} is larger than {} GiB", LARGEST >> 30)));
     }
     Ok(Archive { file, name })
+}
+
+/// The file itself, whatever it is.
+pub fn file(path: &Path) -> std::io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+    Ok(fs::openat2(fs::CWD, path, flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)?.into())
 }
 
 impl Archive<'_> {
@@ -108,10 +111,28 @@ impl Archive<'_> {
         Ok(digest)
     }
 
-    /// From its beginning.
     fn hashed(&self) -> Result<Hashed, Refusal> {
+        self.reopened().map(Hashed::new)
+    }
+
+    /// The file, to be read by whoever has it last.
+    pub fn reopened(&self) -> Result<File, Refusal> {
         let again = self.file.try_clone().and_then(|mut file| file.seek(SeekFrom::Start(0)).map(|_| file));
-        again.map(Hashed::new).map_err(|error| self.unreadable(error))
+        again.map_err(|error| self.unreadable(error))
+    }
+
+    /// Reads all of it, piece by piece.
+    pub fn read_through(&self, mut each: impl FnMut(&[u8])) -> Result<(), Refusal> {
+        let mut file = self.reopened()?;
+        let mut buffer = vec![0; 256 * 1024];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(()),
+                Ok(n) => each(buffer.get(..n).unwrap_or_default()),
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(self.unreadable(error)),
+            }
+        }
     }
 
     fn unreadable(&self, error: std::io::Error) -> Refusal {

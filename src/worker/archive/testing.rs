@@ -72,6 +72,8 @@ impl Place {
             name: "the archive".into(),
             reference: None,
             sha256: None,
+            signed_by: Vec::new(),
+            signature: None,
             strip: true,
             exclude: [".git", ".env", "storage", "node_modules"].map(str::to_owned).into(),
         }
