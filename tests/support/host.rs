@@ -15,6 +15,7 @@ use std::{
 
 use super::{
     command::{self, Ended},
+    disk::Disk,
     lock::hosts_dir,
     root::Root,
 };
@@ -45,16 +46,22 @@ impl Host {
     /// Boots a host; other tests may run beside it.
     pub fn boot(root: &Root) -> Self {
         let turn = Turn::Shared(QUIET.read().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        Self::boot_in(root, turn)
+        Self::boot_in(root, turn, &[])
+    }
+
+    /// Boots a host with directories (`srv/shop`) that are on disks of their own.
+    pub fn boot_on(root: &Root, disks: &[(&Disk, &str)]) -> Self {
+        let turn = Turn::Shared(QUIET.read().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        Self::boot_in(root, turn, disks)
     }
 
     /// Boots a host that no other host of this process runs beside: for what measures time.
     pub fn boot_alone(root: &Root) -> Self {
         let turn = Turn::Alone(QUIET.write().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        Self::boot_in(root, turn)
+        Self::boot_in(root, turn, &[])
     }
 
-    fn boot_in(root: &Root, turn: Turn) -> Self {
+    fn boot_in(root: &Root, turn: Turn, disks: &[(&Disk, &str)]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         sweep();
         let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -64,6 +71,7 @@ impl Host {
             fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
         }
         mount(root, &base);
+        disks.iter().for_each(|(disk, path)| bind(disk, path, &base));
         let nspawn = start(&name, &base);
         let host = Self { name, base, nspawn, leader: AtomicU32::new(0), _turn: turn };
         host.wait_booted();
@@ -219,6 +227,15 @@ fn mount(root: &Root, base: &Path) {
     let part = |name: &str| base.join(name).to_string_lossy().into_owned();
     let options = format!("lowerdir={},upperdir={},workdir={}", root.dir.display(), part("upper"), part("work"));
     command::local(&["mount", "-t", "overlay", "deployd-test", "-o", &options, &part("merged")]).ok();
+}
+
+/// A directory of the disk's own at `path`; nspawn takes it along, and what unmounts the tree takes it away.
+fn bind(disk: &Disk, path: &str, base: &Path) {
+    let (from, to) = (disk.dir().join(path.replace('/', "-")), base.join("merged").join(path));
+    for dir in [&from, &to] {
+        fs::create_dir_all(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    }
+    command::local(&["mount", "--bind", &from.to_string_lossy(), &to.to_string_lossy()]).ok();
 }
 
 /// Moves the shell into a control group named by its first argument, then becomes the command of the others.

@@ -4,6 +4,7 @@
 
 pub mod command;
 pub mod deb;
+pub mod disk;
 pub mod host;
 pub mod jobs;
 pub mod load;

@@ -17,7 +17,7 @@ pub struct Figure {
     pub metric: String,
     /// How much.
     pub value: f64,
-    /// Of what: `count` or `ms`.
+    /// Of what: `count`, `ms` or `MB`.
     pub unit: &'static str,
 }
 

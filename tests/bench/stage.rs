@@ -1,0 +1,215 @@
+//! What making a release costs: time and disk, beside the scripts with `git clone --reference` and `rsync --link-dest`,
+//! and with `cp -al` as the floor. Each on a fresh ext4 of its own, caches warm, a sync at the end of each run.
+
+use std::time::Instant;
+
+use super::tree::{self, Tree};
+use crate::support::{
+    command, deb,
+    disk::Disk,
+    host::Host,
+    root::Root,
+    table::{self, Figure},
+};
+
+const DISK_GIB: u64 = 16;
+/// deployd's own ways: who, the file system, and the configuration.
+const WAYS: [(&str, &str, &str); 3] =
+    [("deployd", "ext4", "share = \"hardlink\"\n"), ("deployd-copy", "ext4", ""), ("deployd-reflink", "xfs", "")];
+/// What scripts do in `$1`, to make release `$2` of what `main` is, beside `$3` when there is one.
+const SCRIPTS: [(&str, &str); 3] = [
+    (
+        "git-reference",
+        r#"git --git-dir="$1/mirror" fetch -q --prune "$1/repo" "+refs/heads/*:refs/heads/*"
+git clone -q --reference "$1/mirror" --branch main "$1/repo" "$1/releases/$2""#,
+    ),
+    (
+        "link-dest",
+        r#"git -C "$1/build" pull -q --ff-only
+rsync -a --exclude=/.git ${3:+--link-dest="$1/releases/$3"} "$1/build/" "$1/releases/$2/""#,
+    ),
+    ("cp-al", r#"cp -al "$1/releases/$3" "$1/releases/$2""#),
+];
+/// What they have before the first.
+const PREPARE: &str = r#"mkdir "$1/releases"
+git clone -q --mirror "$1/repo" "$1/mirror"; git clone -q --branch main "$1/repo" "$1/build""#;
+
+/// Measures and prints the table.
+pub fn compare(root: &Root, runs: usize, with_deployd: bool) -> Vec<Figure> {
+    let mut all = Vec::new();
+    for tree in [Tree::small(), Tree::large()] {
+        for (who, script) in SCRIPTS {
+            all.extend(by_script(&tree, runs, who, script));
+        }
+        for (who, kind, more) in WAYS.iter().filter(|_| with_deployd) {
+            all.extend(by_deployd(root, &tree, runs, who, kind, more));
+        }
+    }
+    let fat = Tree::fat();
+    for (who, script) in SCRIPTS.iter().filter(|(who, _)| *who != "cp-al") {
+        all.push(disk_by_script(&fat, who, script));
+    }
+    for (who, kind, more) in WAYS.iter().filter(|_| with_deployd) {
+        all.push(disk_by_deployd(root, &fat, who, kind, more));
+    }
+    report(&all);
+    all
+}
+
+/// One app in a place that a script works in.
+struct Scripted<'a> {
+    dir: String,
+    script: &'a str,
+}
+
+impl<'a> Scripted<'a> {
+    fn make(disk: &Disk, tree: &Tree, script: &'a str) -> Self {
+        let dir = disk.dir().to_string_lossy().into_owned();
+        tree.put(&disk.dir().join("repo"));
+        command::local(&["sh", "-euc", PREPARE, "sh", &dir]).ok();
+        Self { dir, script }
+    }
+
+    fn release(&self, name: &str, previous: &str) {
+        command::local(&["sh", "-euc", self.script, "sh", &self.dir, name, previous]).ok();
+    }
+}
+
+fn by_script(tree: &Tree, runs: usize, who: &str, script: &str) -> Vec<Figure> {
+    let disk = Disk::make("ext4", DISK_GIB);
+    let app = Scripted::make(&disk, tree, script);
+    let repo = disk.dir().join("repo");
+    let mut figures = Vec::new();
+    if who == "cp-al" {
+        let by_rsync = SCRIPTS[1].1;
+        Scripted { dir: app.dir.clone(), script: by_rsync }.release("first-1", "");
+    } else {
+        let times = (1..=runs).map(|run| timed(&disk, || app.release(&format!("first-{run}"), "")));
+        figures.push(row(&tree.work(), who, times.collect()));
+    }
+    if let Some(changed) = tree.changed() {
+        let mut previous = "first-1".to_owned();
+        let times = (1..=runs).map(|run| {
+            tree::point(&repo, run);
+            let name = format!("next-{run}");
+            let time = timed(&disk, || app.release(&name, &previous));
+            previous = name;
+            time
+        });
+        figures.push(row(&changed, who, times.collect()));
+    }
+    eprintln!("stage: {who}, {} files", tree.files);
+    figures
+}
+
+/// An app of deployd's in a host, without services: it is only staged.
+struct Staged {
+    host: Host,
+    disk: Disk,
+}
+
+impl Staged {
+    fn make(root: &Root, tree: &Tree, kind: &str, more: &str) -> Self {
+        let disk = Disk::make(kind, DISK_GIB);
+        let host = Host::boot_on(root, &[(&disk, "srv"), (&disk, "var/cache/deployd")]);
+        host.install_deb(&deb::ensure());
+        tree.put(&disk.dir().join("srv/repo"));
+        host.ok(&["sh", "-euc", "useradd --create-home shop; chown -R shop: /srv/repo"]);
+        let four = "root = \"/srv/shop\"\nuser = \"shop\"\nsource.git = \"/srv/repo\"\nsource.ref = \"main\"\n";
+        host.write("/etc/deployd/apps/shop.toml", format!("{more}{four}[releases]\nkeep = 100\n"));
+        // Fetches the mirror.
+        host.ok(&["deployctl", "plan", "shop"]);
+        Self { host, disk }
+    }
+
+    fn point(&self, run: usize) {
+        tree::point(&self.disk.dir().join("srv/repo"), run);
+    }
+
+    fn stage(&self) {
+        self.host.ok(&["deployctl", "stage", "shop", "--force"]);
+    }
+
+    /// Without a manifest every release is like the first.
+    fn forget(&self) {
+        self.host.ok(&["rm", "-rf", "/var/cache/deployd/shop/manifests"]);
+    }
+}
+
+fn by_deployd(root: &Root, tree: &Tree, runs: usize, who: &str, kind: &str, more: &str) -> Vec<Figure> {
+    let app = Staged::make(root, tree, kind, more);
+    let first = (1..=runs).map(|_| {
+        app.forget();
+        timed(&app.disk, || app.stage())
+    });
+    let mut figures = vec![row(&tree.work(), who, first.collect())];
+    if let Some(changed) = tree.changed() {
+        let next = (1..=runs).map(|run| {
+            app.point(run);
+            timed(&app.disk, || app.stage())
+        });
+        figures.push(row(&changed, who, next.collect()));
+    }
+    eprintln!("stage: {who}, {} files", tree.files);
+    figures
+}
+
+fn disk_by_script(tree: &Tree, who: &str, script: &str) -> Figure {
+    let disk = Disk::make("ext4", DISK_GIB);
+    let app = Scripted::make(&disk, tree, script);
+    disk_row(tree, who, &disk, |run| {
+        tree::point(&disk.dir().join("repo"), run);
+        let previous = if run == 0 { String::new() } else { format!("r{}", run - 1) };
+        app.release(&format!("r{run}"), &previous);
+    })
+}
+
+fn disk_by_deployd(root: &Root, tree: &Tree, who: &str, kind: &str, more: &str) -> Figure {
+    let app = Staged::make(root, tree, kind, more);
+    disk_row(tree, who, &app.disk, |run| {
+        app.point(run);
+        app.stage();
+    })
+}
+
+/// Ten releases, each with 1 % changed, beside a mirror that has them all from the beginning.
+fn disk_row(tree: &Tree, who: &str, disk: &Disk, release: impl Fn(usize)) -> Figure {
+    disk.sync();
+    let before = disk.used();
+    (0..10).for_each(release);
+    disk.sync();
+    eprintln!("disk: {who}");
+    table::figure(&tree.work(), who, "mb", (disk.used() - before) as f64 / 1e6, "MB")
+}
+
+/// Milliseconds of some work and the sync after it.
+fn timed(disk: &Disk, work: impl Fn()) -> f64 {
+    disk.sync();
+    let begun = Instant::now();
+    work();
+    disk.sync();
+    begun.elapsed().as_secs_f64() * 1000.0
+}
+
+fn row(work: &str, who: &str, mut times: Vec<f64>) -> Figure {
+    eprintln!("{work}: {who}: {}", times.iter().map(|time| format!("{time:.0}")).collect::<Vec<_>>().join(" "));
+    times.sort_by(f64::total_cmp);
+    table::figure(work, who, "wall_ms", times[times.len() / 2], "ms")
+}
+
+fn report(figures: &[Figure]) {
+    let faster = |work: &str| {
+        let scripts =
+            figures.iter().filter(|one| one.work == work && matches!(&*one.who, "git-reference" | "link-dest"));
+        scripts.map(|one| one.value).fold(f64::INFINITY, f64::min)
+    };
+    let rows: Vec<_> = figures
+        .iter()
+        .map(|one| {
+            let ratio = format!("{:.2}", one.value / faster(&one.work));
+            vec![format!("{}: {}", one.work, one.who), format!("{:.0} {}", one.value, one.unit), ratio]
+        })
+        .collect();
+    println!("\nmaking a release, medians; the ratio is to the faster script\n");
+    println!("{}", table::table(&["work: who", "cost", "ratio"], &rows));
+}

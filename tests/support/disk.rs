@@ -1,0 +1,72 @@
+//! A file system of its own, in an image below `target/`: mounted while the value lives, removed with it.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use super::{command, lock::hosts_dir};
+
+/// A mounted image.
+#[derive(Debug)]
+pub struct Disk {
+    base: PathBuf,
+}
+
+impl Disk {
+    /// A fresh file system (`ext4`, `xfs`, `btrfs`) of so many GiB; the image takes only what is written.
+    pub fn make(kind: &str, gib: u64) -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let base = hosts_dir().join("disks").join(format!("t{}-{number}", std::process::id()));
+        fs::create_dir_all(base.join("mnt")).unwrap_or_else(|e| panic!("{}: {e}", base.display()));
+        let disk = Self { base };
+        let image = disk.base.join("image").to_string_lossy().into_owned();
+        command::local(&["truncate", "-s", &format!("{gib}G"), &image]).ok();
+        // As many inodes as releases of small files need, and no work left over for a thread of the kernel's.
+        let options: &[&str] = match kind {
+            "ext4" => &["-q", "-F", "-i", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
+            "xfs" => &["-q", "-m", "reflink=1"],
+            _ => &["-q"],
+        };
+        command::local(&[&[&*format!("mkfs.{kind}")], options, &[&*image]].concat()).ok();
+        command::local(&["mount", "-o", "loop", &image, &disk.dir().to_string_lossy()]).ok();
+        disk
+    }
+
+    /// Where it is mounted.
+    pub fn dir(&self) -> PathBuf {
+        self.base.join("mnt")
+    }
+
+    /// Brings all that was written to the disk.
+    pub fn sync(&self) {
+        let dir = fs::File::open(self.dir()).expect("it is mounted");
+        rustix::fs::syncfs(&dir).expect("it can be synced");
+    }
+
+    /// What is in use, in bytes.
+    pub fn used(&self) -> u64 {
+        used(&self.dir())
+    }
+}
+
+fn used(dir: &Path) -> u64 {
+    let found = rustix::fs::statvfs(dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
+    (found.f_blocks - found.f_bfree) * found.f_frsize
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        // A host that was just ended may hold it for a moment; the loop device goes with the last mount.
+        let dir = self.dir().to_string_lossy().into_owned();
+        if command::local(&["umount", &dir]).status != 0 {
+            command::local(&["umount", "--lazy", &dir]);
+        }
+        if fs::remove_file(self.base.join("image")).is_ok() {
+            let _ = fs::remove_dir(self.dir());
+            let _ = fs::remove_dir(&self.base);
+        }
+    }
+}
