@@ -357,9 +357,11 @@ fn stage(
         tests: settings.gates.tests.clone(),
         previous: previous_release(settings, observed),
         share: settings.share,
+        carry: settings.carry.clone(),
         steps,
         skipped,
-        drop: settings.drop.clone(),
+        // What is carried is what the next release begins with.
+        drop: settings.drop.iter().filter(|path| !settings.carry.contains(path)).cloned().collect(),
         made_from,
         markers: resolved.markers.clone(),
     }

@@ -83,6 +83,8 @@ pub struct Stage {
     pub share: Share,
     /// The tests that the source must pass first, in a scratch copy of it.
     pub tests: Option<Step>,
+    /// Directories that are brought from it before the steps.
+    pub carry: Vec<String>,
     /// The commands that apply, in order.
     pub steps: Vec<Step>,
     /// The commands that do not, and why.

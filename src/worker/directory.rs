@@ -24,7 +24,7 @@ pub fn resolve(path: &Path, exclude: &[String], markers: &[String]) -> Result<An
     let mut found = Vec::new();
     for marker in markers {
         rooted::parts(marker)?;
-        if is_there(&root, marker) && !excluded(marker.as_bytes(), exclude) {
+        if rooted::is_there(&root, marker) && !excluded(marker.as_bytes(), exclude) {
             found.push(marker.clone());
         }
     }
@@ -86,14 +86,6 @@ fn mode(entry: &Entry) -> u32 {
         EntryKind::File(..) => entry.mode & 0o755 | 0o400,
         EntryKind::Link(_) => 0o777,
     }
-}
-
-fn is_there(root: &OwnedFd, marker: &str) -> bool {
-    match marker.rsplit_once('/') {
-        None => rooted::look(root, marker),
-        Some((parent, name)) => rooted::open_dir(root, parent).and_then(|parent| rooted::look(&parent, name)),
-    }
-    .is_ok_and(|found| found.is_some())
 }
 
 #[cfg(test)]

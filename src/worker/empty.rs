@@ -49,19 +49,24 @@ pub fn drop_paths(release: &Path, paths: &[String]) -> Result<Answer, Refusal> {
     let top = rooted::open(release)?;
     let mut entries = 0;
     for path in paths {
-        let mut parts = rooted::parts(path)?;
-        let name = parts.pop().unwrap_or_default();
-        let parent = match parts.is_empty() {
-            true => rooted::open_dir(&top, c"."),
-            false => rooted::open_dir(&top, parts.join("/")),
-        };
-        match parent {
-            Ok(parent) => entries += entry(parent.as_fd(), name, &release.join(path))?,
-            Err(Errno::NOENT) => {}
-            Err(error) => return Err(Refusal::io("open the directory of", release.join(path), error)),
-        }
+        entries += self::path(top.as_fd(), path, &release.join(path))?;
     }
     Ok(Answer::Done { entries })
+}
+
+/// Removes what is at a relative path below `top`, and everything below it; nothing there is fine.
+pub fn path(top: BorrowedFd<'_>, path: &str, place: &Path) -> Result<u64, Refusal> {
+    let mut parts = rooted::parts(path)?;
+    let name = parts.pop().unwrap_or_default();
+    let parent = match parts.is_empty() {
+        true => rooted::open_dir(top, c"."),
+        false => rooted::open_dir(top, parts.join("/")),
+    };
+    match parent {
+        Ok(parent) => entry(parent.as_fd(), name, place),
+        Err(Errno::NOENT) => Ok(0),
+        Err(error) => Err(Refusal::io("open the directory of", place, error)),
+    }
 }
 
 /// Removes the entry `name` of `parent` and everything below it; nothing there is fine. Returns how many entries went.

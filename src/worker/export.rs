@@ -11,7 +11,7 @@ use rustix::fs::Mode;
 use tar::EntryType;
 
 use super::{
-    acl, directory,
+    acl, carry, directory,
     exporter::{Exported, Exporter, Sharing},
     git::{Git, Running},
     git_names, git_tree,
@@ -43,6 +43,10 @@ pub struct Export<'a> {
     pub share: Share,
     /// Beside `writable`: what is no link.
     pub own: &'a [String],
+    /// What is brought from the release before.
+    pub carry: &'a [String],
+    /// What is compared with it.
+    pub compare: &'a [String],
 }
 
 /// Carries out [`super::order::Order::Export`]; also what was written, for the seal.
@@ -56,7 +60,7 @@ pub fn run(export: &Export<'_>) -> Result<(Answer, Exported), Refusal> {
     let sharing = Sharing {
         previous: export.previous.and_then(|previous| Previous::open(export.cache, previous)),
         share: export.share,
-        own: export.writable.iter().chain(export.own).cloned().collect(),
+        own: export.writable.iter().chain(export.own).chain(export.carry).cloned().collect(),
     };
     let mut exporter = Exporter::new(&root, release, sharing)?;
     match export.source {
@@ -69,11 +73,13 @@ pub fn run(export: &Export<'_>) -> Result<(Answer, Exported), Refusal> {
             from_git(&git, export.revision, &mut exporter)?;
         }
     }
+    let unchanged = carry::unchanged(export.compare, &exporter);
+    let carried = carry::carry(&root, release, export.carry, &mut exporter)?;
     for path in export.writable {
         make_writable(&root, release, path, export.run_as)?;
     }
     let (files, bytes, shared) = exporter.counts();
-    Ok((Answer::Exported { files, bytes, shared }, exporter.finish()))
+    Ok((Answer::Exported { files, bytes, shared, carried, unchanged }, exporter.finish()))
 }
 
 fn from_git(git: &Git<'_>, revision: &str, exporter: &mut Exporter) -> Result<(), Refusal> {
@@ -270,7 +276,7 @@ mod tests {
             let plain = testing::export(&order, Path::new("/"), &revision, release.path());
             run(&Export { run_as: Some(33), writable: &writable, ..plain })
         };
-        assert_eq!(export().unwrap().0, Answer::Exported { files: 1, bytes: 1, shared: 0 });
+        assert!(matches!(export().unwrap().0, Answer::Exported { files: 1, bytes: 1, shared: 0, .. }));
         assert!(release.path().join("bootstrap/cache").is_dir());
         assert!(export().unwrap_err().reason().contains("not empty"));
     }

@@ -92,8 +92,8 @@ pub struct Sharing {
 pub struct Wanted {
     /// Relative to the top.
     pub path: Vec<u8>,
-    /// Whether it may be run.
-    pub executable: bool,
+    /// Permission bits.
+    pub mode: u32,
     /// Its content.
     pub id: ContentId,
 }
@@ -135,7 +135,7 @@ impl Exporter {
 
     /// Makes a file whose content the source knows by `id`.
     pub fn file_of(&mut self, wanted: &Wanted, content: &mut dyn Read) -> Result<(), Refusal> {
-        let mode = self.mode(&wanted.path, plain_mode(wanted.executable));
+        let mode = self.mode(&wanted.path, wanted.mode);
         let stat = self.writer.file(&wanted.path, mode, content)?;
         self.note(wanted.path.clone(), wanted.id, &stat, false);
         Ok(())
@@ -198,7 +198,7 @@ impl Exporter {
                     return Ok((writer, made));
                 };
                 for (index, one) in (from..).zip(batch) {
-                    let mode = this.mode(&one.path, plain_mode(one.executable));
+                    let mode = this.mode(&one.path, one.mode);
                     if let Some((stat, linked)) = this.share(&mut writer, &one.path, mode, one.id)? {
                         made.push((index, stat, linked));
                     }
@@ -239,6 +239,21 @@ impl Exporter {
     pub fn open_again(&self, path: &[u8]) -> std::io::Result<(OwnedFd, u32)> {
         let (file, stat) = rooted::open_file(&self.root, path)?;
         Ok((file, plain_mode(stat.st_mode & 0o100 != 0)))
+    }
+
+    /// The release before, and how this one is shared with it.
+    pub fn sharing(&self) -> &Sharing {
+        &self.sharing
+    }
+
+    /// The content of a file that was written.
+    pub fn content_of(&self, path: &[u8]) -> Option<ContentId> {
+        self.files.get(path).map(|written| written.known.id)
+    }
+
+    /// Forgets what was written below a directory that is gone again.
+    pub fn forget_below(&mut self, dir: &[u8]) {
+        self.files.retain(|path, _| !is_below(path, dir));
     }
 
     /// What was written: files and links, bytes, and how many of the files are shared.
@@ -353,9 +368,9 @@ impl<R: Read> Read for Hashed<R> {
     }
 }
 
-/// The modes of a file whose source knows only whether it may be run.
-fn plain_mode(executable: bool) -> u32 {
-    if executable { 0o755 } else { 0o644 }
+/// Whether a path is `dir` or below it.
+pub fn is_below(path: &[u8], dir: &[u8]) -> bool {
+    path.strip_prefix(dir).is_some_and(|rest| matches!(rest, [] | [b'/', ..]))
 }
 
 fn named(path: &[u8]) -> &Path {

@@ -73,8 +73,9 @@ fn write(items: Vec<Item>, contents: &mut Contents, exporter: &mut Exporter) -> 
             ItemKind::Submodule => exporter.dir(&item.path, 0o755)?,
             ItemKind::Link => links.push(item),
             ItemKind::File { executable } => {
+                let mode = if executable { 0o755 } else { 0o644 };
                 let id = ContentId::git(&item.id).ok_or_else(|| Refusal::new("git listed an impossible id"))?;
-                files.push(Wanted { path: item.path, executable, id });
+                files.push(Wanted { path: item.path, mode, id });
             }
         }
     }

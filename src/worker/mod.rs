@@ -6,6 +6,7 @@
 
 mod acl;
 mod archive;
+mod carry;
 pub mod client;
 mod commits;
 mod copy_tree;

@@ -51,6 +51,10 @@ pub enum Order {
         share: Share,
         /// Relative paths, beside `writable`, below which files are never links: they will be written.
         own: Vec<String>,
+        /// Directories that are brought from the release before, when the source has none.
+        carry: Vec<String>,
+        /// Files of which is asked whether they are as in the release before.
+        compare: Vec<String>,
     },
     /// Link the shared paths into a release, making the shared side from the release's own at first.
     /// Answer: [`Answer::Linked`].
@@ -397,6 +401,10 @@ pub enum Answer {
         bytes: u64,
         /// How many files are shared with the release before.
         shared: u64,
+        /// Which of `carry` were brought.
+        carried: Vec<String>,
+        /// Which of `compare` are as they were.
+        unchanged: Vec<String>,
     },
     /// For [`Order::Link`].
     Linked {

@@ -10,6 +10,7 @@ use std::{
 use rustix::fs::Stat;
 
 use super::{
+    exporter::is_below,
     manifest,
     order::PreviousRelease,
     rooted,
@@ -49,6 +50,8 @@ impl Known {
 pub struct Previous {
     root: OwnedFd,
     files: HashMap<Vec<u8>, Known>,
+    /// Directories and links, in order.
+    others: Vec<Entry>,
 }
 
 impl Previous {
@@ -57,7 +60,9 @@ impl Previous {
     pub fn open(cache: &Path, order: &PreviousRelease) -> Option<Self> {
         let opened = manifest::load(cache, &order.release, &order.manifest).and_then(|entries| {
             let root = rooted::open(&order.release).map_err(|refusal| refusal.to_string())?;
-            Ok(Self { root, files: files(entries) })
+            let (files, others): (Vec<_>, Vec<_>) =
+                entries.into_iter().partition(|entry| matches!(entry.kind, EntryKind::File(..)));
+            Ok(Self { root, files: known(files), others })
         });
         match opened {
             Ok(previous) => Some(previous),
@@ -77,13 +82,31 @@ impl Previous {
     pub fn with(&self, path: &[u8], id: ContentId) -> Option<&Known> {
         self.files.get(path).filter(|known| known.id == id)
     }
+
+    /// The content that the file at `path` had.
+    pub fn content_of(&self, path: &[u8]) -> Option<ContentId> {
+        self.files.get(path).map(|known| known.id)
+    }
+
+    /// The directories and links at `dir` and below it, in order.
+    pub fn others_below<'a>(&'a self, dir: &'a [u8]) -> impl Iterator<Item = &'a Entry> {
+        self.others.iter().filter(move |entry| is_below(&entry.path, dir))
+    }
+
+    /// The files below `dir`, sorted.
+    pub fn files_below(&self, dir: &[u8]) -> Vec<(&[u8], &Known)> {
+        let mut found: Vec<_> =
+            self.files.iter().filter(|(path, _)| is_below(path, dir)).map(|(path, known)| (&path[..], known)).collect();
+        found.sort_unstable_by_key(|(path, _)| *path);
+        found
+    }
 }
 
-fn files(entries: Vec<Entry>) -> HashMap<Vec<u8>, Known> {
-    let known = |entry: Entry| match entry.kind {
+fn known(entries: Vec<Entry>) -> HashMap<Vec<u8>, Known> {
+    let one = |entry: Entry| match entry.kind {
         EntryKind::File(_, ContentId::Unread) => None,
         EntryKind::File(size, id) => Some((entry.path, Known { size, id, mode: entry.mode, stamp: entry.stamp })),
         EntryKind::Directory | EntryKind::Link(_) => None,
     };
-    entries.into_iter().filter_map(known).collect()
+    entries.into_iter().filter_map(one).collect()
 }

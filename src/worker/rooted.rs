@@ -72,6 +72,15 @@ pub fn look(dir: impl AsFd, name: impl rustix::path::Arg) -> Result<Option<Stat>
     }
 }
 
+/// Whether something is at a path in normal form; links on the way are not followed.
+pub fn is_there(dir: impl AsFd, path: &str) -> bool {
+    match path.rsplit_once('/') {
+        None => look(dir, path),
+        Some((parent, name)) => open_dir(dir, parent).and_then(|parent| look(&parent, name)),
+    }
+    .is_ok_and(|found| found.is_some())
+}
+
 /// The kind in an entry's mode.
 pub fn kind(stat: &Stat) -> FileType {
     FileType::from_raw_mode(stat.st_mode)

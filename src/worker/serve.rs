@@ -114,10 +114,10 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
             mirror::resolve(&git, reference, markers)
         }
         Order::Survey { shared_root, shared } => survey::run(shared_root, shared),
-        Order::Export { source, cache, revision, release, run_as, writable, previous, share, own } => {
+        Order::Export { source, cache, revision, release, run_as, writable, previous, share, own, carry, compare } => {
             let previous = previous.as_ref();
             let (run_as, share) = (*run_as, *share);
-            let order = Export { source, cache, revision, release, run_as, writable, previous, share, own };
+            let order = Export { source, cache, revision, release, run_as, writable, previous, share, own, carry, compare };
             let (answer, written) = export::run(&order)?;
             *exported = Some(written);
             Ok(answer)

@@ -152,5 +152,7 @@ pub fn export<'a>(
         previous: None,
         share,
         own: &[],
+        carry: &[],
+        compare: &[],
     }
 }
