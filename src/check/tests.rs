@@ -32,6 +32,7 @@ fn settings(services: Vec<Service>) -> Settings {
         share: crate::model::Share::default(),
         gates: Default::default(),
         notify: Vec::new(),
+        carry: vec![],
         safety: Safety { zero_downtime: true, missing_jobs: MissingJobs::Refuse, ..Safety::default() },
         inferred: vec![],
         files: vec!["/etc/deployd/apps/shop.toml".into()],

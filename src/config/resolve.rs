@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Migrations, MissingJobs, Safety, Settings, check,
+    Migrations, MissingJobs, Safety, Settings, Step, check,
     context::{Context, quoted, quoted_list},
     errors::{Problem, SourceFile},
     gates,
@@ -43,6 +43,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let build_writable = listed(cx, &mut top, "build_writable", &preset.build_writable, preset.name);
     let drop = listed(cx, &mut top, "drop", &preset.drop, preset.name);
     let share = share(cx, &mut top);
+    let carry = cx.relatives(&mut top, "carry").unwrap_or_default();
     let services = service::services(cx, &mut top, &preset);
     let environment = environment(cx, &mut top, &preset, services.iter().any(service::is_php_fpm));
     let (health, Watch { successes, interval, bake }) = health::health(cx, &mut top, &preset);
@@ -52,6 +53,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let safety = safety(cx, &mut top, &preset);
     let steps = steps::steps(cx, &mut top, &preset, root.as_deref(), safety.migrations);
     top.finish(&mut cx.problems);
+    made_without_carry(cx, table, &steps, &carry);
     if !cx.problems.is_empty() {
         return None;
     }
@@ -67,6 +69,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
         writable,
         build_writable,
         share,
+        carry,
         services,
         steps,
         drop,
@@ -203,6 +206,21 @@ fn environment(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset, fpm:
         out.insert(name, at.value);
     }
     out
+}
+
+/// A step is only left out when what it makes was carried.
+fn made_without_carry(cx: &mut Context<'_>, table: &Table, steps: &[Step], carry: &[String]) {
+    for step in steps.iter().filter(|step| !step.skip_if_unchanged.is_empty()) {
+        if let Some(made) = step.makes.iter().find(|made| !steps::is_in(made, carry)) {
+            let title =
+                format!("the step {} makes {made}, which is not carried: it could never be left out", step.name);
+            let problem = Problem::new(title).help(format!("write carry = [{made:?}] at the top"));
+            cx.problems.push(match table.get("step") {
+                Some((place, _)) => problem.at(place),
+                None => problem,
+            });
+        }
+    }
 }
 
 fn share(cx: &mut Context<'_>, top: &mut Reader<'_>) -> Share {

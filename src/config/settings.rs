@@ -53,6 +53,8 @@ pub struct Settings {
     pub build_writable: Vec<String>,
     /// How what did not change is shared with the release before.
     pub share: Share,
+    /// Directories that are brought from the release before, for the steps to begin with.
+    pub carry: Vec<String>,
     /// What is cut over, in order.
     pub services: Vec<Service>,
     /// What builds a release, in order.

@@ -65,7 +65,9 @@ impl Page<'_> {
         self.line("root", &quoted(&s.root.to_string_lossy()), "root");
         self.line("user", &quoted(&s.user), "user");
         self.line("run_as", &quoted(&s.run_as), "run_as");
-        for (name, list) in [("writable", &s.writable), ("build_writable", &s.build_writable), ("drop", &s.drop)] {
+        for (name, list) in
+            [("writable", &s.writable), ("build_writable", &s.build_writable), ("drop", &s.drop), ("carry", &s.carry)]
+        {
             if !list.is_empty() {
                 self.line(name, &quoted_list(list), name);
             }
@@ -161,6 +163,11 @@ impl Page<'_> {
         self.line("as", if step.as_run_as { "\"run_as\"" } else { "\"user\"" }, "");
         if !step.needs.is_empty() {
             self.line("needs", &quoted_list(&step.needs), "");
+        }
+        for (name, list) in [("skip_if_unchanged", &step.skip_if_unchanged), ("makes", &step.makes)] {
+            if !list.is_empty() {
+                self.line(name, &quoted_list(list), "");
+            }
         }
         if step.shared_rw {
             self.line("shared", "\"rw\"", "");

@@ -20,6 +20,10 @@ pub struct Step {
     pub as_run_as: bool,
     /// Only if all of these are in the release.
     pub needs: Vec<String>,
+    /// Not if all of these are as in the release before, and what it makes was carried from there.
+    pub skip_if_unchanged: Vec<String>,
+    /// Directories that it makes, at or below some that are carried.
+    pub makes: Vec<String>,
     /// May write the shared paths.
     pub shared_rw: bool,
     /// After activate instead of before.
@@ -52,6 +56,8 @@ impl Step {
             shell: false,
             as_run_as: false,
             needs: Vec::new(),
+            skip_if_unchanged: Vec::new(),
+            makes: Vec::new(),
             shared_rw: false,
             after_activate: false,
             on: None,

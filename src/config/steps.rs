@@ -17,6 +17,21 @@ use super::{
 /// The longest name, in bytes: it is part of a unit's name.
 const MAX_NAME: usize = 48;
 
+/// What the step makes that a lock file belongs to.
+const LOCKS: [(&str, &str); 6] = [
+    ("composer.lock", "vendor"),
+    ("package-lock.json", "node_modules"),
+    ("npm-shrinkwrap.json", "node_modules"),
+    ("yarn.lock", "node_modules"),
+    ("pnpm-lock.yaml", "node_modules"),
+    ("bun.lock", "node_modules"),
+];
+
+/// Whether a path is one of these directories, or below one.
+pub(super) fn is_in(path: &str, dirs: &[String]) -> bool {
+    dirs.iter().any(|dir| path.strip_prefix(&**dir).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
+}
+
 /// All steps, in order.
 pub(super) fn steps(
     cx: &mut Context<'_>,
@@ -122,6 +137,8 @@ fn reader_rest(reader: &mut Reader<'_>) {
         "after",
         "on",
         "needs",
+        "skip_if_unchanged",
+        "makes",
         "shared",
         "network",
         "timeout",
@@ -159,6 +176,7 @@ fn filled(cx: &mut Context<'_>, reader: &mut Reader<'_>, mut step: Step, run: Op
     if let Some(needs) = cx.relatives(reader, "needs") {
         step.needs = needs;
     }
+    skips(cx, reader, &mut step);
     if let Some(shared) = cx.word(reader, "shared", &["rw", "ro"]) {
         step.shared_rw = shared == "rw";
     }
@@ -170,6 +188,30 @@ fn filled(cx: &mut Context<'_>, reader: &mut Reader<'_>, mut step: Step, run: Op
     }
     step.environment.extend(cx.environment(reader).into_iter().map(|(name, at)| (name, at.value)));
     step
+}
+
+/// When it is left out, and what it makes: what a known lock file locks needs no saying.
+fn skips(cx: &mut Context<'_>, reader: &mut Reader<'_>, step: &mut Step) {
+    let place = reader.key_place("skip_if_unchanged").cloned();
+    if let Some(files) = cx.relatives(reader, "skip_if_unchanged") {
+        step.skip_if_unchanged = files;
+    }
+    if let Some(makes) = cx.relatives(reader, "makes") {
+        step.makes = makes;
+    }
+    if step.makes.is_empty() {
+        let made = |file: &String| LOCKS.iter().find(|(lock, _)| file.rsplit('/').next() == Some(lock));
+        let beside = |file: &String, dir: &str| match file.rsplit_once('/') {
+            Some((parent, _)) => format!("{parent}/{dir}"),
+            None => dir.to_owned(),
+        };
+        let found = step.skip_if_unchanged.iter().filter_map(|file| made(file).map(|(_, dir)| beside(file, dir)));
+        step.makes = found.collect();
+    }
+    if let (Some(place), true) = (place, step.makes.is_empty() && !step.skip_if_unchanged.is_empty()) {
+        let problem = Problem::new("it is not known what the step makes, so it could never be left out").at(&place);
+        cx.problems.push(problem.help("write makes = [\"vendor\"] or the like: directories that are in carry"));
+    }
 }
 
 fn named(cx: &mut Context<'_>, mut step: Step, at: &At<String>) -> Step {

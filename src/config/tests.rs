@@ -521,6 +521,13 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     ("[health]\nhttp = \"http://h/\"\njson = { pointer = \"/status\" }\n", "a pointer and a value", "json = {"),
     ("[health]\nhttp = \"http://h/\"\nstatus = 1000\n", "out of range", "from 100 to 599"),
+    ("share = \"symlink\"\n", "share = \"symlink\" is not known", "hardlink"),
+    ("[[step]]\nrun = [\"make\"]\nskip_if_unchanged = [\"x\"]\n", "not known what the step makes", "makes = "),
+    (
+        "[[step]]\nrun = [\"composer\"]\nskip_if_unchanged = [\"composer.lock\"]\n",
+        "makes vendor, which is not carried",
+        "carry = [\"vendor\"]",
+    ),
     ("[releases]\nkeep = 1\n", "keep = 1 is out of range", "from 2 to 1000"),
     ("x = [\n", "not valid TOML", "deployd.toml(5)"),
 ];

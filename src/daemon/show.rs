@@ -74,6 +74,7 @@ mod tests {
             share: Default::default(),
             gates: Default::default(),
             notify: Vec::new(),
+            carry: vec![],
             safety: Default::default(),
             inferred: vec![
                 inferred("run_as", "\"shop\"", "not written: the same as user"),

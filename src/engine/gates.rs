@@ -55,6 +55,8 @@ impl Deployment<'_> {
             previous: None,
             share: Share::default(),
             own: Vec::new(),
+            carry: Vec::new(),
+            compare: Vec::new(),
         };
         let hidden = self.host.hidden_from(self.settings);
         let reach = Reach { write: vec![cache], hidden, ..Reach::default() };

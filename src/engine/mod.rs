@@ -15,6 +15,7 @@ mod drain_port;
 mod error;
 mod existing;
 mod gates;
+mod export;
 mod generated;
 mod guard;
 mod health;

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     config::Settings,
-    model::{DeploymentId, Phase, ReleaseId, ReleaseRecord, ReleaseState},
+    model::{DeploymentId, ReleaseId, ReleaseRecord, ReleaseState},
     observe::{Host, is_digest},
     plan::Stage,
     system::tree::{Dir, EntryKind},
@@ -52,25 +52,8 @@ impl Deployment<'_> {
     pub async fn stage(&mut self, stage: &Stage) -> Result<(), EngineError> {
         let (user, run_as) = (self.layout.user, self.layout.run_as);
         let other = (user.0 != run_as.0).then_some(run_as.0);
-        self.progress.phase(Phase::Staging, &format!("exporting {}", self.plan.revision));
+        let carried = self.export(stage, other).await?;
         let cancel = self.cancel.clone();
-        let export = Order::Export {
-            source: stage.source.clone(),
-            cache: self.host.paths.cache_dir(&self.settings.app),
-            revision: self.plan.revision.clone(),
-            release: self.release_dir(),
-            run_as: other,
-            writable: stage.build_writable.iter().chain(&stage.writable).cloned().collect(),
-            previous: stage.previous.clone(),
-            share: stage.share,
-            own: stage.shared.iter().map(|shared| shared.path.clone()).collect(),
-        };
-        let exported = cancel.guard(self.ask_tree(&export)).await?;
-        let Answer::Exported { files, shared, .. } = exported else { return Err(unexpected(&exported)) };
-        if let Some(previous) = &stage.previous {
-            let with = previous.release.file_name().unwrap_or_default().display();
-            tracing::info!("{shared} of {files} files are shared with {with}");
-        }
         cancel.guard(self.gate_tests(stage)).await?;
         if !stage.shared.is_empty() {
             let link = Order::Link {
@@ -85,7 +68,9 @@ impl Deployment<'_> {
             tracing::info!("the step {name} is left out: {why}");
         }
         for step in &stage.steps {
-            if step.migrates() {
+            if let Some(why) = carried.makes_needless(step) {
+                tracing::info!("the step {} is left out: {why}", step.name);
+            } else if step.migrates() {
                 cancel.guard(self.judge_key(stage)).await?;
                 self.migrate(step).await?;
             } else {

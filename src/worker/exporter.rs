@@ -238,7 +238,7 @@ impl Exporter {
     /// Opens a file that was written, and tells the mode that it was made with.
     pub fn open_again(&self, path: &[u8]) -> std::io::Result<(OwnedFd, u32)> {
         let (file, stat) = rooted::open_file(&self.root, path)?;
-        Ok((file, plain_mode(stat.st_mode & 0o100 != 0)))
+        Ok((file, if stat.st_mode & 0o100 == 0 { 0o644 } else { 0o755 }))
     }
 
     /// The release before, and how this one is shared with it.

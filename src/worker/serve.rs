@@ -117,7 +117,8 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         Order::Export { source, cache, revision, release, run_as, writable, previous, share, own, carry, compare } => {
             let previous = previous.as_ref();
             let (run_as, share) = (*run_as, *share);
-            let order = Export { source, cache, revision, release, run_as, writable, previous, share, own, carry, compare };
+            let order =
+                Export { source, cache, revision, release, run_as, writable, previous, share, own, carry, compare };
             let (answer, written) = export::run(&order)?;
             *exported = Some(written);
             Ok(answer)

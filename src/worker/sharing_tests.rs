@@ -224,6 +224,44 @@ fn the_seal_sees_every_change_since_the_export() {
     assert!(text.windows(64).any(|window| window == digest.as_bytes()));
 }
 
+/// What steps made in the release before: brought whole or not at all, and never by links.
+#[test]
+fn what_steps_made_is_carried_as_it_was_sealed_or_not_at_all() {
+    let site = Site::new(Share::Hardlink, true);
+    site.write("composer.lock", "1");
+    let (_, exported) = site.export("1", None).unwrap();
+    let vendor = site.path("releases/1/vendor");
+    std::fs::create_dir_all(vendor.join("bin")).unwrap();
+    std::fs::write(vendor.join("a.php"), "a").unwrap();
+    std::os::unix::fs::symlink("../a.php", vendor.join("bin/a")).unwrap();
+    let first = site.seal(Some(&exported), "1").unwrap();
+    let (carry, compare) =
+        (["vendor".to_owned(), "absent".to_owned()], ["composer.lock".to_owned(), "none".to_owned()]);
+    let carried = |name: &str| {
+        let (release, cache) = (site.path("releases").join(name), site.path("cache"));
+        std::fs::create_dir(&release).unwrap();
+        let revision = site.revision();
+        let plain = testing::export(&site.source, &cache, &revision, &release);
+        let order = Export { carry: &carry, compare: &compare, previous: Some(&first), share: site.share, ..plain };
+        match export::run(&order).unwrap().0 {
+            Answer::Exported { carried, unchanged, .. } => (carried, unchanged),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(carried("2"), (vec!["vendor".to_owned()], vec!["composer.lock".to_owned()]));
+    let tree = |release: &str| testing::tree(&site.path("releases").join(release).join("vendor"));
+    assert_eq!(tree("2"), ["a.php 644 a", "bin/ 755", "bin/a -> ../a.php"]);
+    assert_ne!(site.inode("1", "vendor/a.php"), site.inode("2", "vendor/a.php"));
+    site.write("composer.lock", "2");
+    assert_eq!(carried("3").1, [""; 0]);
+    scribble(&vendor.join("a.php"));
+    assert_eq!(carried("4").0, [""; 0]);
+    assert!(!site.path("releases/4/vendor").exists());
+    site.write("vendor/own", "the source's");
+    assert_eq!(carried("5").0, [""; 0]);
+    assert_eq!(tree("5"), ["own 644 the source's"]);
+}
+
 #[test]
 fn attributes_leave_out_and_convert_as_git_archive_does() {
     let site = Site::new(Share::Hardlink, true);
