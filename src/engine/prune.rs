@@ -16,6 +16,7 @@ use crate::{
         journal::{self, Priority},
         process::{Seen, cwd},
         tree::Dir,
+        uses::used_in,
     },
 };
 
@@ -51,22 +52,31 @@ pub fn surplus(
     surplus.into_iter().map(|release| release.id.clone()).collect()
 }
 
-/// Removes what is surplus, and what an interrupted removal left. Under the app's lock. What cannot be removed is told
-/// and left for the next time.
-pub async fn prune(
-    host: &Host,
-    settings: &Settings,
-    store: &Store,
-    state: &mut AppState,
-    deployment: &DeploymentId,
-) -> Result<(), EngineError> {
+/// Takes what is surplus and unused out of the record and out of the way. Under the app's lock; its content is removed
+/// by [`sweep`], without.
+pub async fn prune(host: &Host, settings: &Settings, store: &Store, state: &mut AppState) -> Result<(), EngineError> {
     let root = Dir::open(&settings.root)?;
     let releases = root.dir("releases")?;
     let current = read_current(&root)?;
     let mut running = run_by_slots(host, settings).await?;
     running.extend(run_by_instances(host, settings).await?);
-    for id in surplus(state, current.as_ref(), &running, settings.keep) {
+    let surplus = surplus(state, current.as_ref(), &running, settings.keep);
+    if surplus.is_empty() {
+        return Ok(());
+    }
+    let used = match used_in(&settings.root.join("releases")) {
+        Seen::Known(used) => used,
+        Seen::Unknown(why) => {
+            tracing::warn!("nothing is pruned, since it cannot be seen who uses what: {why}");
+            return Ok(());
+        }
+    };
+    for id in surplus {
         let name = id.to_string();
+        if used.contains(&name) {
+            tracing::info!("{name} is kept beyond keep = {}: a process uses it", settings.keep);
+            continue;
+        }
         discard(&releases, &name)?;
         state.releases.retain(|release| release.id != id);
         store.save(state)?;
@@ -74,6 +84,13 @@ pub async fn prune(
         let message = format!("{name} is pruned (keep = {})", settings.keep);
         journal::event(events::RELEASE_PRUNED, Priority::Info, &message, &fields);
     }
+    Ok(())
+}
+
+/// Removes what was pruned, and what an interrupted removal left: slowly, and without the app's lock, since the next
+/// deployment need not wait for it.
+pub async fn sweep(host: &Host, settings: &Settings, deployment: &DeploymentId) -> Result<(), EngineError> {
+    let releases = Dir::open(&settings.root)?.dir("releases")?;
     empty_trash(host, settings, deployment, &releases).await;
     Ok(())
 }

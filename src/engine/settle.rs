@@ -8,7 +8,7 @@ use super::{
     bake::{bake, look_once},
     cancel::Cancel,
     error::EngineError,
-    prune::prune,
+    prune::{prune, sweep},
     recover,
     run::run,
     site::Site,
@@ -103,21 +103,24 @@ impl Settling<'_> {
     }
 
     async fn begin(&self) -> Result<Option<Pending>, EngineError> {
-        let (_lock, mut state) = self.locked().await?;
+        let (lock, mut state) = self.locked().await?;
         let Some(id) = state.settling.clone() else { return Ok(None) };
         // Before the bake time too: deployments that follow each other closely confirm nothing and still fill the disk.
-        prune(self.host, self.settings, self.store, &mut state, &id).await?;
+        prune(self.host, self.settings, self.store, &mut state).await?;
         let current = read_current(&Dir::open(&self.settings.root)?)?;
         let found = current.and_then(|current| state.releases.iter().find(|release| release.id == current));
-        match found {
-            Some(release) => Ok(Some(Pending { id, release: release.id.clone(), state: release.state })),
+        let pending = match found {
+            Some(release) => Some(Pending { id: id.clone(), release: release.id.clone(), state: release.state }),
             None => {
                 // Nothing that deployd made is live: there is nothing to confirm.
                 state.settling = None;
                 self.store.save(&state)?;
-                Ok(None)
+                None
             }
-        }
+        };
+        drop(lock);
+        sweep(self.host, self.settings, &id).await?;
+        Ok(pending)
     }
 
     /// The bake failed: back to an older release, as a deployment of its own. Asked once more under the lock, since
@@ -230,7 +233,7 @@ impl Settling<'_> {
 
     /// Nothing of the old release is left: the new one is confirmed, and what is surplus is pruned.
     async fn confirm(&self, pending: &Pending) -> Result<Passed, EngineError> {
-        let (_lock, mut state) = self.locked().await?;
+        let (lock, mut state) = self.locked().await?;
         if !self.holds(&state, pending)? {
             return Ok(Passed::Overtaken);
         }
@@ -241,7 +244,9 @@ impl Settling<'_> {
         self.store.save(&state)?;
         let message = format!("{} is confirmed", pending.release);
         self.tell(events::RELEASE_CONFIRMED, Priority::Notice, &message, pending);
-        prune(self.host, self.settings, self.store, &mut state, &pending.id).await?;
+        prune(self.host, self.settings, self.store, &mut state).await?;
+        drop(lock);
+        sweep(self.host, self.settings, &pending.id).await?;
         Ok(Passed::Done)
     }
 

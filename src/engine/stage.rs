@@ -177,7 +177,7 @@ async fn remove_tree(
     let owner = releases.dir(name)?.owner()?.0;
     if owner == ids(&settings.user)?.0 {
         let dir = settings.root.join("releases").join(name);
-        let reach = Reach { write: vec![dir.clone()], ..Reach::default() };
+        let reach = Reach { write: vec![dir.clone()], idle: true, ..Reach::default() };
         let mut worker = host.worker(settings, deployment, "remove", &settings.user, reach).await?;
         let emptied = worker.ask(&Order::Empty { dir }, WORK_LIMIT).await;
         worker.finish().await?;

@@ -8,6 +8,7 @@ mod observed;
 mod orders;
 mod pools;
 mod read;
+mod room;
 
 pub use check::{Depth, facts as check_facts};
 pub use facts::{read as host_facts, read_for as facts_for, user as find_user};

@@ -13,7 +13,7 @@ use super::{
     Depth, Host, Observed, Resolved, ServiceObserved, check_facts, instances,
     orders::unfit,
     pools::{PoolError, fpm_services, pool_text, pools},
-    shared_paths, source_order,
+    room, shared_paths, source_order,
 };
 use crate::{
     config::{ServiceKind, Settings, Strategy},
@@ -57,6 +57,14 @@ pub enum ObserveError {
         /// What is wrong, and the remedy.
         wrong: String,
     },
+    /// The next release does not fit.
+    #[error("{place} {wrong}")]
+    Room {
+        /// Where.
+        place: String,
+        /// What is short, and the remedy.
+        wrong: String,
+    },
 }
 
 /// Fetching may take this long before the deployment gives up.
@@ -76,6 +84,9 @@ pub async fn observe(
     state: &AppState,
     next: Option<&str>,
 ) -> Result<(Observed, Option<Worker>), ObserveError> {
+    if matches!(request.kind, Kind::Deploy | Kind::Stage) {
+        room::room(settings, state)?;
+    }
     let (current, on_disk) = releases(settings)?;
     let slot_memory_mib = pools(host, settings)?;
     // What a worker looks at takes a while: only when the deployment depends on it.

@@ -10,6 +10,7 @@ mod sock_diag;
 pub mod sockets;
 pub mod tree;
 pub mod units;
+pub mod uses;
 
 /// The beginning of `text`, at most `longest` bytes of whole characters.
 fn beginning(text: &str, longest: usize) -> &str {

@@ -19,6 +19,8 @@ pub struct Reach {
     pub alone: bool,
     /// Everyone may ask for it: neither its start nor its end is worth a line of the journal.
     pub quiet: bool,
+    /// Nobody waits for it: it takes what of the processors and the disk nothing else wants.
+    pub idle: bool,
 }
 
 /// What a unit of an app's user may never reach: the bus, PID 1's private socket, deployd's own state.
@@ -35,6 +37,9 @@ const SCHED_IDLE: i32 = 5;
 const SCHED_BATCH: i32 = 3;
 /// `IOPRIO_CLASS_BE` of ioprio_set(2).
 const BEST_EFFORT: i32 = 2;
+
+/// `IOPRIO_CLASS_IDLE` of ioprio_set(2).
+const IO_IDLE: i32 = 3;
 
 /// For both: an app user's process without privileges, in read-only surroundings.
 fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
@@ -84,6 +89,13 @@ pub fn worker(reach: &Reach) -> BTreeMap<&'static str, Property> {
     ]);
     if reach.quiet {
         properties.insert("LogLevelMax", Int(LOG_NOTICE));
+    }
+    if reach.idle {
+        properties.extend([
+            ("Nice", Int(19)),
+            ("CPUSchedulingPolicy", Int(SCHED_IDLE)),
+            ("IOSchedulingClass", Int(IO_IDLE)),
+        ]);
     }
     properties
 }
@@ -187,6 +199,12 @@ mod tests {
         for bound in ["TasksMax", "MemoryMaxScale", "LimitFSIZE"] {
             assert!(worker.contains_key(bound), "{bound}");
         }
+        assert!(!worker.contains_key("CPUSchedulingPolicy"));
+        let removing = super::worker(&Reach { idle: true, ..reach });
+        assert_eq!(
+            (&removing["CPUSchedulingPolicy"], &removing["IOSchedulingClass"]),
+            (&Int(SCHED_IDLE), &Int(IO_IDLE))
+        );
         let Texts(hidden) = &got["InaccessiblePaths"] else { panic!("a list") };
         assert!(hidden.contains(&"-/srv/b".to_owned()) && hidden.contains(&"-/run/dbus".to_owned()));
     }
