@@ -33,6 +33,7 @@ fn settings(services: Vec<Service>) -> Settings {
         gates: Default::default(),
         notify: Vec::new(),
         carry: vec![],
+        assets: Default::default(),
         safety: Safety { zero_downtime: true, missing_jobs: MissingJobs::Refuse, ..Safety::default() },
         inferred: vec![],
         files: vec!["/etc/deployd/apps/shop.toml".into()],

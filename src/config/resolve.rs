@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Migrations, MissingJobs, Safety, Settings, Step, check,
+    Assets, Migrations, MissingJobs, Safety, Settings, Step, check,
     context::{Context, quoted, quoted_list},
     errors::{Problem, SourceFile},
     gates,
@@ -19,6 +19,8 @@ use crate::model::{AppName, Share, UnitName};
 
 /// nginx's unit, in every distribution.
 const NGINX: &str = "nginx.service";
+/// Assets of earlier releases.
+const ASSETS_KEEP: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Releases kept.
 const KEEP: i64 = 5;
 
@@ -44,6 +46,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let drop = listed(cx, &mut top, "drop", &preset.drop, preset.name);
     let share = share(cx, &mut top);
     let carry = cx.relatives(&mut top, "carry").unwrap_or_default();
+    let assets = assets(cx, &mut top);
     let services = service::services(cx, &mut top, &preset);
     let environment = environment(cx, &mut top, &preset, services.iter().any(service::is_php_fpm));
     let (health, Watch { successes, interval, bake }) = health::health(cx, &mut top, &preset);
@@ -70,6 +73,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
         build_writable,
         share,
         carry,
+        assets,
         services,
         steps,
         drop,
@@ -206,6 +210,17 @@ fn environment(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset, fpm:
         out.insert(name, at.value);
     }
     out
+}
+
+/// `[assets]`.
+fn assets(cx: &mut Context<'_>, top: &mut Reader<'_>) -> Assets {
+    let Some(table) = top.table("assets", &mut cx.problems) else { return Assets::default() };
+    let mut reader = Reader::new(table, "[assets]");
+    let dirs = cx.relatives(&mut reader, "dirs").unwrap_or_default();
+    let (least, most) = (Duration::from_secs(60), Duration::from_secs(365 * 24 * 3600));
+    let keep = cx.span(&mut reader, "keep", least, most).unwrap_or(ASSETS_KEEP);
+    reader.finish(&mut cx.problems);
+    Assets { dirs, keep }
 }
 
 /// A step is only left out when what it makes was carried.

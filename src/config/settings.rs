@@ -55,6 +55,8 @@ pub struct Settings {
     pub share: Share,
     /// Directories that are brought from the release before, for the steps to begin with.
     pub carry: Vec<String>,
+    /// Built assets of earlier releases that stay in the new one.
+    pub assets: Assets,
     /// What is cut over, in order.
     pub services: Vec<Service>,
     /// What builds a release, in order.
@@ -104,6 +106,15 @@ impl Settings {
 pub struct Gates {
     /// The tests, in a scratch copy of the source.
     pub tests: Option<Step>,
+}
+
+/// Built assets of earlier releases that stay in the new one.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Assets {
+    /// Relative directories; none, and nothing is kept.
+    pub dirs: Vec<String>,
+    /// Since a build made them last.
+    pub keep: Duration,
 }
 
 /// What is refused for safety's sake.

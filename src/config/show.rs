@@ -279,6 +279,11 @@ impl Page<'_> {
         self.line("bake", &quoted(&duration::format(s.bake)), "health.bake");
         self.header("[releases]", "");
         self.line("keep", &s.keep.to_string(), "releases.keep");
+        if !s.assets.dirs.is_empty() {
+            self.header("[assets]", "");
+            self.line("dirs", &quoted_list(&s.assets.dirs), "");
+            self.line("keep", &quoted(&duration::format(s.assets.keep)), "");
+        }
         if let Some(tests) = &s.gates.tests {
             self.header("[gates]", "");
             self.line("tests", &quoted_list(&tests.run), "");

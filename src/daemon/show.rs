@@ -75,6 +75,7 @@ mod tests {
             gates: Default::default(),
             notify: Vec::new(),
             carry: vec![],
+            assets: Default::default(),
             safety: Default::default(),
             inferred: vec![
                 inferred("run_as", "\"shop\"", "not written: the same as user"),

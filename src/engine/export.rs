@@ -67,6 +67,25 @@ impl Deployment<'_> {
     }
 }
 
+impl Deployment<'_> {
+    /// Keeps built assets of the release before reachable from the new one, when its steps have made its own.
+    pub(super) async fn keep_assets(&mut self, stage: &Stage) -> Result<(), EngineError> {
+        let (Some(previous), false) = (&stage.previous, stage.assets.dirs.is_empty()) else { return Ok(()) };
+        let order = Order::Assets {
+            release: self.release_dir(),
+            cache: self.host.paths.cache_dir(&self.settings.app),
+            previous: previous.clone(),
+            dirs: stage.assets.dirs.clone(),
+            keep: stage.assets.keep,
+        };
+        let cancel = self.cancel.clone();
+        if let Answer::Done { entries: kept @ 1.. } = cancel.guard(self.ask_tree(&order)).await? {
+            tracing::info!("{kept} assets of earlier releases are kept");
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -82,6 +82,7 @@ impl Deployment<'_> {
             let drop = Order::Drop { release: self.release_dir(), paths: stage.drop.clone() };
             cancel.guard(self.ask_tree(&drop)).await?;
         }
+        self.keep_assets(stage).await?;
         if !stage.writable.is_empty() {
             // Before a slot is started: PID 1 opens them for it, beside the seal.
             let confine = Order::Confine { release: self.release_dir(), paths: stage.writable.clone() };

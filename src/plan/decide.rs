@@ -358,6 +358,7 @@ fn stage(
         previous: previous_release(settings, observed),
         share: settings.share,
         carry: settings.carry.clone(),
+        assets: settings.assets.clone(),
         steps,
         skipped,
         // What is carried is what the next release begins with.

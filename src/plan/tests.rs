@@ -58,6 +58,8 @@ fn settings() -> Settings {
         share: crate::model::Share::default(),
         gates: Default::default(),
         notify: Vec::new(),
+        carry: vec![],
+        assets: Default::default(),
         safety: Default::default(),
         inferred: Vec::new(),
         files: vec!["/etc/deployd/apps/shop.toml".into()],

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::Serialize;
 
 use crate::{
-    config::{Health, SlotKind, Step, Strategy},
+    config::{Assets, Health, SlotKind, Step, Strategy},
     model::{AppName, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseId, Share, Slot, UnitName},
     worker::order::{PreviousRelease, SharedPath, SourceOrder},
 };
@@ -85,6 +85,8 @@ pub struct Stage {
     pub tests: Option<Step>,
     /// Directories that are brought from it before the steps.
     pub carry: Vec<String>,
+    /// Built assets that stay.
+    pub assets: Assets,
     /// The commands that apply, in order.
     pub steps: Vec<Step>,
     /// The commands that do not, and why.

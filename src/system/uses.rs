@@ -11,16 +11,19 @@ use super::process::Seen;
 /// The names in `dir` that some process uses at or below, by its working directory, root, program, mappings or open
 /// files (needs CAP_SYS_PTRACE for other users' processes). One that ends meanwhile uses nothing.
 pub fn used_in(dir: &Path) -> Seen<BTreeSet<String>> {
-    let mut used = BTreeSet::new();
     let entries = match std::fs::read_dir("/proc") {
         Ok(entries) => entries,
         Err(error) => return Seen::Unknown(format!("cannot read /proc: {error}")),
     };
-    for entry in entries.flatten() {
-        let process = entry.path();
-        let is_process = entry.file_name().to_str().is_some_and(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
-        if is_process && let Err(error) = of_process(&process, dir, &mut used) {
-            return Seen::Unknown(format!("cannot read what {} uses: {error}", process.display()));
+    let number = |entry: std::fs::DirEntry| entry.file_name().to_str().and_then(|name| name.parse().ok());
+    used_by(entries.flatten().filter_map(number), dir)
+}
+
+fn used_by(pids: impl Iterator<Item = u32>, dir: &Path) -> Seen<BTreeSet<String>> {
+    let mut used = BTreeSet::new();
+    for pid in pids {
+        if let Err(error) = of_process(&Path::new("/proc").join(pid.to_string()), dir, &mut used) {
+            return Seen::Unknown(format!("cannot read what the process {pid} uses: {error}"));
         }
     }
     Seen::Known(used)
@@ -72,8 +75,8 @@ mod tests {
 
     use super::*;
 
-    fn used(dir: &Path) -> Vec<String> {
-        match used_in(dir) {
+    fn used(dir: &Path, pids: &[u32]) -> Vec<String> {
+        match used_by(pids.iter().copied(), dir) {
             Seen::Known(used) => used.into_iter().collect(),
             Seen::Unknown(why) => panic!("{why}"),
         }
@@ -81,22 +84,20 @@ mod tests {
 
     #[test]
     fn where_one_works_what_one_runs_and_has_open_is_used() {
-        if !rustix::process::geteuid().is_root() {
-            return;
-        }
         let tree = tempfile::tempdir().unwrap();
         let dir = tree.path().canonicalize().unwrap();
         for name in ["cwd", "exe", "open", "idle"] {
             std::fs::create_dir_all(dir.join(name).join("deep")).unwrap();
         }
         std::fs::copy("/bin/cat", dir.join("exe/cat")).unwrap();
-        assert_eq!(used(&dir), [""; 0]);
+        let me = std::process::id();
+        assert_eq!(used(&dir, &[me, u32::MAX]), [""; 0]);
         let file = File::create(dir.join("open/deep/file")).unwrap();
         let cat = |program: &Path, cwd: &Path| {
             Command::new(program).current_dir(cwd).stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
         };
         let mut works = cat(Path::new("/bin/cat"), &dir.join("cwd/deep"));
-        assert_eq!(used(&dir), ["cwd", "open"]);
+        assert_eq!(used(&dir, &[me, works.id()]), ["cwd", "open"]);
         drop(file);
         // Another test's child may hold the copy open for writing until it executes.
         let mut runs = std::iter::repeat_with(|| {
@@ -104,11 +105,11 @@ mod tests {
         })
         .find_map(Result::ok)
         .unwrap();
-        assert_eq!(used(&dir), ["cwd", "exe"]);
+        assert_eq!(used(&dir, &[me, works.id(), runs.id()]), ["cwd", "exe"]);
         for child in [&mut works, &mut runs] {
             drop(child.stdin.take());
             child.wait().unwrap();
         }
-        assert_eq!(used(&dir), [""; 0]);
+        assert_eq!(used(&dir, &[me, works.id(), runs.id()]), [""; 0]);
     }
 }

@@ -6,6 +6,7 @@
 
 mod acl;
 mod archive;
+mod assets;
 mod carry;
 pub mod client;
 mod commits;

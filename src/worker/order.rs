@@ -68,6 +68,19 @@ pub enum Order {
         /// The user that runs services, when another: shared directories get a default ACL for both.
         run_as: Option<u32>,
     },
+    /// Keep built assets of the release before in a release. Answer: [`Answer::Done`].
+    Assets {
+        /// The release.
+        release: PathBuf,
+        /// The app's cache directory: what is kept, and since when, is `assets/ID` in it.
+        cache: PathBuf,
+        /// The release before.
+        previous: PreviousRelease,
+        /// Relative directories.
+        dirs: Vec<String>,
+        /// Since a build made it last.
+        keep: Duration,
+    },
     /// Remove directories of a release that the build needed and the release does not. Answer: [`Answer::Done`].
     Drop {
         /// The release.

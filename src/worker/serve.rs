@@ -8,7 +8,7 @@ use std::{
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::{
-    archive, commits, directory, empty,
+    archive, assets, commits, directory, empty,
     export::{self, Export},
     exporter::Exported,
     fastcgi,
@@ -124,6 +124,10 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
             Ok(answer)
         }
         Order::Link { release, shared_root, shared, run_as } => link::run(release, shared_root, shared, *run_as),
+        Order::Assets { release, cache, previous, dirs, keep } => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default().as_secs();
+            assets::run(&assets::Keeping { release, cache, previous, dirs, keep: *keep, now })
+        }
         Order::Drop { release, paths } => empty::drop_paths(release, paths),
         Order::Confine { release, paths } => seal::confine(release, paths),
         Order::Seal { release, cache, except } => seal::run(release, cache, except, exported.as_ref()),
