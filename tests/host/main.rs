@@ -29,6 +29,7 @@ mod queue;
 mod queue_pause;
 mod rolling;
 mod runtimes;
+mod sharing;
 mod signal;
 mod site;
 mod sources;

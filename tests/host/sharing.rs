@@ -1,9 +1,6 @@
 //! Files that releases share, on each file system: what an app changes in one release is never seen in another.
 
-use crate::{
-    common,
-    support::{command, disk::Disk, host::Host},
-};
+use crate::support::{command, deb, disk::Disk, host::Host, root::Root};
 
 /// The app, where it is, its line of TOML, and whether its releases share space.
 const WAYS: [(&str, &str, &str, bool); 4] = [
@@ -37,8 +34,8 @@ fn what_is_changed_in_one_release_is_never_seen_in_another() {
     let disks = ["ext4", "xfs", "btrfs"].map(|kind| (kind, Disk::make(kind, 1)));
     let places = ["srv/ext4", "srv/xfs", "srv/btrfs"];
     let mounts: Vec<_> = disks.iter().zip(places).map(|((_, disk), place)| (disk, place)).collect();
-    let host = Host::boot_on(&common::root(), &mounts);
-    host.install_deb(&common::deb());
+    let host = Host::boot_on(&Root::chosen(), &mounts);
+    host.install_deb(&deb::ensure());
     host.sh("mkdir -p /srv/tree; cd /srv/tree; head -c 300000 /dev/urandom > large; for f in kept touched other; do \
              echo $f > $f.php; done; git init -q -b main .; git add -A; \
              git -c user.name=T -c user.email=t@example.org commit -qm first; chmod -R a+rX /srv/tree");
@@ -46,7 +43,8 @@ fn what_is_changed_in_one_release_is_never_seen_in_another() {
     for (app, kind, more, shares) in WAYS {
         let root = format!("/srv/{kind}/{app}");
         host.ok(&["useradd", "--create-home", app]);
-        let toml = format!("{more}root = \"{root}\"\nuser = \"{app}\"\nsource.git = \"/srv/tree\"\nsource.ref = \"main\"\n");
+        let toml =
+            format!("{more}root = \"{root}\"\nuser = \"{app}\"\nsource.git = \"/srv/tree\"\nsource.ref = \"main\"\n");
         host.write(&format!("/etc/deployd/apps/{app}.toml"), toml);
         sites.push((Site { host: &host, app, root }, kind, shares));
     }
@@ -86,7 +84,8 @@ fn by_reference(disks: &[(&str, Disk)], kind: &str, release: &str) -> bool {
 
 fn a_step_that_writes_through_a_link_fails(site: &Site<'_>) {
     let host = site.host;
-    let step = "[[step]]\nname = \"scribble\"\nrun = [\"/bin/sh\", \"-c\", \"chmod u+w kept.php; echo x >> kept.php\"]\n";
+    let step =
+        "[[step]]\nname = \"scribble\"\nrun = [\"/bin/sh\", \"-c\", \"chmod u+w kept.php; echo x >> kept.php\"]\n";
     let toml = format!("/etc/deployd/apps/{}.toml", site.app);
     let before = host.read(&toml);
     host.write(&toml, format!("{before}{step}"));
