@@ -88,6 +88,7 @@ async fn take_back(
     stop_started(host, settings, state, running, was_live).await?;
     drop_made(state, running, &layout)?;
     empty_trash(host, settings, &running.id, &layout.releases).await;
+    layout::have_next(&layout, &running.id);
     let what = if was_live { "after activate: it was taken back" } else { "before activate: nothing live had changed" };
     let message = format!("{} {} had been interrupted {what}", running.kind, running.id);
     let fields = [("DEPLOYD_APP", settings.app.as_str()), ("DEPLOYD_DEPLOYMENT", running.id.as_str())];
