@@ -52,6 +52,8 @@ fn main() -> ExitCode {
     }
     let command = Arguments::parse().command;
     journal::init(if matches!(command, Command::Worker) { "deployd-worker" } else { "deploy-engine" });
+    // Directories are made with the modes that they shall have; a unit's mask must not leave them otherwise for a moment.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.context("no runtime").and_then(|runtime| runtime.block_on(carry_out(command)));
     match ended {

@@ -34,7 +34,7 @@ pub fn prepare(paths: &Paths, settings: &Settings) -> Result<Layout, EngineError
     let run_as = ids(&settings.run_as)?;
     let store = Store::open(paths, &settings.app)?;
     let root = takeover::root(&settings.root, &[user.0, run_as.0], store.root()?.as_ref())?;
-    let releases = open_or_make(&root.dir, "releases")?;
+    let releases = open_or_make(&root.dir, "releases", 0o755)?;
     root_owned(&releases)?;
     releases.spread();
     if !root.dir.same_file_system(&releases)? {
@@ -99,9 +99,9 @@ pub fn next(settings: &Settings) -> Option<Next> {
     (dir.owner().ok()?.0 == 0).then_some(Next { name, identity })
 }
 
-pub(super) fn open_or_make(parent: &Dir, name: &str) -> Result<Dir, TreeError> {
+pub(super) fn open_or_make(parent: &Dir, name: &str, mode: u32) -> Result<Dir, TreeError> {
     match parent.kind(name)? {
-        EntryKind::Missing => parent.make_dir(name, 0o755),
+        EntryKind::Missing => parent.make_dir(name, mode),
         _ => parent.dir(name),
     }
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::error::EngineError;
+use super::{error::EngineError, layout::open_or_make};
 use crate::{
     model::{AppName, AppState, DeploymentRecord, Paths},
     system::tree::{Dir, Lock},
@@ -41,19 +41,22 @@ pub struct Store {
     dir: Dir,
 }
 
+/// Lets `deployd` read a directory of the record. One that was only just made when its engine ended is not yet so.
+fn readable(dir: &Dir, group: u32) -> Result<(), EngineError> {
+    let (uid, gid, mode) = dir.owner()?;
+    if uid == 0 && (gid, mode) != (group, 0o750) { Ok(dir.set_owner(0, group, 0o750)?) } else { Ok(()) }
+}
+
 impl Store {
     /// Opens an app's record, making its directories at first.
     pub fn open(paths: &Paths, app: &AppName) -> Result<Self, EngineError> {
         let group = crate::observe::find_user("deployd").map_or(0, |(_, gid)| gid);
         let base = paths.state_dir(app);
         let parent = base.parent().unwrap_or(&base);
-        let apps = Dir::open_or_make(parent, 0o750)?;
-        let fresh = apps.kind(app.as_str())? == crate::system::tree::EntryKind::Missing;
+        Dir::open_or_make(parent, 0o750)?;
         let dir = Dir::open_or_make(&base, 0o750)?;
-        if fresh {
-            dir.set_owner(0, group, 0o750)?;
-            dir.make_dir("deployments", 0o750)?.set_owner(0, group, 0o750)?;
-        }
+        readable(&dir, group)?;
+        readable(&open_or_make(&dir, "deployments", 0o750)?, group)?;
         Ok(Self { dir })
     }
 

@@ -57,7 +57,7 @@ pub fn root(path: &Path, users: &[u32], known: Option<&RootIdentity>) -> Result<
 /// where root has put it.
 pub fn shared(root: &Root, name: &str, (uid, gid): (u32, u32)) -> Result<(), EngineError> {
     let made = root.dir.kind("shared")? == EntryKind::Missing;
-    let shared = open_or_make(&root.dir, "shared")?;
+    let shared = open_or_make(&root.dir, "shared", 0o755)?;
     if shared.owner()?.0 != 0 || uid == 0 {
         return Ok(());
     }

@@ -181,7 +181,8 @@ impl Dir {
     /// Makes a directory in this one and opens it; an error when the name is taken.
     pub fn make_dir(&self, name: &str, mode: u32) -> Result<Dir, TreeError> {
         self.component(name)?;
-        mkdirat(&self.fd, name, Mode::RWXU).map_err(self.entry("make the directory", name))?;
+        // At once as it shall be: whoever is ended before the next call leaves one that is of use.
+        mkdirat(&self.fd, name, Mode::from_raw_mode(mode)).map_err(self.entry("make the directory", name))?;
         let made = self.dir(name)?;
         // Whatever the umask is.
         fchmod(&made.fd, Mode::from_raw_mode(mode)).map_err(made.fail("change the mode of"))?;
