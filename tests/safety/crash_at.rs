@@ -154,7 +154,8 @@ mod watched {
                 WaitStatus::PtraceEvent(pid, _, event) => {
                     if event == libc::PTRACE_EVENT_EXEC {
                         seen.running = true;
-                        seen.inside.clear();
+                        // It stops once more, at the end of the call that began it.
+                        seen.inside = HashMap::from([(pid, None)]);
                     }
                     ptrace::syscall(pid, None).ok();
                 }
