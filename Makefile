@@ -25,7 +25,7 @@ ZSHDIR ?= $(DATADIR)/zsh/site-functions
 LIBEXECDIR := /usr/libexec/deployd
 SYSTEMDDIR := /usr/lib/systemd
 
-.PHONY: help build install deb rpm demo check check-fast check-runtimes bench lint deps clean
+.PHONY: help build install deb rpm demo check check-fast check-runtimes check-safety check-safety-short safety bench lint deps clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -104,6 +104,8 @@ check: ## Everything CI checks: format, lints, unit, tree, bus and host tests
 	cargo clippy --locked --all-targets -- -D warnings
 	@echo "== the package, which the host tests install"
 	$(MAKE) deb
+	@echo "== the engine and the worker ended at 60 of their system calls, chosen by the commit"
+	@$(MAKE) check-safety-short
 	@echo "== unit, tree, bus and host tests"
 	cargo test --locked --no-fail-fast
 
@@ -111,6 +113,18 @@ check-fast: ## Format, lints and the tests that boot no host
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	cargo test --locked --lib --bins --test layering --test packaging
+
+# A row of what was already tried on the same tree is not tried again; SHARD=i/n takes a part.
+check-safety: ## End and fail the engine at every system call that changes something; about an hour
+	@$(MAKE) deps WHAT=host
+	@$(MAKE) safety WORDS=
+
+check-safety-short: ## The same at 60 points, chosen by the commit
+	@$(MAKE) safety WORDS=short
+
+safety:
+	cargo build --locked --example crash-at
+	cargo bench --locked --profile dev --bench safety -- $(WORDS)
 
 check-runtimes: ## Build FrankenPHP and RoadRunner from their Go modules; Octane's tests with them
 	@$(MAKE) deps WHAT=host

@@ -145,11 +145,9 @@ mod watched {
                     return Ok(status);
                 }
                 WaitStatus::Signaled(pid, signal, _) if pid == main => return Ok(128 + signal as i32),
-                WaitStatus::PtraceSyscall(pid) => {
-                    // A thread that ends meanwhile is gone for every further call too.
-                    if seen.stopped(pid).is_ok() {
-                        ptrace::syscall(pid, None).ok();
-                    }
+                // A thread that ends meanwhile is gone for every further call too.
+                WaitStatus::PtraceSyscall(pid) if seen.stopped(pid).is_ok() => {
+                    ptrace::syscall(pid, None).ok();
                 }
                 WaitStatus::PtraceEvent(pid, _, event) => {
                     if event == libc::PTRACE_EVENT_EXEC {
