@@ -22,7 +22,7 @@ const SERVICES: &str = "[[service]]\nkind = \"php-fpm\"\n\
                         [[service]]\nkind = \"queue\"\nconnection = \"redis\"\nprocesses = 2\nsleep = 1\n\
                         [health]\nhttp = \"http://127.0.0.1/up\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
 /// What people write who have no more than systemd: two workers of what is current.
-const WORKER: &str = "[Service]\nUser=shop\nWorkingDirectory=/srv/shop/current\n\
+const WORKER: &str = "[Unit]\nStartLimitIntervalSec=0\n[Service]\nUser=shop\nWorkingDirectory=/srv/shop/current\n\
                       ExecStart=/usr/bin/php artisan queue:work redis --sleep=1\nRestart=always\n";
 const WORKERS: [&str; 2] = ["shop-worker@1.service", "shop-worker@2.service"];
 
