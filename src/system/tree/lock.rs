@@ -177,7 +177,8 @@ mod tests {
         flock(&second, FlockOperation::Unlock).unwrap();
         assert!(free.await.unwrap());
         // And nobody is kept out by whoever has waited.
-        assert_eq!(flock(&second, FlockOperation::NonBlockingLockExclusive), Ok(()));
+        let again = tokio::time::timeout(Duration::from_secs(10), await_unlocked(&dir, "looking")).await;
+        assert!(again.unwrap().unwrap());
     }
 
     #[test]

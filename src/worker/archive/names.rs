@@ -11,7 +11,9 @@ pub fn normal(raw: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     while let Some(rest) = bare.strip_prefix(b"./") {
         bare = rest;
     }
-    bare = bare.strip_suffix(b"/").unwrap_or(bare);
+    while let Some(rest) = bare.strip_suffix(b"/") {
+        bare = rest;
+    }
     if raw == b"." || raw == b"./" || (bare.is_empty() && raw.starts_with(b"./")) {
         return Ok(None);
     }
@@ -127,6 +129,13 @@ mod tests {
         }
         assert_eq!(names.of(b"shop-1/docs/internal/x"), None);
         assert_eq!(names.of(b"shop-1/docs/x"), Some(&b"docs/x"[..]));
+    }
+
+    #[test]
+    fn a_directorys_slashes_are_no_part_of_its_name() {
+        for raw in ["a/", "a//", "./a///"] {
+            assert_eq!(normal(raw.as_bytes()).unwrap().as_deref(), Some(&b"a"[..]), "{raw}");
+        }
     }
 
     proptest! {
