@@ -105,9 +105,9 @@ check: ## Everything CI checks: format, lints, unit, tree, bus and host tests
 	@echo "== the package, which the host tests install"
 	$(MAKE) deb
 	@echo "== the engine and the worker ended at 60 of their system calls, chosen by the commit"
-	@$(MAKE) check-safety-short
+	@DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) $(MAKE) check-safety-short
 	@echo "== unit, tree, bus and host tests"
-	cargo test --locked --no-fail-fast
+	DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) cargo test --locked --no-fail-fast
 
 check-fast: ## Format, lints and the tests that boot no host
 	cargo fmt --check

@@ -104,7 +104,14 @@ impl Settling<'_> {
 
     async fn begin(&self) -> Result<Option<Pending>, EngineError> {
         let (lock, mut state) = self.locked().await?;
-        let Some(id) = state.settling.clone() else { return Ok(None) };
+        let Some(id) = state.settling.clone() else {
+            drop(lock);
+            // A deployment that failed may have left what it could not remove.
+            let nanoseconds = jiff::Timestamp::now().as_nanosecond().to_le_bytes();
+            let bits = nanoseconds.first_chunk().copied().map_or(0, u64::from_le_bytes);
+            self.sweep_if_deployed(&DeploymentId::from_bits(bits)).await?;
+            return Ok(None);
+        };
         // Before the bake time too: deployments that follow each other closely confirm nothing and still fill the disk.
         prune(self.host, self.settings, self.store, &mut state).await?;
         let current = read_current(&Dir::open(&self.settings.root)?)?;
@@ -121,6 +128,14 @@ impl Settling<'_> {
         drop(lock);
         sweep(self.host, self.settings, &id).await?;
         Ok(pending)
+    }
+
+    /// Removes what has no name any more; an app that was never deployed has nothing.
+    async fn sweep_if_deployed(&self, id: &DeploymentId) -> Result<(), EngineError> {
+        if !self.settings.root.join("releases").exists() {
+            return Ok(());
+        }
+        sweep(self.host, self.settings, id).await
     }
 
     /// The bake failed: back to an older release, as a deployment of its own. Asked once more under the lock, since
