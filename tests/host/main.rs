@@ -29,6 +29,7 @@ mod queue;
 mod queue_pause;
 mod rolling;
 mod runtimes;
+mod several;
 mod sharing;
 mod signal;
 mod site;
