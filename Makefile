@@ -112,7 +112,7 @@ check: ## Everything CI checks: format, lints, unit, tree, bus and host tests
 check-fast: ## Format, lints and the tests that boot no host
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	cargo test --locked --lib --bins --test layering --test packaging
+	cargo test --locked --lib --bins --test layering --test packaging --test promises
 
 # A row of what was already tried on the same tree is not tried again; SHARD=i/n takes a part.
 check-safety: ## End and fail the engine at every system call that changes something; about an hour

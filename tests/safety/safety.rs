@@ -13,6 +13,8 @@ mod support;
 mod choice;
 mod ledger;
 mod look;
+#[allow(dead_code, reason = "the table is judged by tests/promises.rs, and only counted here")]
+mod promises;
 mod rig;
 mod scenario;
 
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
             println!("safety: {} of {}", done + 1, cases.len());
         }
     }
+    println!("safety: {}", promises::Table::read().counts());
     ledger.close()
 }
 
