@@ -16,7 +16,7 @@ use deployd::{
         self, Access, Answer, App, AppView, Backend, Deployment, DeploymentView, Dict, Error, LogFilter, Manager,
         ManagerProxy, Quota, SharedView, Showing, Ticket, app_path, deployment_path, no_such_app, publish,
     },
-    model::{AppName, CheckRequest, DeploymentId, Kind, Request},
+    model::{AppName, CheckRequest, DeployKey, DeploymentId, KeyChange, KeyRequest, Kind, Request},
 };
 use futures_util::StreamExt;
 use zbus::{Connection, DBusError, OwnedObjectPath, OwnedVariant, Variant, connection, fdo};
@@ -175,6 +175,12 @@ impl Backend for FakeBackend {
             let text = |text: String| OwnedVariant::try_from(Variant::from(text)).unwrap();
             let id = text("nginx-document-root".into());
             Ok(vec![Dict::from([("id".to_owned(), id), ("app".to_owned(), text(request.check.to_string()))])])
+        })
+    }
+    fn make_key(self: Arc<Self>, request: KeyRequest) -> Answer<'static, DeployKey> {
+        Box::pin(async move {
+            let change = if request.rotate { KeyChange::Replaced } else { KeyChange::Kept };
+            Ok(DeployKey { public: format!("ssh-ed25519 AAAA {}", request.key), change })
         })
     }
     fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()> {
@@ -423,6 +429,20 @@ async fn a_check_is_asked_about_as_a_plan_is() {
     assert_eq!(refusal(manager.check("nothing", &options(&[])).await).0, "org.deployd1.Error.NoSuchApp");
     let (_, text) = refusal(manager.check("shop", &options(&[("deep", true.into())])).await);
     assert_eq!(text, "unknown option \"deep\"; known are: there are none");
+}
+
+#[tokio::test]
+async fn a_deploy_key_has_an_action_of_its_own_that_knows_of_rotation() {
+    let scene = Scene::new().await;
+    let manager = scene.manager().await;
+    let key = manager.make_key("shop", &options(&[])).await.unwrap();
+    assert_eq!(key, ("ssh-ed25519 AAAA shop".to_owned(), "kept".to_owned()));
+    assert_eq!(manager.make_key("shop", &options(&[("rotate", true.into())])).await.unwrap().1, "replaced");
+    let asked = scene.asked.lock().unwrap().clone();
+    let told: Vec<_> = asked.iter().map(|(action, details, _)| (action.as_str(), details["rotate"].as_str())).collect();
+    assert_eq!(told, [("org.deployd1.key", "no"), ("org.deployd1.key", "yes")]);
+    assert_eq!(refusal(manager.make_key("other", &options(&[])).await).0, "org.freedesktop.DBus.Error.AccessDenied");
+    assert_eq!(refusal(manager.make_key("nothing", &options(&[])).await).0, "org.deployd1.Error.NoSuchApp");
 }
 
 #[tokio::test]

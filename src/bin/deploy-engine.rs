@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use deployd::{
     engine::{self, Cancel},
-    model::{Actor, AppName, CheckRequest, DeploymentId, Kind, Paths, Request, SlotInstance, SlotUnit},
+    model::{Actor, AppName, CheckRequest, DeploymentId, KeyRequest, Kind, Paths, Request, SlotInstance, SlotUnit},
     observe::{self, Host},
     runtime::generator,
     system::{journal, tree::Dir, units::Units},
@@ -32,6 +32,8 @@ enum Command {
     Plan { instance: String },
     /// Which shared files differ from what the live release was made from (deploy-survey@NAME:ID.service)
     Survey { instance: String },
+    /// Gives an app's deploy key, and makes it at first (deploy-key@NAME:ID.service)
+    Key { instance: String },
     /// Bakes, drains, confirms; or recovers (deploy-settle@NAME.service)
     Settle { instance: String },
     /// Drains an old slot and stops it (deploy-drain@TEMPLATE@NAME:SLOT.service)
@@ -108,6 +110,10 @@ async fn carry_out(command: Command) -> Result<u8> {
             let host = host(&format!("deploy-survey@{instance}")).await?;
             let (app, id) = app_and_id(&instance)?;
             engine::survey(&host, &app, &id).await?;
+            Ok(0)
+        }
+        Command::Key { instance } => {
+            key(&Paths::default(), &instance).await?;
             Ok(0)
         }
         Command::Settle { instance } => {
@@ -193,10 +199,26 @@ async fn answer(host: &Host, instance: &str) -> Result<()> {
         }
         _ => plan(host, &read_request(&host.paths, instance)?).await?,
     };
+    leave(&host.paths, &app, &id, &value)
+}
+
+/// Gives a deploy key's public half to `deployd`.
+async fn key(paths: &Paths, instance: &str) -> Result<()> {
+    let (app, id, bytes) = request_bytes(paths, instance)?;
+    let request: KeyRequest =
+        serde_json::from_slice(&bytes).with_context(|| format!("the request {app}:{id} is none"))?;
+    if request.key != app || request.id != id {
+        bail!("the request {app}:{id} is about something else");
+    }
+    leave(paths, &app, &id, &serde_json::to_value(engine::make_key(paths, &request).await)?)
+}
+
+/// Writes an answer where `deployd` reads it.
+fn leave(paths: &Paths, app: &AppName, id: &DeploymentId, value: &serde_json::Value) -> Result<()> {
     let group = observe::find_user("deployd").map_or(0, |(_, gid)| gid);
-    let dir = Dir::open_or_make(&host.paths.app_run_dir(&app), 0o755)?;
-    forget_answers(host, &app, &dir)?;
-    dir.write_for(group, &format!("plan-{id}.json"), &serde_json::to_vec_pretty(&value)?, 0o640)?;
+    let dir = Dir::open_or_make(&paths.app_run_dir(app), 0o755)?;
+    forget_answers(paths, app, &dir)?;
+    dir.write_for(group, &format!("plan-{id}.json"), &serde_json::to_vec_pretty(value)?, 0o640)?;
     Ok(())
 }
 
@@ -210,11 +232,11 @@ async fn plan(host: &Host, request: &Request) -> Result<serde_json::Value> {
 }
 
 /// Removes the answers to requests that are no more.
-fn forget_answers(host: &Host, app: &AppName, dir: &Dir) -> Result<()> {
+fn forget_answers(paths: &Paths, app: &AppName, dir: &Dir) -> Result<()> {
     for name in dir.names()? {
         let id = name.strip_prefix("plan-").and_then(|rest| rest.strip_suffix(".json"));
         let Some(Ok(id)) = id.map(str::parse::<DeploymentId>) else { continue };
-        if !host.paths.request_file(app, &id).exists() {
+        if !paths.request_file(app, &id).exists() {
             dir.unlink(&name)?;
         }
     }

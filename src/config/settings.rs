@@ -195,16 +195,7 @@ pub struct Origin {
 #[serde(rename_all = "kebab-case")]
 pub enum Source {
     /// A git repository.
-    Git {
-        /// Checked: https, ssh, scp-like or an absolute path.
-        url: String,
-        /// Checked.
-        reference: String,
-        /// ssh private key.
-        ssh_key: Option<PathBuf>,
-        /// Pinned host keys.
-        known_hosts: Option<PathBuf>,
-    },
+    Git(GitSource),
     /// A directory of this host.
     Directory {
         /// Absolute.
@@ -239,9 +230,41 @@ impl Source {
     pub fn unpack(&self) -> Unpack {
         match self {
             Source::Archive { unpack, .. } | Source::Upload { unpack } => unpack.clone(),
-            Source::Git { .. } | Source::Directory { .. } => Unpack::default(),
+            Source::Git(_) | Source::Directory { .. } => Unpack::default(),
         }
     }
+}
+
+/// A git repository.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct GitSource {
+    /// Checked: https, ssh, scp-like or an absolute path.
+    pub url: String,
+    /// Checked.
+    pub reference: String,
+    /// ssh private key, which the app's user reads.
+    pub ssh_key: Option<PathBuf>,
+    /// Pinned host keys.
+    pub known_hosts: Option<PathBuf>,
+    /// What PID 1 hands over to whoever fetches.
+    pub credential: Option<GitCredential>,
+}
+
+impl GitSource {
+    /// Whether it is reached over ssh.
+    pub fn is_ssh(&self) -> bool {
+        !self.url.starts_with('/') && !self.url.starts_with("https://")
+    }
+}
+
+/// A secret of root's that a repository asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GitCredential {
+    /// An ssh private key.
+    SshKey(PathBuf),
+    /// A token for https, `TOKEN` or `USER:TOKEN`.
+    Token(PathBuf),
 }
 
 /// What is left out of archives and directories when nothing else is said: what is no part of a release, or shared.

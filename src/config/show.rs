@@ -2,7 +2,8 @@
 //! found or defaulted. Values of the written environment are withheld: they may be secrets. Pure.
 
 use super::{
-    Address, Check, Health, Limits, Migrations, MissingJobs, Notify, On, Settings, Source, Step, Unpack, Way,
+    Address, Check, GitCredential, Health, Limits, Migrations, MissingJobs, Notify, On, Settings, Source, Step, Unpack,
+    Way,
     context::{quoted, quoted_list},
     duration, size,
 };
@@ -96,13 +97,17 @@ impl Page<'_> {
     fn source(&mut self) {
         self.header("[source]", "source");
         match &self.settings.source {
-            Source::Git { url, reference, ssh_key, known_hosts } => {
-                self.line("git", &quoted(url), "source.git");
-                self.line("ref", &quoted(reference), "source.ref");
-                for (name, file) in [("ssh_key", ssh_key), ("known_hosts", known_hosts)] {
-                    if let Some(file) = file {
-                        self.line(name, &quoted(&file.to_string_lossy()), name);
-                    }
+            Source::Git(git) => {
+                self.line("git", &quoted(&git.url), "source.git");
+                self.line("ref", &quoted(&git.reference), "source.ref");
+                let secret = git.credential.as_ref().map(|credential| match credential {
+                    GitCredential::SshKey(file) => ("ssh_key_credential", file),
+                    GitCredential::Token(file) => ("token_credential", file),
+                });
+                let files = [("ssh_key", &git.ssh_key), ("known_hosts", &git.known_hosts)];
+                let files = files.into_iter().filter_map(|(name, file)| Some((name, file.as_ref()?)));
+                for (name, file) in files.chain(secret) {
+                    self.line(name, &quoted(&file.to_string_lossy()), name);
                 }
             }
             Source::Directory { path, exclude } => {

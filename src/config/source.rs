@@ -61,7 +61,7 @@ fn with_scheme(lower: &str, scheme: &str, rest: &str, bad: &dyn Fn(&str) -> Prob
             return Err(Problem::new(
                 "the git URL has credentials in it, which would end in journals and process lists",
             )
-            .help("use an ssh URL with `ssh_key = \"/path/of/a/deploy/key\"`")
+            .help("write token_credential = \"/etc/deployd/secrets/shop-token\", or use an ssh URL: `deployctl key` makes a key")
             .secret());
         }
     };

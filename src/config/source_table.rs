@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Source, check,
+    GitCredential, GitSource, Source, check,
     context::{Context, quoted},
     errors::{Problem, SourceFile},
     resolve::missing,
@@ -16,10 +16,12 @@ use super::{
 const KINDS: [&str; 4] = ["git", "archive", "directory", "upload"];
 
 /// The other keys, and the kinds that they go with.
-const KEYS: [(&str, &[&str]); 9] = [
+const KEYS: [(&str, &[&str]); 11] = [
     ("ref", &["git", "archive"]),
     ("ssh_key", &["git"]),
     ("known_hosts", &["git"]),
+    ("ssh_key_credential", &["git"]),
+    ("token_credential", &["git"]),
     ("sha256", &["archive"]),
     ("signed_by", &["archive"]),
     ("signature", &["archive"]),
@@ -50,7 +52,7 @@ pub(super) fn source(
             match kind {
                 "git" => reader
                     .text("git", "git@git.example.org:acme/shop.git", &mut cx.problems)
-                    .and_then(|git| git_source(cx, &mut reader, git)),
+                    .and_then(|git| git_source(cx, &mut reader, git, root)),
                 "archive" => source_archive::archive(cx, &mut reader),
                 "upload" => upload_source(cx, &mut reader),
                 _ => reader
@@ -98,7 +100,7 @@ fn refuse_others(cx: &mut Context<'_>, reader: &mut Reader<'_>, kind: &str) {
     }
 }
 
-fn git_source(cx: &mut Context<'_>, reader: &mut Reader<'_>, git: At<String>) -> Option<Source> {
+fn git_source(cx: &mut Context<'_>, reader: &mut Reader<'_>, git: At<String>, root: Option<&Path>) -> Option<Source> {
     let reach = cx.take(source::git_url(&git.value), &git.place);
     let reference = match reader.text("ref", "main", &mut cx.problems) {
         Some(at) => {
@@ -112,16 +114,55 @@ fn git_source(cx: &mut Context<'_>, reader: &mut Reader<'_>, git: At<String>) ->
             "HEAD".into()
         }
     };
-    let mut file = |key: &'static str| {
-        let at = reader.text(key, "/etc/deployd/keys/shop", &mut cx.problems)?;
-        if reach.is_some_and(|r| r != Reach::Ssh) {
-            let title = format!("{key} goes with an ssh URL only");
-            cx.problems.push(Problem::new(title).at(&at.place).help("remove it, or write git = \"git@host:path.git\""));
-        }
-        cx.take(check::absolute(&at.value), &at.place)
-    };
-    let (ssh_key, known_hosts) = (file("ssh_key"), file("known_hosts"));
-    Some(Source::Git { url: git.value, reference, ssh_key, known_hosts })
+    let ssh_key = access(cx, reader, reach, "ssh_key", Reach::Ssh);
+    let known_hosts = access(cx, reader, reach, "known_hosts", Reach::Ssh);
+    let key = secret(cx, reader, reach, root, "ssh_key_credential", Reach::Ssh);
+    let token = secret(cx, reader, reach, root, "token_credential", Reach::Https);
+    if let (Some(_), Some(_), Some(place)) = (&ssh_key, &key, reader.key_place("ssh_key")) {
+        let problem = Problem::new("ssh_key and ssh_key_credential are two keys").at(place);
+        cx.problems.push(problem.help("remove one: ssh_key is read by the app's user, the other is root's"));
+    }
+    let credential = key.map(GitCredential::SshKey).or(token.map(GitCredential::Token));
+    Some(Source::Git(GitSource { url: git.value, reference, ssh_key, known_hosts, credential }))
+}
+
+/// A file by which a repository is reached in one way.
+fn access(
+    cx: &mut Context<'_>,
+    reader: &mut Reader<'_>,
+    reach: Option<Reach>,
+    key: &'static str,
+    wanted: Reach,
+) -> Option<PathBuf> {
+    let at = reader.text(key, "/etc/deployd/keys/shop", &mut cx.problems)?;
+    if reach.is_some_and(|reach| reach != wanted) {
+        let (kind, example) = match wanted {
+            Reach::Https => ("https", "https://host/path.git"),
+            _ => ("ssh", "git@host:path.git"),
+        };
+        let problem = Problem::new(format!("{key} goes with an {kind} URL only")).at(&at.place);
+        cx.problems.push(problem.help(format!("remove it, or write git = \"{example}\"")));
+    }
+    cx.take(check::absolute(&at.value), &at.place)
+}
+
+/// The same of root's: PID 1 opens it, so nobody else may decide what is there.
+fn secret(
+    cx: &mut Context<'_>,
+    reader: &mut Reader<'_>,
+    reach: Option<Reach>,
+    root: Option<&Path>,
+    key: &'static str,
+    wanted: Reach,
+) -> Option<PathBuf> {
+    let path = access(cx, reader, reach, key, wanted)?;
+    if root.is_some_and(|root| path.starts_with(root))
+        && let Some(place) = reader.key_place(key)
+    {
+        let problem = Problem::new(format!("{} is in the app's own tree, and root would read it", path.display()));
+        cx.problems.push(problem.at(place).help("keep secrets below /etc/deployd/secrets, root's, mode 0600"));
+    }
+    Some(path)
 }
 
 /// An app that takes what it is handed.

@@ -73,7 +73,7 @@ fn four_lines_are_a_laravel_app() {
     assert_eq!(s.run_as, "shop");
     assert_eq!(
         s.source,
-        Source::Git { url: "/srv/git/shop.git".into(), reference: "HEAD".into(), ssh_key: None, known_hosts: None }
+        Source::Git(GitSource { url: "/srv/git/shop.git".into(), reference: "HEAD".into(), ..GitSource::default() })
     );
     let names: Vec<_> = s.steps.iter().map(|step| step.name.as_str()).collect();
     assert_eq!(

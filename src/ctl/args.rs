@@ -107,6 +107,14 @@ enum TypedCommand {
         #[arg(short = 'n', long)]
         lines: Option<u32>,
     },
+    /// Print the public half of an app's deploy key, which is made at first
+    Key {
+        /// The app
+        name: String,
+        /// Make a new key in the place of the one that is there
+        #[arg(long)]
+        rotate: bool,
+    },
     /// Show an app's settings, each with where it comes from
     Show {
         /// The app
@@ -172,6 +180,7 @@ pub enum Command {
     Releases(AppName),
     Deployments { app: AppName, limit: u32 },
     Logs(Logs),
+    Key { app: AppName, rotate: bool },
     Show(AppName),
     List,
     Completions(Shell),
@@ -241,6 +250,7 @@ impl TryFrom<Typed> for Command {
                 let deployment = id.as_deref().map(deployment).transpose()?;
                 Ok(Command::Logs(Logs { app: app(&name)?, deployment, follow, lines }))
             }
+            TypedCommand::Key { name, rotate } => Ok(Command::Key { app: app(&name)?, rotate }),
             TypedCommand::Show { name } => Ok(Command::Show(app(&name)?)),
             TypedCommand::List => Ok(Command::List),
             TypedCommand::Completions { shell } => Ok(Command::Completions(shell)),

@@ -7,6 +7,7 @@ mod check;
 mod deploy;
 mod entry;
 mod error;
+mod key;
 mod lists;
 mod logs;
 mod out;
@@ -54,6 +55,7 @@ async fn run(typed: Typed, out: &Out) -> Result<u8, CtlError> {
         Command::Releases(app) => lists::releases(&bus, &app, out).await,
         Command::Deployments { app, limit } => lists::deployments(&bus, &app, limit, out).await,
         Command::Logs(filter) => logs::run(&bus, &filter, out).await,
+        Command::Key { app, rotate } => key::run(&bus, &app, rotate, out).await,
         Command::Show(app) => lists::show(&bus, &app, out).await,
         Command::List => lists::apps(&bus, out).await,
         Command::Completions(_) => Ok(0),

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     dbus::Error,
     model::{
-        AppName, AppState, CheckAnswer, CheckRequest, DeploymentId, DeploymentRecord, Kind, Paths, Phase, Request,
-        Survey,
+        AppName, AppState, CheckAnswer, CheckRequest, DeploymentId, DeploymentRecord, KeyAnswer, KeyRequest, Kind,
+        Paths, Phase, Request, Survey,
     },
 };
 
@@ -97,6 +97,11 @@ pub fn check_answer(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<O
     read(&paths.app_run_dir(app).join(format!("plan-{id}.json")))
 }
 
+/// What the engine says of a deploy key.
+pub fn key_answer(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<Option<KeyAnswer>, Error> {
+    read(&paths.app_run_dir(app).join(format!("plan-{id}.json")))
+}
+
 /// Writes a request; an error when there is one of that id.
 pub fn write_request(paths: &Paths, request: &Request) -> Result<(), Error> {
     write_asked(&paths.request_file(&request.app, &request.id), request)
@@ -105,6 +110,11 @@ pub fn write_request(paths: &Paths, request: &Request) -> Result<(), Error> {
 /// Writes a request for a check.
 pub fn write_check(paths: &Paths, request: &CheckRequest) -> Result<(), Error> {
     write_asked(&paths.request_file(&request.check, &request.id), request)
+}
+
+/// Writes a request for a deploy key.
+pub fn write_key_request(paths: &Paths, request: &KeyRequest) -> Result<(), Error> {
+    write_asked(&paths.request_file(&request.key, &request.id), request)
 }
 
 fn write_asked(file: &Path, asked: &impl Serialize) -> Result<(), Error> {
@@ -137,7 +147,10 @@ pub fn requests(paths: &Paths, app: &AppName) -> Vec<Request> {
     let Some(dir) = requests_dir(paths, app) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let paths = entries.flatten().map(|entry| entry.path());
-    let (asked, others): (Vec<_>, Vec<_>) = paths.partition(|path| !matches!(read::<CheckRequest>(path), Ok(Some(_))));
+    let other = |path: &PathBuf| {
+        matches!(read::<CheckRequest>(path), Ok(Some(_))) || matches!(read::<KeyRequest>(path), Ok(Some(_)))
+    };
+    let (others, asked): (Vec<_>, Vec<_>) = paths.partition(other);
     for check in others {
         // Whoever asked for it has gone with the service that was asked.
         let _ = std::fs::remove_file(check);

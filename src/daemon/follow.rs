@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     dbus::{App, DeploymentView, Error, Manager, PATH, SharedView, Ticket, deployment_path, publish},
-    model::{AppName, CheckAnswer, CheckRequest, DeploymentId, Finding, Request, UnitName, printable},
+    model::{
+        AppName, CheckAnswer, CheckRequest, DeployKey, DeploymentId, Finding, KeyAnswer, KeyRequest, Request, UnitName,
+        printable,
+    },
     system::units::{UnitError, UnitStatus},
 };
 
@@ -84,6 +87,22 @@ pub async fn check(host: &Arc<Host>, request: &CheckRequest) -> Result<Vec<Findi
         (Some(CheckAnswer::Found(findings)), _) => Ok(findings),
         (Some(CheckAnswer::Refused(why)), _) => Err(Error::BadConfig(printable(&why))),
         (None, Err(error)) => Err(Error::Failed(format!("no check was made: {}", printable(&error.to_string())))),
+        (None, Ok(())) => Err(Error::Failed(format!("{unit} left no answer (see `systemctl status {unit}`)"))),
+    }
+}
+
+/// Has an app's deploy key made, or only told.
+pub async fn key(host: &Arc<Host>, request: &KeyRequest) -> Result<DeployKey, Error> {
+    let _held = host.busy.hold();
+    let unit = unit("deploy-key", &request.key, &request.id)?;
+    files::write_key_request(&host.paths, request)?;
+    let started = host.units.start(&unit).await;
+    let answer = files::key_answer(&host.paths, &request.key, &request.id);
+    files::remove_request(&host.paths, &request.key, &request.id);
+    match (answer?, started) {
+        (Some(KeyAnswer::Key(key)), _) => Ok(key),
+        (Some(KeyAnswer::Refused(why)), _) => Err(Error::Failed(printable(&why))),
+        (None, Err(error)) => Err(Error::Failed(format!("no key was made: {}", printable(&error.to_string())))),
         (None, Ok(())) => Err(Error::Failed(format!("{unit} left no answer (see `systemctl status {unit}`)"))),
     }
 }

@@ -15,7 +15,9 @@ use crate::{
         Access, Answer, App, AppView, Backend, Deployment, Dict, Error, LogFilter, NAME, Quota, SharedView, Showing,
         Ticket, app_path, deployment_path, no_such_app,
     },
-    model::{AppName, CheckRequest, DeploymentId, Kind, Paths, Request, UnitName, events, printable},
+    model::{
+        AppName, CheckRequest, DeployKey, DeploymentId, KeyRequest, Kind, Paths, Request, UnitName, events, printable,
+    },
     system::{
         journal::{self, Priority},
         units::Units,
@@ -297,6 +299,10 @@ impl Backend for Host {
 
     fn findings(self: Arc<Self>, request: CheckRequest) -> Answer<'static, Vec<Dict>> {
         Box::pin(async move { Ok(follow::check(&self, &request).await?.iter().map(lists::finding).collect()) })
+    }
+
+    fn make_key(self: Arc<Self>, request: KeyRequest) -> Answer<'static, DeployKey> {
+        Box::pin(async move { follow::key(&self, &request).await })
     }
 
     fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()> {

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use zbus::OwnedObjectPath;
 
 use super::{Error, Quota, Ticket, options::Dict};
-use crate::model::{Actor, AppName, CheckRequest, DeploymentId, Request};
+use crate::model::{Actor, AppName, CheckRequest, DeployKey, DeploymentId, KeyRequest, Request};
 
 /// A pending answer.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
@@ -99,6 +99,8 @@ pub trait Backend: Send + Sync + 'static {
     fn survey(self: Arc<Self>, app: AppName, ticket: Ticket) -> Answer<'static, Vec<String>>;
     /// Looks at the host for an app; one row for each finding, the worst first.
     fn findings(self: Arc<Self>, request: CheckRequest) -> Answer<'static, Vec<Dict>>;
+    /// Gives an app's deploy key, and makes it at first or anew.
+    fn make_key(self: Arc<Self>, request: KeyRequest) -> Answer<'static, DeployKey>;
     /// Stops a running deployment.
     fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()>;
     /// The settings of an app without its secrets; errors with their place, for root with the lines too.

@@ -10,7 +10,7 @@ use super::{
     polkit::{self, Action},
     upload,
 };
-use crate::model::{Allow, AppName, CheckRequest, DeploymentId, Kind, ReleaseId, Request};
+use crate::model::{Allow, AppName, CheckRequest, DeploymentId, KeyRequest, Kind, ReleaseId, Request};
 
 /// Requests that one user may have pending or running at once.
 const REQUESTS: usize = 32;
@@ -283,6 +283,29 @@ impl Manager {
         let app = &request.check;
         polkit::authorise(&self.backend, connection, &header, &caller, Action::Plan, app, &details).await?;
         self.backend().findings(request).await
+    }
+
+    #[zbus(out_args("public", "change"))]
+    async fn make_key(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        options: Dict,
+    ) -> Result<(String, String), Error> {
+        let rotate = Options::new(options, &["rotate (b)"])?.flag("rotate")?;
+        let app = app_name(app)?;
+        let caller = Caller::of(connection, &header).await?;
+        let _ticket = self.requests.take(caller.uid)?;
+        if !self.backend.apps()?.contains(&app) {
+            return Err(no_such_app(&app));
+        }
+        let request = KeyRequest { key: app, id: self.backend.new_id()?, rotate, actor: caller.actor() };
+        let app = &request.key;
+        let details = HashMap::from([("app", app.as_str()), ("kind", "key"), ("rotate", yes_or_no(rotate))]);
+        polkit::authorise(&self.backend, connection, &header, &caller, Action::Key, app, &details).await?;
+        let key = self.backend().make_key(request).await?;
+        Ok((key.public, key.change.as_str().to_owned()))
     }
 
     #[zbus(out_args("text"))]

@@ -23,11 +23,12 @@ pub enum Action {
     ReadLogs,
     Plan,
     Upload,
+    Key,
 }
 
 impl Action {
     #[cfg(test)]
-    pub(super) const ALL: [Action; 8] = [
+    pub(super) const ALL: [Action; 9] = [
         Action::Deploy,
         Action::Stage,
         Action::Activate,
@@ -36,6 +37,7 @@ impl Action {
         Action::ReadLogs,
         Action::Plan,
         Action::Upload,
+        Action::Key,
     ];
 
     /// The action's id.
@@ -49,6 +51,7 @@ impl Action {
             Action::ReadLogs => "org.deployd1.read-logs",
             Action::Plan => "org.deployd1.plan",
             Action::Upload => "org.deployd1.upload",
+            Action::Key => "org.deployd1.key",
         }
     }
 }

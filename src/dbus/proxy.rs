@@ -33,6 +33,8 @@ pub trait Manager {
         app: &str,
         options: &HashMap<&str, Variant<'_>>,
     ) -> zbus::Result<Vec<HashMap<String, OwnedVariant>>>;
+    #[zbus(allow_interactive_auth)]
+    fn make_key(&self, app: &str, options: &HashMap<&str, Variant<'_>>) -> zbus::Result<(String, String)>;
     fn show(&self, app: &str) -> zbus::Result<String>;
     fn show_json(&self, app: &str) -> zbus::Result<String>;
     fn list_deployments(&self, app: &str, limit: u32) -> zbus::Result<Vec<HashMap<String, OwnedVariant>>>;

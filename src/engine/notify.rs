@@ -68,12 +68,12 @@ async fn commits(
     record: &DeploymentRecord,
 ) -> Option<(Vec<Commit>, bool)> {
     let (from, to) = (from?, record.revision.as_deref()?);
-    let Source::Git { url, .. } = &settings.source else { return None };
+    let Source::Git(git) = &settings.source else { return None };
     if from == to {
         return None;
     }
     let cache = host.paths.cache_dir(&settings.app);
-    let order = Order::Commits { url: url.clone(), cache, from: from.into(), to: to.into() };
+    let order = Order::Commits { url: git.url.clone(), cache, from: from.into(), to: to.into() };
     let reach = Reach { hidden: host.hidden_from(settings), quiet: true, ..Reach::default() };
     let mut worker = host.worker(settings, &record.id, "commits", &settings.user, reach).await.ok()?;
     match worker.ask(&order, LIMIT).await {

@@ -43,11 +43,13 @@ pub const DRAINED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f11";
 pub const SERVICE_LIVE: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f12";
 /// A service that had been moved was given back to its old slot.
 pub const SERVICE_BACK: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f13";
+/// An app got a deploy key, or another one.
+pub const KEY_MADE: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f14";
 /// Something that a deployment should be known to run into; it goes on.
 pub const DEPLOYMENT_WARNED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7fc1";
 
 /// Every event, with its constant's name.
-pub const ALL: [(&str, EventId); 20] = [
+pub const ALL: [(&str, EventId); 21] = [
     ("DEPLOYMENT_STARTED", DEPLOYMENT_STARTED),
     ("DEPLOYMENT_SUCCEEDED", DEPLOYMENT_SUCCEEDED),
     ("DEPLOYMENT_UNCHANGED", DEPLOYMENT_UNCHANGED),
@@ -67,5 +69,6 @@ pub const ALL: [(&str, EventId); 20] = [
     ("DRAINED", DRAINED),
     ("SERVICE_LIVE", SERVICE_LIVE),
     ("SERVICE_BACK", SERVICE_BACK),
+    ("KEY_MADE", KEY_MADE),
     ("DEPLOYMENT_WARNED", DEPLOYMENT_WARNED),
 ];

@@ -3,6 +3,7 @@
 mod deployment;
 pub mod events;
 mod finding;
+mod key;
 mod migration;
 mod name;
 mod paths;
@@ -15,6 +16,7 @@ mod text;
 
 pub use deployment::{DeploymentId, Kind, Outcome, Phase};
 pub use finding::{Finding, Severity};
+pub use key::{DeployKey, KeyAnswer, KeyChange, KeyRequest};
 pub use migration::{Driver, Migrating, Migration, MigrationRun, Statement};
 pub use name::{AppName, BadName, Slot, SlotInstance, UnitName};
 pub use paths::Paths;

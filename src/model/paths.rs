@@ -49,6 +49,15 @@ impl Paths {
         self.state_dir(app).join("lock")
     }
 
+    /// `/var/lib/deployd/keys`: the apps' deploy keys. Root's alone; PID 1 hands one over to whoever fetches.
+    pub fn keys_dir(&self) -> PathBuf {
+        self.root.join("var/lib/deployd/keys")
+    }
+    /// The private half of an app's deploy key.
+    pub fn deploy_key(&self, app: &AppName) -> PathBuf {
+        self.keys_dir().join(app.as_str())
+    }
+
     /// `/var/cache/deployd/NAME`: the app user's git mirror and package caches.
     pub fn cache_dir(&self, app: &AppName) -> PathBuf {
         self.root.join("var/cache/deployd").join(app.as_str())

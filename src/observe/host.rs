@@ -8,12 +8,13 @@ use std::{
 };
 
 use crate::{
-    config::{self, Settings},
+    config::{self, GitCredential, Settings, Source},
     model::{AppName, DeploymentId, Paths, Share, UnitName},
     runtime::dropins::slice_of,
     system::units::Units,
     worker::{
         client::{Worker, WorkerError, WorkerSpec},
+        order::{SSH_KEY, TOKEN},
         sandbox::Reach,
     },
 };
@@ -71,6 +72,20 @@ impl Host {
             };
             apps.into_iter().map(with_root).collect()
         })
+    }
+
+    /// The secrets by which an app's source is reached, for whoever fetches it: what the settings name, or the app's own
+    /// deploy key.
+    pub fn source_credentials(&self, settings: &Settings) -> Vec<(String, PathBuf)> {
+        let Source::Git(git) = &settings.source else { return Vec::new() };
+        let own = || Some(self.paths.deploy_key(&settings.app)).filter(|key| git.is_ssh() && key.exists());
+        let handed = match &git.credential {
+            Some(GitCredential::Token(file)) => Some((TOKEN, file.clone())),
+            Some(GitCredential::SshKey(file)) => Some((SSH_KEY, file.clone())),
+            None if git.ssh_key.is_some() => None,
+            None => own().map(|file| (SSH_KEY, file)),
+        };
+        handed.into_iter().map(|(name, file)| (name.to_owned(), file)).collect()
     }
 
     /// This host, for work that outlives the unit it is begun in: removing what a cancelled deployment made.

@@ -3,7 +3,7 @@
 use crate::{
     config::{Settings, Source, Unpack},
     model::{Kind, Paths, Request},
-    worker::order::{ArchiveOrder, SharedKind, SharedPath, SourceOrder},
+    worker::order::{ArchiveOrder, GitOrder, SharedKind, SharedPath, SourceOrder},
 };
 
 /// The settings' source, with the request's reference if it names one.
@@ -13,12 +13,12 @@ pub fn source_order(settings: &Settings, request: &Request) -> SourceOrder {
     }
     match &settings.source {
         Source::Upload { .. } => uploaded(settings, request),
-        Source::Git { url, reference, ssh_key, known_hosts } => SourceOrder::Git {
-            url: url.clone(),
-            reference: request.reference.clone().unwrap_or_else(|| reference.clone()),
-            ssh_key: ssh_key.clone(),
-            known_hosts: known_hosts.clone(),
-        },
+        Source::Git(git) => SourceOrder::Git(GitOrder {
+            url: git.url.clone(),
+            reference: request.reference.clone().unwrap_or_else(|| git.reference.clone()),
+            ssh_key: git.ssh_key.clone(),
+            known_hosts: git.known_hosts.clone(),
+        }),
         Source::Directory { path, exclude } => SourceOrder::Directory { path: path.clone(), exclude: exclude.clone() },
         Source::Archive { at, reference, sha256, signed_by, signature, unpack } => {
             let reference = request.reference.as_ref().or(reference.as_ref()).filter(|_| at.contains(REFERENCE));

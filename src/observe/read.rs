@@ -188,7 +188,10 @@ async fn look(host: &Host, settings: &Settings, request: &Request, next: Option<
         },
     };
     let role = if next.is_some() { "tree" } else { "fetch" };
-    let mut worker = host.worker(settings, &request.id, role, &settings.user, reach).await?;
+    let credentials =
+        if request.kind == Kind::Activate || request.upload { Vec::new() } else { host.source_credentials(settings) };
+    let user = &settings.user;
+    let mut worker = host.worker_with(settings, &request.id, role, user, reach, credentials).await?;
     let needs = settings.steps.iter().flat_map(|step| step.needs.iter().cloned());
     let markers: Vec<String> = needs.chain(settings.gates.tests.as_ref().map(|_| "composer.json".into())).collect();
     let source = if request.kind == Kind::Activate {
@@ -340,7 +343,7 @@ fn settings_digest(host: &Host, settings: &Settings) -> String {
 /// Where the source is, without the reference: another branch alone makes no new release of the same commit.
 fn source_place(settings: &Settings) -> String {
     match &settings.source {
-        crate::config::Source::Git { url, .. } => url.clone(),
+        crate::config::Source::Git(git) => git.url.clone(),
         crate::config::Source::Directory { path, exclude } => format!("{} without {exclude:?}", path.display()),
         crate::config::Source::Upload { unpack } => format!("uploads as {unpack:?}"),
         crate::config::Source::Archive { at, unpack, .. } => format!("{at} as {unpack:?}"),

@@ -343,7 +343,7 @@ fn stage(
     let (steps, skipped) = steps(settings, &resolved.markers, false);
     let source = source_order(settings, request);
     let reference = match &source {
-        SourceOrder::Git { reference, .. } => reference.clone(),
+        SourceOrder::Git(git) => git.reference.clone(),
         SourceOrder::Archive(ArchiveOrder { reference: Some(reference), .. }) => reference.clone(),
         SourceOrder::Archive(_) | SourceOrder::Directory { .. } => short(&resolved.revision).to_owned(),
     };

@@ -6,8 +6,8 @@ use super::*;
 use crate::{
     check::{Facts, FpmFacts},
     config::{
-        Http, OnFailure, PhpFpm, Pool, Program, Rolling, Service, ServiceKind, Settings, Shared, SlotKind, Source,
-        Step, Strategy, Web,
+        GitSource, Http, OnFailure, PhpFpm, Pool, Program, Rolling, Service, ServiceKind, Settings, Shared, SlotKind,
+        Source, Step, Strategy, Web,
     },
     model::{
         Actor, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, MigrationRun, ReleaseId, ReleaseRecord, ReleaseState,
@@ -38,7 +38,11 @@ fn settings() -> Settings {
         run_as: "shop".into(),
         web_user: Some("www-data".into()),
         web_unit: "nginx.service".parse().unwrap(),
-        source: Source::Git { url: "/srv/git/shop".into(), reference: "main".into(), ssh_key: None, known_hosts: None },
+        source: Source::Git(GitSource {
+            url: "/srv/git/shop".into(),
+            reference: "main".into(),
+            ..GitSource::default()
+        }),
         shared: vec![Shared { path: ".env".into(), from: ".env".into(), directory: false, required: true }],
         writable: Vec::new(),
         build_writable: Vec::new(),

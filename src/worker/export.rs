@@ -68,10 +68,7 @@ pub fn run(export: &Export<'_>) -> Result<(Answer, Exported), Refusal> {
             directory::export(path, exclude, export.revision, &mut exporter)?;
         }
         SourceOrder::Archive(order) => super::archive::export(order, export.cache, export.revision, &mut exporter)?,
-        SourceOrder::Git { url, ssh_key, known_hosts, .. } => {
-            let git = Git::new(url, export.cache, ssh_key.as_deref(), known_hosts.as_deref())?;
-            from_git(&git, export.revision, &mut exporter)?;
-        }
+        SourceOrder::Git(order) => from_git(&Git::of(order, export.cache)?, export.revision, &mut exporter)?,
     }
     let unchanged = carry::unchanged(export.compare, &exporter);
     let carried = carry::carry(&root, release, export.carry, &mut exporter)?;

@@ -12,12 +12,12 @@ use std::{
 };
 
 use super::{
+    git_access::Access,
     git_names::{self, Transport},
+    order::GitOrder,
     refusal::Refusal,
 };
 
-/// The keys of the large forges, as the package brings them.
-const FORGES: &str = "/usr/share/deployd/ssh/known_hosts";
 /// What of git's messages is kept, in bytes: the end.
 const KEPT: usize = 16 * 1024;
 /// The most that a short answer of git may have, in bytes.
@@ -31,22 +31,23 @@ pub struct Git<'a> {
     /// Of the url.
     pub transport: Transport,
     cache: &'a Path,
-    ssh_key: Option<&'a Path>,
-    known_hosts: Option<&'a Path>,
+    access: Access,
 }
 
 impl<'a> Git<'a> {
+    /// The repository of an order, with what this worker has to reach it.
+    pub fn of(order: &'a GitOrder, cache: &'a Path) -> Result<Self, Refusal> {
+        Self::with(&order.url, cache, Access::of(order)?)
+    }
+
+    /// One that is reached without any secret, or whose mirror alone is asked.
+    pub fn new(url: &'a str, cache: &'a Path) -> Result<Self, Refusal> {
+        Self::with(url, cache, Access::default())
+    }
+
     /// Checks the words and writes the settings file, if it is not there as it must be.
-    pub fn new(
-        url: &'a str,
-        cache: &'a Path,
-        ssh_key: Option<&'a Path>,
-        known_hosts: Option<&'a Path>,
-    ) -> Result<Self, Refusal> {
-        let git = Self { url, transport: git_names::transport(url)?, cache, ssh_key, known_hosts };
-        for path in [ssh_key, known_hosts].into_iter().flatten() {
-            plain(path)?;
-        }
+    fn with(url: &'a str, cache: &'a Path, access: Access) -> Result<Self, Refusal> {
+        let git = Self { url, transport: git_names::transport(url)?, cache, access };
         pin(&git.settings_file(), &git.settings())?;
         Ok(git)
     }
@@ -87,26 +88,9 @@ impl<'a> Git<'a> {
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .env("GIT_ALLOW_PROTOCOL", self.transport.protocol())
             .env("GIT_SSH_VARIANT", "ssh")
-            .env("GIT_SSH_COMMAND", self.ssh());
+            .env("GIT_SSH_COMMAND", self.access.ssh())
+            .envs(self.access.settings(self.url));
         command
-    }
-
-    /// Git hands this one string to a shell; every path in it was checked to be plain, and is quoted besides.
-    fn ssh(&self) -> String {
-        let mut text = String::from(
-            "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=30 \
-             -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ForwardAgent=no -o PermitLocalCommand=no",
-        );
-        match self.known_hosts {
-            Some(path) => {
-                text += &format!(" -o 'UserKnownHostsFile={}' -o GlobalKnownHostsFile=/dev/null", path.display());
-            }
-            None => text += &format!(" -o 'GlobalKnownHostsFile=/etc/ssh/ssh_known_hosts {FORGES}'"),
-        }
-        if let Some(path) = self.ssh_key {
-            text += &format!(" -i '{}' -o IdentitiesOnly=yes", path.display());
-        }
-        text
     }
 
     /// Runs to the end; an error is what git said last.
@@ -222,16 +206,6 @@ pub fn pin(path: &Path, content: &str) -> Result<(), Refusal> {
         std::fs::rename(&beside, path)
     };
     write().map_err(|error| Refusal::io("write", path, error))
-}
-
-/// A path that means the same to ssh's option parser (`%h`, `~`, blanks) and to a shell as to the kernel.
-fn plain(path: &Path) -> Result<(), Refusal> {
-    let fine = |c: char| c.is_ascii_alphanumeric() || "/._-+@,:=".contains(c);
-    if path.is_absolute() && path.to_str().is_some_and(|text| text.chars().all(fine)) {
-        return Ok(());
-    }
-    let reason = format!("{} cannot be given to ssh", path.display());
-    Err(Refusal::with(reason, "use an absolute path of letters, digits and /._-+@,:="))
 }
 
 /// For every git that the worker starts, and those that they start.

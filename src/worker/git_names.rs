@@ -48,7 +48,7 @@ pub fn transport(url: &str) -> Result<Transport, Refusal> {
     if let Some(rest) = url.strip_prefix("https://") {
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         if authority.contains('@') {
-            return refuse("carries a user or a password; use a deploy key over ssh");
+            return refuse("carries a user or a password; write token_credential, or use a deploy key over ssh");
         }
         return if host_and_port(authority) && !path.is_empty() {
             Ok(Transport::Https)

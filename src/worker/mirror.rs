@@ -199,13 +199,15 @@ fn explain(git: &Git<'_>, said: &str) -> Refusal {
              and name the file as known_hosts in [source]"
         )
     } else if has("Permission denied (publickey") {
-        "register the public half of ssh_key with the repository, or set ssh_key in [source]".to_owned()
+        "`deployctl key` prints the public half of a deploy key: register it with the repository".to_owned()
     } else if has("UNPROTECTED PRIVATE KEY") || has("bad permissions") {
         "chmod 0600 the ssh key, and make it the app's user's".to_owned()
     } else if has("Could not resolve host") {
         format!("check the url's host name \"{host}\" and this host's DNS")
     } else if has("could not read Username") || has("Authentication failed") {
-        "the repository is private: use a deploy key over ssh (ssh_key in [source])".to_owned()
+        "the repository is private, or the token is refused: write token_credential in [source], or use a deploy key over \
+         ssh, which `deployctl key` makes"
+            .to_owned()
     } else if has("dubious ownership") {
         "name the repository itself in [source], without symbolic links in its path".to_owned()
     } else if has("Connection refused") || has("Connection timed out") || has("Could not connect") {
@@ -223,7 +225,10 @@ mod tests {
     use std::{os::unix::fs::PermissionsExt, path::PathBuf};
 
     use super::*;
-    use crate::worker::testing;
+    use crate::worker::{
+        order::{GitOrder, SourceOrder},
+        testing,
+    };
 
     struct Host {
         source: tempfile::TempDir,
@@ -239,7 +244,7 @@ mod tests {
 
         fn resolve(&self, reference: &str, markers: &[&str]) -> Result<(String, Vec<String>), Refusal> {
             let url = self.source.path().to_str().unwrap();
-            let git = Git::new(url, self.cache.path(), None, None)?;
+            let git = Git::new(url, self.cache.path())?;
             let markers: Vec<String> = markers.iter().map(|marker| (*marker).to_owned()).collect();
             match resolve(&git, reference, &markers)? {
                 Answer::Resolved { revision, markers } => Ok((revision, markers)),
@@ -265,7 +270,7 @@ mod tests {
         fn export(&self, revision: &str) -> Result<Vec<String>, Refusal> {
             let release = tempfile::tempdir().unwrap();
             let (url, reference) = (self.source.path().to_str().unwrap().to_owned(), "main".to_owned());
-            let order = super::super::order::SourceOrder::Git { url, reference, ssh_key: None, known_hosts: None };
+            let order = SourceOrder::Git(GitOrder { url, reference, ..GitOrder::default() });
             super::super::export::run(&testing::export(&order, self.cache.path(), revision, release.path()))?;
             Ok(testing::tree(release.path()))
         }
@@ -477,21 +482,20 @@ mod tests {
             .env("GIT_CONFIG_GLOBAL", "/dev/null")
             .env("HOME", "/nonexistent");
         assert!(!plain.output().unwrap().status.success(), "git itself refuses, so that the setting is what lets it");
-        let git =
-            Git::new(url.to_str().unwrap(), &tree.join("cache"), None, None).map(|git| resolve(&git, "main", &[]));
+        let git = Git::new(url.to_str().unwrap(), &tree.join("cache")).map(|git| resolve(&git, "main", &[]));
         assert!(matches!(git, Ok(Ok(Answer::Resolved { .. }))), "{git:?}");
     }
 
     #[test]
     fn what_a_remote_says_has_its_remedy_and_no_escapes() {
         let cache = tempfile::tempdir().unwrap();
-        let git = Git::new("git@git.example.org:acme/shop.git", cache.path(), None, None).unwrap();
+        let git = Git::new("git@git.example.org:acme/shop.git", cache.path()).unwrap();
         for (said, remedy) in [
             (
                 "Host key verification failed.; fatal: Could not read from remote repository.",
                 "ssh-keyscan git.example.org",
             ),
-            ("git@git.example.org: Permission denied (publickey).", "ssh_key"),
+            ("git@git.example.org: Permission denied (publickey).", "deployctl key"),
             ("ssh: Could not resolve hostname git.example.org: Name or service not known", "DNS"),
             ("remote: \x1b[2J\x07evil", "check the url"),
         ] {

@@ -17,6 +17,7 @@ mod export;
 mod exporter;
 mod fastcgi;
 mod git;
+mod git_access;
 mod git_attributes;
 mod git_names;
 mod git_tree;

@@ -300,16 +300,7 @@ impl MissingJobs {
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SourceOrder {
     /// A git repository.
-    Git {
-        /// `https://…`, `ssh://…`, `user@host:path`, or an absolute path (root-owned configuration only).
-        url: String,
-        /// Branch, tag or commit.
-        reference: String,
-        /// ssh private key, a file the user may read.
-        ssh_key: Option<PathBuf>,
-        /// Pinned host keys, in the format of ssh's known_hosts.
-        known_hosts: Option<PathBuf>,
-    },
+    Git(GitOrder),
     /// A directory of this host.
     Directory {
         /// Absolute.
@@ -321,11 +312,30 @@ pub enum SourceOrder {
     Archive(ArchiveOrder),
 }
 
+/// A git repository. A secret that it asks for is a credential of the worker: [`SSH_KEY`] or [`TOKEN`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GitOrder {
+    /// `https://…`, `ssh://…`, `user@host:path`, or an absolute path (root-owned configuration only).
+    pub url: String,
+    /// Branch, tag or commit.
+    pub reference: String,
+    /// ssh private key, a file the user may read.
+    pub ssh_key: Option<PathBuf>,
+    /// Pinned host keys, in the format of ssh's known_hosts.
+    pub known_hosts: Option<PathBuf>,
+}
+
+/// The worker's credential with an ssh private key for its source.
+pub const SSH_KEY: &str = "source-ssh-key";
+/// The worker's credential with a token for its https source, `TOKEN` or `USER:TOKEN`.
+pub const TOKEN: &str = "source-token";
+
 impl SourceOrder {
     /// Whether it is reached over the network.
     pub fn is_remote(&self) -> bool {
         match self {
-            SourceOrder::Git { url, .. } => !url.starts_with('/'),
+            SourceOrder::Git(git) => !git.url.starts_with('/'),
             SourceOrder::Directory { .. } => false,
             SourceOrder::Archive(archive) => archive.at.starts_with("https://"),
         }

@@ -109,9 +109,8 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         Order::Resolve { source: SourceOrder::Archive(order), cache, markers } => {
             archive::resolve(order, cache, markers)
         }
-        Order::Resolve { source: SourceOrder::Git { url, reference, ssh_key, known_hosts }, cache, markers } => {
-            let git = Git::new(url, cache, ssh_key.as_deref(), known_hosts.as_deref())?;
-            mirror::resolve(&git, reference, markers)
+        Order::Resolve { source: SourceOrder::Git(order), cache, markers } => {
+            mirror::resolve(&Git::of(order, cache)?, &order.reference, markers)
         }
         Order::Survey { shared_root, shared } => survey::run(shared_root, shared),
         Order::Export { source, cache, revision, release, run_as, writable, previous, share, own, carry, compare } => {
@@ -132,7 +131,7 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         Order::Confine { release, paths } => seal::confine(release, paths),
         Order::Seal { release, cache, except } => seal::run(release, cache, except, exported.as_ref()),
         Order::Traverse { path } => traverse::run(path),
-        Order::Commits { url, cache, from, to } => commits::run(&Git::new(url, cache, None, None)?, from, to),
+        Order::Commits { url, cache, from, to } => commits::run(&Git::new(url, cache)?, from, to),
         Order::Empty { dir } => empty::run(dir),
         Order::Fresh { dir } => empty::fresh(dir),
         Order::Inspect { release, since, except } => inspect::run(release, *since, except),

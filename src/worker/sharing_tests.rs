@@ -10,7 +10,7 @@ use super::{
     exporter::Exported,
     git::Git,
     mirror,
-    order::{Answer, PreviousRelease, SourceOrder},
+    order::{Answer, GitOrder, PreviousRelease, SourceOrder},
     refusal::Refusal,
     seal, testing,
 };
@@ -32,7 +32,7 @@ impl Site {
         testing::repository(&path);
         let url = path.to_str().unwrap().to_owned();
         let source = match git {
-            true => SourceOrder::Git { url, reference: "main".into(), ssh_key: None, known_hosts: None },
+            true => SourceOrder::Git(GitOrder { url, reference: "main".into(), ..GitOrder::default() }),
             false => {
                 std::fs::remove_dir_all(path.join(".git")).unwrap();
                 SourceOrder::Directory { path, exclude: Vec::new() }
@@ -53,10 +53,10 @@ impl Site {
 
     fn revision(&self) -> String {
         let answer = match &self.source {
-            SourceOrder::Git { url, .. } => {
+            SourceOrder::Git(GitOrder { url, .. }) => {
                 testing::commit(&self.path("source"), "next");
                 let cache = self.path("cache");
-                mirror::resolve(&Git::new(url, &cache, None, None).unwrap(), "main", &[])
+                mirror::resolve(&Git::new(url, &cache).unwrap(), "main", &[])
             }
             SourceOrder::Directory { path, exclude } => super::directory::resolve(path, exclude, &[]),
             SourceOrder::Archive(_) => unreachable!("no archive is made here"),

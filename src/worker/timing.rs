@@ -4,7 +4,13 @@
 
 use std::{path::Path, time::Instant};
 
-use super::{directory, empty, export, git::Git, mirror, order::SourceOrder, seal, testing};
+use super::{
+    directory, empty, export,
+    git::Git,
+    mirror,
+    order::{GitOrder, SourceOrder},
+    seal, testing,
+};
 
 fn timed<T>(what: &str, work: impl Fn() -> T) -> T {
     let mut best = f64::MAX;
@@ -41,9 +47,9 @@ fn two_thousand_files() {
     testing::repository(source.path());
     let cache = tempfile::tempdir().unwrap();
     let url = source.path().to_str().unwrap();
-    let order = SourceOrder::Git { url: url.into(), reference: "main".into(), ssh_key: None, known_hosts: None };
+    let order = SourceOrder::Git(GitOrder { url: url.into(), reference: "main".into(), ..GitOrder::default() });
     let markers = ["artisan", "composer.json", "package.json"].map(str::to_owned);
-    let git = Git::new(url, cache.path(), None, None).unwrap();
+    let git = Git::new(url, cache.path()).unwrap();
     let resolve = |reference: &str| match mirror::resolve(&git, reference, &markers).unwrap() {
         super::order::Answer::Resolved { revision, .. } => revision,
         other => panic!("{other:?}"),

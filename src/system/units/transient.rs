@@ -142,6 +142,7 @@ fn reason(code: i32, status: i32) -> String {
         (EXITED, 203) => ": its program cannot be executed (203/EXEC)".into(),
         (EXITED, 217) => ": its user does not exist (217/USER)".into(),
         (EXITED, 226) => ": its sandbox cannot be set up (226/NAMESPACE)".into(),
+        (EXITED, 243) => ": a file that it is to get as a credential cannot be read (243/CREDENTIALS)".into(),
         (EXITED, status) if NOT_EXECUTED.contains(&status) => format!(": it could not be set up ({status})"),
         _ => String::new(),
     }

@@ -1,0 +1,164 @@
+//! What a worker has to reach a repository: keys of hosts, a deploy key, a token. A secret is a credential that PID 1 handed
+//! over; git gets a token in its environment, so that it stands in no argument, in no file and in no message.
+
+use std::{
+    fs::File,
+    io::Read,
+    path::{Path, PathBuf},
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+
+use super::{
+    order::{GitOrder, SSH_KEY, TOKEN},
+    refusal::Refusal,
+};
+
+/// The keys of the large forges, as the package brings them.
+const FORGES: &str = "/usr/share/deployd/ssh/known_hosts";
+/// The largest token, in bytes.
+const LARGEST: u64 = 4096;
+/// The user of a token that names none: GitHub wants this one of its apps, the others take any.
+const TOKEN_USER: &str = "x-access-token";
+
+/// How a repository is reached.
+#[derive(Default)]
+pub struct Access {
+    ssh_key: Option<PathBuf>,
+    known_hosts: Option<PathBuf>,
+    /// The header that an https server is to get.
+    header: Option<String>,
+}
+
+impl std::fmt::Debug for Access {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { ssh_key, known_hosts, header } = self;
+        write!(f, "Access {{ {ssh_key:?}, {known_hosts:?}, a token: {} }}", header.is_some())
+    }
+}
+
+impl Access {
+    /// What the order names, and what was handed over to this worker.
+    pub fn of(order: &GitOrder) -> Result<Self, Refusal> {
+        let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Self::from(order, handed.as_deref())
+    }
+
+    fn from(order: &GitOrder, handed: Option<&Path>) -> Result<Self, Refusal> {
+        let credential = |name: &str| handed.map(|dir| dir.join(name)).filter(|path| path.exists());
+        let ssh_key = order.ssh_key.clone().or_else(|| credential(SSH_KEY));
+        for path in ssh_key.iter().chain(&order.known_hosts) {
+            plain(path)?;
+        }
+        let header = credential(TOKEN).map(|path| header(&path)).transpose()?;
+        Ok(Self { ssh_key, known_hosts: order.known_hosts.clone(), header })
+    }
+
+    /// What git is told to start for ssh. It hands this one string to a shell; every path in it was checked to be plain,
+    /// and is quoted besides.
+    pub fn ssh(&self) -> String {
+        let mut text = String::from(
+            "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=30 \
+             -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ForwardAgent=no -o PermitLocalCommand=no",
+        );
+        match &self.known_hosts {
+            Some(path) => {
+                text += &format!(" -o 'UserKnownHostsFile={}' -o GlobalKnownHostsFile=/dev/null", path.display());
+            }
+            None => text += &format!(" -o 'GlobalKnownHostsFile=/etc/ssh/ssh_known_hosts {FORGES}'"),
+        }
+        if let Some(path) = &self.ssh_key {
+            text += &format!(" -i '{}' -o IdentitiesOnly=yes", path.display());
+        }
+        text
+    }
+
+    /// Settings for git's environment: the token, for the repository's own server and no other, and no redirect, which
+    /// would take the token along.
+    pub fn settings(&self, url: &str) -> Vec<(String, String)> {
+        let (Some(header), Some(server)) = (&self.header, server(url)) else { return Vec::new() };
+        let settings =
+            [(format!("http.{server}.extraHeader"), header.as_str()), ("http.followRedirects".into(), "false")];
+        let mut out = vec![("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string())];
+        for (number, (key, value)) in settings.into_iter().enumerate() {
+            out.push((format!("GIT_CONFIG_KEY_{number}"), key));
+            out.push((format!("GIT_CONFIG_VALUE_{number}"), value.to_owned()));
+        }
+        out
+    }
+}
+
+/// `https://HOST[:PORT]/` of a url.
+fn server(url: &str) -> Option<String> {
+    let (authority, _) = url.strip_prefix("https://")?.split_once('/')?;
+    Some(format!("https://{authority}/"))
+}
+
+/// The header of a token, whose file holds `TOKEN` or `USER:TOKEN`. No message names any of it.
+fn header(path: &Path) -> Result<String, Refusal> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
+    read.map_err(|error| Refusal::new(format!("the token that was handed over cannot be read: {error}")))?;
+    let text = text.trim();
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        let remedy = "write TOKEN or USER:TOKEN into the file of token_credential, and nothing else";
+        return Err(Refusal::with("the token of the source is none: it is empty, or more than one word", remedy));
+    }
+    let pair = if text.contains(':') { text.to_owned() } else { format!("{TOKEN_USER}:{text}") };
+    Ok(format!("Authorization: Basic {}", STANDARD.encode(pair)))
+}
+
+/// A path that means the same to ssh's option parser (`%h`, `~`, blanks) and to a shell as to the kernel.
+fn plain(path: &Path) -> Result<(), Refusal> {
+    let fine = |c: char| c.is_ascii_alphanumeric() || "/._-+@,:=".contains(c);
+    if path.is_absolute() && path.to_str().is_some_and(|text| text.chars().all(fine)) {
+        return Ok(());
+    }
+    let reason = format!("{} cannot be given to ssh", path.display());
+    Err(Refusal::with(reason, "use an absolute path of letters, digits and /._-+@,:="))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order() -> GitOrder {
+        GitOrder { url: "https://git.example.org:8443/acme/shop.git".into(), ..GitOrder::default() }
+    }
+
+    #[test]
+    fn a_token_goes_to_its_server_alone_and_is_told_to_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        for (content, pair) in [("s3cret\n", "x-access-token:s3cret"), ("robot:s3cret", "robot:s3cret")] {
+            std::fs::write(dir.path().join(TOKEN), content).unwrap();
+            let access = Access::from(&order(), Some(dir.path())).unwrap();
+            let settings: std::collections::BTreeMap<_, _> = access.settings(&order().url).into_iter().collect();
+            assert_eq!(settings["GIT_CONFIG_KEY_0"], "http.https://git.example.org:8443/.extraHeader");
+            assert_eq!(settings["GIT_CONFIG_VALUE_0"], format!("Authorization: Basic {}", STANDARD.encode(pair)));
+            assert_eq!(
+                (&*settings["GIT_CONFIG_KEY_1"], &*settings["GIT_CONFIG_VALUE_1"]),
+                ("http.followRedirects", "false")
+            );
+            assert_eq!(settings["GIT_CONFIG_COUNT"], "2");
+            assert!(!format!("{access:?}").contains("s3cret") && !access.ssh().contains("s3cret"));
+            assert!(access.settings("git@git.example.org:acme/shop.git").is_empty());
+        }
+        for bad in ["", "\n", "two words", "a\nb", "tok\u{e9}n"] {
+            std::fs::write(dir.path().join(TOKEN), bad).unwrap();
+            let refusal = Access::from(&order(), Some(dir.path())).unwrap_err();
+            assert!(!refusal.reason().contains("words") || bad != "two words", "{}", refusal.reason());
+        }
+        assert!(Access::from(&order(), None).unwrap().settings(&order().url).is_empty());
+    }
+
+    #[test]
+    fn a_key_that_was_handed_over_is_used_unless_one_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(SSH_KEY), "key").unwrap();
+        let handed = Access::from(&order(), Some(dir.path())).unwrap().ssh();
+        assert!(handed.contains(&format!("-i '{}/source-ssh-key' -o IdentitiesOnly=yes", dir.path().display())));
+        let named = GitOrder { ssh_key: Some("/home/shop/key".into()), ..order() };
+        assert!(Access::from(&named, Some(dir.path())).unwrap().ssh().contains("-i '/home/shop/key'"));
+        assert!(!Access::from(&order(), None).unwrap().ssh().contains("-i "));
+    }
+}
