@@ -286,6 +286,13 @@ fn the_versions_are_one() {
     assert!(read("CHANGELOG.md").contains(&format!("## {version}\n")));
 }
 
+/// A header that is added at a level takes away those that are inherited: the snippets add theirs within an `if`.
+fn only_when_asked(lines: &[&str], header: &str) {
+    let at = lines.iter().position(|line| *line == format!("add_header {header} always;")).unwrap();
+    assert!(lines[at - 1].starts_with("if (") && lines[at + 1] == "}");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("add_header")).count(), 1);
+}
+
 #[test]
 fn the_nginx_snippet_hands_php_the_release_itself() {
     let text = read("packaging/nginx/deployd-php.conf");
@@ -296,6 +303,7 @@ fn the_nginx_snippet_hands_php_the_release_itself() {
     assert!(has("fastcgi_param DOCUMENT_ROOT $deployd_release;"));
     assert!(has("fastcgi_pass unix:/run/deployd/$deployd_app/fpm.sock;"));
     assert!(!lines.iter().any(|l| l.contains("$document_root") || l.contains("keepalive")));
+    only_when_asked(&lines, "X-Deployd-Release $deployd_said");
 }
 
 #[test]
@@ -307,5 +315,6 @@ fn the_proxy_snippet_keeps_no_connection_and_asks_nothing_twice() {
     assert!(has("proxy_pass http://$deployd_app-$deployd_service;"));
     assert!(has("proxy_next_upstream off;") && has("proxy_set_header Host $http_host;"));
     assert!(!lines.iter().any(|l| l.starts_with("keepalive")));
+    only_when_asked(&lines, "X-Deployd-Upstream $deployd_at_upstream");
     assert!(read("packaging/nginx/deployd-upstreams.conf").contains("\ninclude /run/deployd/*/upstream-*.conf;\n"));
 }

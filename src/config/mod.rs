@@ -33,6 +33,7 @@ mod step_refusals;
 mod steps;
 mod strategy;
 mod suggest;
+mod through_nginx;
 mod tree;
 mod written;
 

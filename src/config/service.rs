@@ -39,8 +39,7 @@ pub(super) fn services(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Pres
         let Some(service) = service(cx, table, place) else { continue };
         if out.iter().any(|other| other.name == service.name) {
             let title = format!("there are two services {:?}", service.name);
-            let help = "an app has one service of each kind, and each unit once: remove one";
-            cx.problems.push(Problem::new(title).at(place).help(help));
+            cx.problems.push(Problem::new(title).at(place).help(instead_of_two(&service)));
             continue;
         }
         if let Some(before) = out.iter().find(|other| strategy::may_pause(other)) {
@@ -51,6 +50,22 @@ pub(super) fn services(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Pres
         out.push(service);
     }
     out
+}
+
+/// An app has one service of each kind, and each unit once. What people write instead who need two.
+fn instead_of_two(service: &Service) -> &'static str {
+    match service.slots() {
+        Some(SlotKind::Queue(_)) => {
+            "remove one, and write its queues into the other, strongest first: queues = [\"high\", \"default\"]; \
+             workers that shall share nothing are a unit of the site's own: unit = \"shop-mail.service\" with \
+             strategy = \"restart\""
+        }
+        Some(SlotKind::Octane(_) | SlotKind::Http(_)) => {
+            "remove one, or run it by a template of the site's own, as often as it is another one: kind = \"http\", \
+             unit = \"shop-api@.service\", with ports of its own"
+        }
+        _ => "an app has one service of each kind, and each unit once: remove one",
+    }
 }
 
 fn inferred(cx: &mut Context<'_>, preset: &Preset) -> Option<Service> {

@@ -136,6 +136,9 @@ impl Page<'_> {
             self.line("user", &quoted(user), "web.user");
         }
         self.line("unit", &quoted(self.settings.web_unit.as_str()), "web.unit");
+        if let Some(seen) = self.settings.seen_through_nginx() {
+            self.text.push_str(&format!("# {}\n", printable(&seen)));
+        }
     }
 
     fn unpack(&mut self, unpack: &Unpack) {

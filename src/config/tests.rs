@@ -439,6 +439,17 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     ("[[service]]\nkind = \"php-fpm\"\n[service.pool]\npm = \"a\\nb\"\n", "a line break", "one line"),
     ("[[service]]\nkind = \"php-fpm\"\n[[service]]\nkind = \"php-fpm\"\n", "two services \"php-fpm\"", "remove one"),
+    (
+        "[[service]]\nkind = \"queue\"\nqueues = [\"a\"]\n[[service]]\nkind = \"queue\"\nqueues = [\"b\"]\n",
+        "two services \"queue\"",
+        "queues = [\"high\", \"default\"]",
+    ),
+    (
+        "[[service]]\nkind = \"octane\"\nserver = \"swoole\"\nports = [8000, 8001]\n\
+         [[service]]\nkind = \"octane\"\nserver = \"swoole\"\nports = [9000, 9001]\n",
+        "two services \"octane\"",
+        "unit = \"shop-api@.service\"",
+    ),
     ("[[service]]\nunit = \"x.service\"\n", "how x.service moves", "strategy = \"reload\""),
     ("[[service]]\nunit = \"x.service\"\nstrategy = \"rolling\"\n", "x.service is no template", "\"web@.service\""),
     ("[[service]]\nunit = \"deploy@shop.service\"\nstrategy = \"reload\"\n", "deployd's own", "php-fpm"),

@@ -152,9 +152,9 @@ impl Deployment<'_> {
                 let slot = self.new_slot(handover)?;
                 point(&slot).await?;
                 gap = self.paused.remove(&handover.service).map(|since| since.elapsed().as_millis());
-                self.prove(handover).await?;
+                let seen = if self.prove(handover).await? { ", seen through nginx" } else { "" };
                 let stood = gap.map_or_else(String::new, |ms| format!("; for {ms} ms no job was taken"));
-                let message = format!("{} of {release} is live in slot {}{stood}", handover.service, handover.to);
+                let message = format!("{} of {release} is live in slot {}{seen}{stood}", handover.service, handover.to);
                 (slot.unit().clone(), message)
             }
             Move::Scheduler { service, timer } => {

@@ -45,6 +45,7 @@ mod steps;
 mod store;
 mod survey;
 mod takeover;
+mod through_nginx;
 mod turn;
 mod uploads;
 mod upstream;

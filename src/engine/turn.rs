@@ -48,17 +48,19 @@ impl<'a> Deployment<'a> {
         }
     }
 
-    /// Proved live: whoever is where traffic goes is the new slot, of the new release, and it answers well.
-    pub async fn prove(&mut self, handover: &Handover) -> Result<(), EngineError> {
+    /// Proved live: whoever is where traffic goes is the new slot, of the new release, and it answers well. Whether
+    /// nginx itself has said that it is there.
+    pub async fn prove(&mut self, handover: &Handover) -> Result<bool, EngineError> {
         let slot = self.new_slot(handover)?;
         let what = format!("{} of {}, live", handover.service, self.plan.release);
         match slot.kind {
-            SlotKind::PhpFpm(_) => self.ask_fpm(&slot, &what, true).await,
+            SlotKind::PhpFpm(_) => self.ask_fpm(&slot, &what, true).await?,
             SlotKind::Octane(Octane { web, .. }) | SlotKind::Http(Http { web, .. }) => {
-                self.ask_port(&slot, web, &what).await
+                self.ask_port(&slot, web, &what).await?;
             }
-            SlotKind::Horizon(_) | SlotKind::Queue(_) => jobs::prove(&slot).await,
+            SlotKind::Horizon(_) | SlotKind::Queue(_) => jobs::prove(&slot).await?,
         }
+        self.seen_through_nginx(&slot, &what).await
     }
 
     /// FastCGI to the slot's own socket, or `live`: through the link that nginx uses; then whoever answers there must

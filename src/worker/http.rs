@@ -47,10 +47,29 @@ async fn probe_with(probe: &HttpProbe, trust: impl FnOnce() -> Result<Arc<Client
     Answer::Probed { healthy, detail: printable(&detail).chars().take(MAX_DETAIL).collect() }
 }
 
+/// Carries out [`super::order::Order::AskNginx`].
+pub async fn sent_there(page: &HttpProbe, header: &str, ask: &str) -> Option<bool> {
+    let asked = tokio::time::timeout(page.timeout, ask_with(page, Some((header, ask)), host_trust)).await;
+    match asked.ok()?.ok()?.headers().get(header)?.as_bytes() {
+        b"yes" => Some(true),
+        b"no" => Some(false),
+        _ => None,
+    }
+}
+
 async fn ask(
     probe: &HttpProbe,
     trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
 ) -> Result<(u16, Bytes), String> {
+    let response = ask_with(probe, None, trust).await?;
+    Ok((response.status().as_u16(), response.into_body()))
+}
+
+async fn ask_with(
+    probe: &HttpProbe,
+    header: Option<(&str, &str)>,
+    trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
+) -> Result<Response<Bytes>, String> {
     let uri: Uri = probe.url.parse().map_err(|_| format!("{} is no url", probe.url))?;
     let authority = uri.authority().ok_or_else(|| format!("{} has no host", probe.url))?;
     let host = probe.host.as_deref().unwrap_or(authority.as_str());
@@ -59,9 +78,9 @@ async fn ask(
         .header("host", host)
         .header("user-agent", "deployd-probe")
         .header("accept", "*/*")
-        .header("connection", "close")
-        .body(Full::default())
-        .map_err(|error| format!("cannot ask for {target}: {error}"))?;
+        .header("connection", "close");
+    let request = header.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+    let request = request.body(Full::default()).map_err(|error| format!("cannot ask for {target}: {error}"))?;
     send(&uri, probe.host.as_deref(), request, trust).await
 }
 
@@ -72,7 +91,7 @@ pub async fn send(
     named: Option<&str>,
     request: Request<Full<Bytes>>,
     trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
-) -> Result<(u16, Bytes), String> {
+) -> Result<Response<Bytes>, String> {
     let tls = match uri.scheme_str() {
         Some("http") => false,
         Some("https") => true,
@@ -104,20 +123,20 @@ pub async fn send(
 async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     request: Request<Full<Bytes>>,
-) -> Result<(u16, Bytes), String> {
+) -> Result<Response<Bytes>, String> {
     let broken = |error: hyper::Error| format!("the connection broke: {}", with_cause(&error));
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let answer = async {
         let response: Response<Incoming> = sender.send_request(request).await.map_err(broken)?;
-        let status = response.status().as_u16();
-        let body = Limited::new(response.into_body(), MAX_BODY).collect().await.map_err(|error| {
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, MAX_BODY).collect().await.map_err(|error| {
             if error.is::<LengthLimitError>() {
                 "the page is larger than 1 MiB".to_owned()
             } else {
                 format!("the page broke off: {error}")
             }
         })?;
-        Ok((status, body.to_bytes()))
+        Ok(Response::from_parts(head, body.to_bytes()))
     };
     tokio::pin!(answer, connection);
     // The connection is what moves the bytes; it may end before the answer has been taken out of it.
@@ -234,6 +253,26 @@ mod tests {
         assert!(healthy && detail.starts_with("204 in "), "{detail}");
         assert!(got.starts_with("GET /up?full=1 HTTP/1.1\r\n"), "{got}");
         assert!(got.contains("host: shop.example.org\r\n") && got.contains("connection: close\r\n"), "{got}");
+    }
+
+    #[tokio::test]
+    async fn nginx_says_where_it_sends_a_request_or_nothing() {
+        for (said, there) in [("\r\nX-There: yes", Some(true)), ("\r\nx-there: no", Some(false)), ("", None)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let asked = page(format!("http://{}/up", listener.local_addr().unwrap()));
+            let serve = async {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut got = vec![0; 4096];
+                let n = stream.read(&mut got).await.unwrap();
+                let answer = format!("HTTP/1.1 503 X\r\ncontent-length: 0{said}\r\n\r\n");
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                String::from_utf8_lossy(&got[..n]).into_owned()
+            };
+            let (answer, got) = tokio::join!(sent_there(&asked, "x-there", "shop r2"), serve);
+            assert_eq!(answer, there, "{said}");
+            assert!(got.contains("\r\nx-there: shop r2\r\n"), "{got}");
+        }
+        assert_eq!(sent_there(&page("http://127.0.0.1:1/".into()), "x-there", "shop r2").await, None);
     }
 
     #[tokio::test]

@@ -126,6 +126,15 @@ pub enum Order {
     },
     /// Ask the site for a page. Answer: [`Answer::Probed`].
     ProbeHttp(HttpProbe),
+    /// Ask nginx where it sends a page's request, by a header that deployd's snippets answer. Answer: [`Answer::Sent`].
+    AskNginx {
+        /// The page; what is expected of it is not looked at.
+        page: HttpProbe,
+        /// The header's name, in the request and in the answer.
+        header: String,
+        /// What is asked.
+        ask: String,
+    },
     /// Run a command in the release and judge its exit status. Answer: [`Answer::Probed`].
     ProbeRun {
         /// Program and arguments; never a shell string.
@@ -449,6 +458,11 @@ pub enum Answer {
         healthy: bool,
         /// In one line, what was answered: `200 in 12 ms`, `503, expected 200`.
         detail: String,
+    },
+    /// For [`Order::AskNginx`].
+    Sent {
+        /// Whether it goes where was asked; none: nobody answered that.
+        there: Option<bool>,
     },
     /// For [`Order::Inspect`].
     Inspected {

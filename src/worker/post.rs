@@ -45,7 +45,7 @@ async fn post(url: &str, body: &str) -> Result<u16, String> {
         .header("connection", "close")
         .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
         .map_err(|_| "its address is no url".to_owned())?;
-    send(&uri, None, request, host_trust).await.map(|(status, _)| status)
+    send(&uri, None, request, host_trust).await.map(|response| response.status().as_u16())
 }
 
 fn credential(name: &str) -> Result<String, Refusal> {

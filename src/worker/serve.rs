@@ -66,6 +66,7 @@ async fn carry_out(order: Order, exported: &Remembered) -> Answer {
             fastcgi::probe_each(question, times, timeout).await
         }
         Order::ProbeHttp(probe) => http::probe(&probe).await,
+        Order::AskNginx { page, header, ask } => Answer::Sent { there: http::sent_there(&page, &header, &ask).await },
         Order::ProbeRun { run, release, environment, timeout } => {
             probe_run::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
         }
@@ -138,6 +139,7 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         Order::Crontab { user, root } => tell::crontab(user, root),
         Order::ProbeFastcgi { .. }
         | Order::ProbeHttp(_)
+        | Order::AskNginx { .. }
         | Order::ProbeRun { .. }
         | Order::Tell { .. }
         | Order::Jobs { .. }

@@ -95,6 +95,10 @@ fn four_services_move_in_order_the_third_failing_takes_two_back_and_a_reboot_kee
     let moved = host.journal_of("MESSAGE_ID", events::SERVICE_LIVE);
     let second = moved.rfind("php-fpm of ").map(|at| moved[at..].to_owned()).unwrap();
     in_this_order(&second, &["php-fpm of ", "octane of ", "horizon of ", "queue of "]);
+    assert!(
+        second.lines().any(|line| line.starts_with("octane of ") && line.contains("seen through nginx")),
+        "{second}"
+    );
     assert_eq!(answers(&host, &shop), ["r2", "r2"].map(|label| Some(label.to_owned())));
     eventually("one slot of each is left", Duration::from_secs(60), || one_of_each(&host, &shop));
 

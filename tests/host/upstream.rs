@@ -34,7 +34,7 @@ const REST: &str = "[environment]\nPHP_CLI_SERVER_WORKERS = \"16\"\n\
                     [health]\nhttp = \"http://127.0.0.1/\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
 
 /// An app whose program listens on a port, with releases r1 and r2; nothing is deployed yet.
-fn shop(host: &Host, services: &str) -> Shop {
+pub fn shop(host: &Host, services: &str) -> Shop {
     let spec = Spec { laravel: false, php: Php::Upstream("http"), ..Spec::new("shop") };
     let shop = Shop::make(host, spec.more(&format!("{services}{REST}")));
     let files = [("server.php", SERVER), ("page.php", PAGE)];

@@ -91,6 +91,27 @@ impl Log {
         }
         longest
     }
+
+    /// The longest time in which jobs waited and none began, in seconds: workers that are all busy take none either.
+    pub fn longest_without_start(&self) -> f64 {
+        let (mut waiting, mut since, mut longest) = (0_i32, 0.0_f64, 0.0_f64);
+        for line in &self.0 {
+            match line.event.as_str() {
+                "dispatch" => {
+                    if waiting == 0 {
+                        since = line.at;
+                    }
+                    waiting += 1;
+                }
+                "start" => {
+                    longest = longest.max(line.at - since);
+                    (waiting, since) = (waiting - 1, line.at);
+                }
+                _ => {}
+            }
+        }
+        longest
+    }
 }
 
 fn line(text: &str) -> Option<Line> {
