@@ -43,7 +43,7 @@ install: ## Install what was built: DESTDIR=, PREFIX=/usr
 	install -D -m 0755 -t $(DESTDIR)$(LIBEXECDIR) $(RELEASE)/deployd $(RELEASE)/deploy-engine
 	install -d $(DESTDIR)$(SYSTEMDDIR)/system-generators $(DESTDIR)/etc/deployd/apps
 	ln -sf ../../../libexec/deployd/deploy-engine $(DESTDIR)$(SYSTEMDDIR)/system-generators/deployd-generator
-	$(call put_all,units/*.service units/*.target units/*.timer,$(SYSTEMDDIR)/system)
+	$(call put_all,units/*.service units/*.target units/*.timer units/*.slice,$(SYSTEMDDIR)/system)
 	$(call put_all,units/*.preset,$(SYSTEMDDIR)/system-preset)
 	$(call put_all,units/*.catalog,$(SYSTEMDDIR)/catalog)
 	$(call put_all,units/sysusers.d/*.conf,/usr/lib/sysusers.d)

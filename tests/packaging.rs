@@ -33,7 +33,7 @@ const ENGINE_UNITS: [&str; 11] = [
     "deploy-drain@.service",
     "deployd-recover.service",
 ];
-const OTHER_UNITS: [&str; 9] = [
+const OTHER_UNITS: [&str; 10] = [
     "deployd.service",
     "app-fpm@.service",
     "app-octane@.service",
@@ -43,6 +43,7 @@ const OTHER_UNITS: [&str; 9] = [
     "app-schedule@.service",
     "app-schedule@.timer",
     "deployd-slots.target",
+    "deploysteps.slice",
 ];
 
 fn units() -> impl Iterator<Item = &'static str> {
@@ -129,6 +130,7 @@ fn every_unit_is_there_and_documented() {
         .filter(|name| {
             name.ends_with(".service")
                 || name.ends_with(".target")
+                || name.ends_with(".slice")
                 || name.ends_with(".socket")
                 || name.ends_with(".timer")
         })

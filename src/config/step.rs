@@ -113,6 +113,13 @@ pub struct Limits {
     pub io_weight: u64,
 }
 
+impl Limits {
+    /// Whether it is so light that it yields wholly to whatever serves.
+    pub fn yields(self) -> bool {
+        self.cpu_weight <= 50
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self { memory: None, tasks: 4096, cpu_weight: 20, io_weight: 20 }

@@ -35,10 +35,12 @@ enum TypedCommand {
         #[command(flatten)]
         how: How,
     },
-    /// Make a staged release live
+    /// Make a staged release live; its migrations are run first
     Activate {
         #[command(flatten)]
         what: Choosing,
+        #[command(flatten)]
+        allow: Allowing,
         #[command(flatten)]
         how: How,
     },
@@ -144,6 +146,13 @@ struct Staging {
     /// Make a new release although nothing is new
     #[arg(long)]
     force: bool,
+    #[command(flatten)]
+    allow: Allowing,
+}
+
+/// What is refused otherwise.
+#[derive(Debug, Args)]
+struct Allowing {
     /// Run migrations that the live release may not survive
     #[arg(long)]
     allow_destructive: bool,
@@ -225,8 +234,11 @@ impl TryFrom<Typed> for Command {
         match typed.command {
             TypedCommand::Deploy { what, how } => start(Kind::Deploy, &what.name.clone(), what.options(), how),
             TypedCommand::Stage { what, how } => start(Kind::Stage, &what.name.clone(), what.options(), how),
-            TypedCommand::Activate { what, how } => start(Kind::Activate, &what.name.clone(), what.options()?, how),
-            TypedCommand::Rollback { what, how } => start(Kind::Rollback, &what.name.clone(), what.options()?, how),
+            TypedCommand::Activate { what, allow, how } => {
+                let options = StartOptions { allow: allow.into(), ..what.options()? };
+                start(Kind::Activate, &what.name, options, how)
+            }
+            TypedCommand::Rollback { what, how } => start(Kind::Rollback, &what.name, what.options()?, how),
             TypedCommand::Cancel { name, id } => {
                 Ok(Command::Cancel { app: app(&name)?, id: id.as_deref().map(deployment).transpose()? })
             }
@@ -260,13 +272,19 @@ impl TryFrom<Typed> for Command {
 
 impl Staging {
     fn options(self) -> StartOptions {
-        let allow = Allow { destructive: self.allow_destructive, key_rotation: self.allow_key_rotation };
+        let allow = self.allow.into();
         StartOptions { reference: self.reference, release: None, force: self.force, allow, upload: self.upload }
     }
 }
 
+impl From<Allowing> for Allow {
+    fn from(typed: Allowing) -> Self {
+        Self { destructive: typed.allow_destructive, key_rotation: typed.allow_key_rotation }
+    }
+}
+
 impl Choosing {
-    fn options(self) -> Result<StartOptions, CtlError> {
+    fn options(&self) -> Result<StartOptions, CtlError> {
         let release = self.release.as_deref().map(release_id).transpose()?;
         Ok(StartOptions { release, ..StartOptions::default() })
     }

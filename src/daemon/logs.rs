@@ -79,9 +79,10 @@ fn arguments(filter: &LogFilter, machine: Option<&str>) -> Vec<String> {
 }
 
 /// Who may speak of an app, by fields that only journald writes: any local user can send the others. Root, which is
-/// the engine and PID 1; the bus service; and for the output of steps and workers, what runs in the app's own slice.
-fn speakers(filter: &LogFilter) -> [String; 3] {
-    ["_UID=0".into(), "_SYSTEMD_UNIT=deployd.service".into(), format!("_SYSTEMD_SLICE={}", filter.app.slice())]
+/// the engine and PID 1; the bus service; and for the output of steps and workers, what runs in the app's own slices.
+fn speakers(filter: &LogFilter) -> [String; 4] {
+    let [own, steps] = [filter.app.slice(), filter.app.steps_slice()].map(|slice| format!("_SYSTEMD_SLICE={slice}"));
+    ["_UID=0".into(), "_SYSTEMD_UNIT=deployd.service".into(), own, steps]
 }
 
 /// Awaits the child. When nobody reads any more the child would only notice at its next line: it is ended then.
@@ -111,13 +112,12 @@ mod tests {
         assert_eq!(all[5..7], ["--lines=7", "--follow"]);
         let named = ["_MACHINE_ID=0a", "DEPLOYD_APP=my-shop", "DEPLOYD_DEPLOYMENT=00000000000000ff"];
         // Journald's own fields, those with the underscore, say who may have written the others.
-        let slice = "_SYSTEMD_SLICE=deployd-my\\x2dshop.slice";
-        for (group, speaker) in
-            all[7..].split(|word| word == "+").zip(["_UID=0", "_SYSTEMD_UNIT=deployd.service", slice])
-        {
+        let slices = ["_SYSTEMD_SLICE=deployd-my\\x2dshop.slice", "_SYSTEMD_SLICE=deploysteps-my\\x2dshop.slice"];
+        let speakers = ["_UID=0", "_SYSTEMD_UNIT=deployd.service", slices[0], slices[1]];
+        for (group, speaker) in all[7..].split(|word| word == "+").zip(speakers) {
             assert_eq!(group, [&named[..], &[speaker]].concat());
         }
-        assert_eq!(all[7..].split(|word| word == "+").count(), 3);
+        assert_eq!(all[7..].split(|word| word == "+").count(), 4);
         assert_eq!(arguments(&LogFilter { lines: None, ..filter }, None)[5], "--no-tail");
     }
 

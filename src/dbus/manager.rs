@@ -110,9 +110,14 @@ impl Wanted {
                 let reference = options.text("ref")?;
                 Ok(Self { reference, force: options.flag("force")?, allow: allow(&mut options)?, ..none })
             }
-            Kind::Activate | Kind::Rollback => {
+            Kind::Activate => {
+                let known = &["release (s)", "allow-destructive (b)", "allow-key-rotation (b)"];
+                let mut options = Options::new(options, known)?;
+                Ok(Self { release: release(&mut options)?, allow: allow(&mut options)?, ..none })
+            }
+            Kind::Rollback => {
                 let mut options = Options::new(options, &["release (s)"])?;
-                Ok(Self { release: options.text("release")?.map(|r| release_id(&r)).transpose()?, ..none })
+                Ok(Self { release: release(&mut options)?, ..none })
             }
         }
     }
@@ -125,6 +130,10 @@ impl Wanted {
         let (force, allow) = (options.flag("force")?, allow(&mut options)?);
         Ok(Self { kind, reference: None, release: None, force, allow, upload: true })
     }
+}
+
+fn release(options: &mut Options) -> Result<Option<ReleaseId>, Error> {
+    options.text("release")?.map(|id| release_id(&id)).transpose()
 }
 
 fn allow(options: &mut Options) -> Result<Allow, Error> {

@@ -42,7 +42,7 @@ pub async fn steps(host: &Host, settings: &Settings, store: &Store, cancel: &Can
             tracing::info!("the step {} is left out: the release has no {missing}", step.name);
             continue;
         }
-        if let Err(error) = cancel.guard(run_step(site, step, &more)).await {
+        if let Err(error) = cancel.guard(run_step(site, step, &more, true)).await {
             tracing::warn!("{error}, ignoring: the deployment has ended");
         }
     }

@@ -23,11 +23,17 @@ const LIMIT: Duration = Duration::from_secs(60);
 const ARTISAN: &str = "artisan";
 
 impl Deployment<'_> {
-    /// Refuses a release with another key, unless the framework still decrypts with the live release's. Once for each
-    /// release, before it migrates.
-    pub async fn judge_key(&mut self, stage: &Stage) -> Result<(), EngineError> {
-        let laravel = stage.markers.iter().any(|marker| marker == ARTISAN);
-        if !laravel || self.state.keys.releases.contains_key(&self.plan.release) {
+    /// The same for a release that is being made, once: before it migrates.
+    pub async fn judge_key_once(&mut self, stage: &Stage) -> Result<(), EngineError> {
+        match self.state.keys.releases.contains_key(&self.plan.release) {
+            true => Ok(()),
+            false => self.judge_key(&stage.markers).await,
+        }
+    }
+
+    /// Refuses a release with another key than the live one's, unless the framework still decrypts with that.
+    pub async fn judge_key(&mut self, markers: &[String]) -> Result<(), EngineError> {
+        if !markers.iter().any(|marker| marker == ARTISAN) {
             return Ok(());
         }
         let (current, previous) = match self.keys().await {

@@ -88,8 +88,8 @@ impl Deployment<'_> {
         // Kept: the next deployment is to refuse as well.
         self.state.migrating = Some(Migrating { names: left, ..begun });
         let remedy = format!(
-            "look at the database and put it right, then `deployctl deploy {} --allow-destructive`",
-            self.plan.app
+            "look at the database and put it right, then `deployctl {} {} --allow-destructive`",
+            self.plan.kind, self.plan.app
         );
         Err(EngineError::Refused { why, remedy })
     }
@@ -116,9 +116,12 @@ impl Deployment<'_> {
         }
     }
 
-    /// A worker that looks at the release while it is made: the user of its services, with what a step that migrates may
-    /// reach.
+    /// A worker that looks at the release before it is live: the user of its services, with what a step that migrates may
+    /// reach. One that was made before is sealed.
     pub async fn inspector(&self, role: &'static str) -> Result<Worker, EngineError> {
+        if self.plan.stage.is_none() {
+            return self.site().prober(role).await;
+        }
         let settings = self.settings;
         let hidden = self.host.hidden_from(settings);
         let write = vec![self.site().dir(), settings.root.join("shared")];
@@ -148,7 +151,9 @@ impl Deployment<'_> {
     }
 
     fn record_migrations(&mut self, names: &[String]) {
-        let seq = self.plan.stage.as_ref().map_or(self.state.seq, |stage| stage.seq);
+        let made = self.state.releases.iter().find(|release| release.id == self.plan.release);
+        let seq = self.plan.stage.as_ref().map(|stage| stage.seq).or(made.map(|release| release.seq));
+        let seq = seq.unwrap_or(self.state.seq);
         let deployment = &self.plan.id;
         let run = names.iter().map(|name| MigrationRun { name: name.clone(), seq, deployment: deployment.clone() });
         self.state.migrations.extend(run);

@@ -41,6 +41,7 @@ mod site;
 mod slot_files;
 mod slots;
 mod stage;
+mod staged;
 mod steps;
 mod store;
 mod survey;

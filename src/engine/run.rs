@@ -247,6 +247,9 @@ impl Deployment<'_> {
             // Before the slots: what it does is waited for longest.
             cancel.guard(self.open_tree()).await?;
         }
+        if let Some(staged) = plan.live.as_ref().and_then(|live| live.staged.as_ref()) {
+            self.complete(staged).await?;
+        }
         cancel.guard(self.seal_and_start(plan)).await?;
         if let Some(live) = &plan.live {
             self.progress.phase(Phase::Starting, "proving the new slots beside the live ones");

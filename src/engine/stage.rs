@@ -71,13 +71,13 @@ impl Deployment<'_> {
             if let Some(why) = carried.makes_needless(step) {
                 tracing::info!("the step {} is left out: {why}", step.name);
             } else if step.migrates() {
-                cancel.guard(self.judge_key(stage)).await?;
+                cancel.guard(self.judge_key_once(stage)).await?;
                 self.migrate(step).await?;
             } else {
                 cancel.guard(self.step(step)).await?;
             }
         }
-        cancel.guard(self.judge_key(stage)).await?;
+        cancel.guard(self.judge_key_once(stage)).await?;
         if !stage.drop.is_empty() {
             let drop = Order::Drop { release: self.release_dir(), paths: stage.drop.clone() };
             cancel.guard(self.ask_tree(&drop)).await?;

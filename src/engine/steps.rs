@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use super::{deployment::Deployment, error::EngineError, site::Site};
 use crate::{
     config::{Limits, Step},
-    model::Phase,
+    model::{AppName, Phase},
     observe::PATH,
-    runtime::dropins::slice_of,
     system::units::{Exit, Property, Transient},
     worker::sandbox::{self, Bounds, Reach},
 };
@@ -18,7 +17,8 @@ impl Deployment<'_> {
         let phase = if step.after_activate { Phase::Verifying } else { Phase::Staging };
         // By name only: arguments are for those who may read logs, and the status is for everyone.
         self.progress.step(phase, &step.name, &step.name);
-        run_step(self.site(), step, &BTreeMap::new()).await
+        let sealed = step.after_activate || self.plan.stage.is_none();
+        run_step(self.site(), step, &BTreeMap::new(), sealed).await
     }
 }
 
@@ -33,9 +33,15 @@ pub struct Place {
     pub environment: BTreeMap<String, String>,
 }
 
-/// Runs a step in a release to its end. `more` is added to its environment.
-pub async fn run_step(site: Site<'_>, step: &Step, more: &BTreeMap<String, String>) -> Result<(), EngineError> {
-    let mut place = in_release(site, step);
+/// Runs a step in a release to its end. `more` is added to its environment. In a sealed one it writes what the services
+/// may.
+pub async fn run_step(
+    site: Site<'_>,
+    step: &Step,
+    more: &BTreeMap<String, String>,
+    sealed: bool,
+) -> Result<(), EngineError> {
+    let mut place = in_release(site, step, sealed);
     place.environment.extend(more.clone());
     run_in(site, step, place).await
 }
@@ -55,12 +61,10 @@ pub async fn run_in(site: Site<'_>, step: &Step, place: Place) -> Result<(), Eng
 }
 
 /// The release, the cache, and the shared paths as the step may have them.
-fn in_release(site: Site<'_>, step: &Step) -> Place {
+fn in_release(site: Site<'_>, step: &Step, sealed: bool) -> Place {
     let (settings, release) = (site.settings, site.dir());
     let own = settings.user == settings.run_as || !step.as_run_as;
     let cache = site.host.paths.cache_dir(&settings.app);
-    // After activate the release is sealed: a step may then write what the services may.
-    let sealed = step.after_activate || step.on.is_some();
     let mut write = if sealed { Vec::new() } else { vec![release.clone()] };
     let open = if sealed { site.writable() } else { Vec::new() };
     if own {
@@ -93,7 +97,7 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
         working_directory: Some(place.dir.display().to_string()),
         environment,
         binds_to: site.host.own_unit.clone(),
-        slice: Some(slice_of(&settings.app)),
+        slice: Some(slice(step, &settings.app)),
         journal_fields: BTreeMap::from([
             ("DEPLOYD_APP".into(), settings.app.to_string()),
             ("DEPLOYD_DEPLOYMENT".into(), site.deployment.to_string()),
@@ -107,10 +111,16 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
     })
 }
 
+/// Where it is accounted. What yields does so to every service of the host, not only to those of its own app.
+fn slice(step: &Step, app: &AppName) -> String {
+    if step.limits.yields() { app.steps_slice() } else { app.slice() }
+}
+
 /// Its sandbox, its bounds, and what PID 1 hands over to it.
 fn properties(step: &Step, reach: &Reach) -> BTreeMap<&'static str, Property> {
     let Limits { memory, tasks, cpu_weight, io_weight } = step.limits;
-    let mut properties = sandbox::step(reach, Bounds { memory, tasks, cpu_weight, io_weight });
+    let mut properties =
+        sandbox::step(reach, Bounds { memory, tasks, cpu_weight, yields: step.limits.yields(), io_weight });
     if let Some(file) = &step.environment_file {
         properties.insert("EnvironmentFiles", Property::Files(vec![file.display().to_string()]));
     }

@@ -40,7 +40,16 @@ impl AppName {
     /// The slice of everything of the app, `deployd-my\x2dshop.slice`: a plain `-` would nest it below the slice of an
     /// app `my`.
     pub fn slice(&self) -> String {
-        format!("deployd-{}.slice", self.0.replace('-', "\\x2d"))
+        format!("deployd-{}.slice", self.escaped())
+    }
+
+    /// The slice of the app's steps that yield to everything else, `deploysteps-my\x2dshop.slice`.
+    pub fn steps_slice(&self) -> String {
+        format!("deploysteps-{}.slice", self.escaped())
+    }
+
+    fn escaped(&self) -> String {
+        self.0.replace('-', "\\x2d")
     }
 }
 

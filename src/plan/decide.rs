@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     judge::judge,
     moves::moves,
-    value::{Decision, GoLive, Plan, Refusal, Stage},
+    value::{Decision, GoLive, Plan, Refusal, Stage, Staged},
 };
 use crate::{
     config::{ServiceKind, Settings, Step, Strategy},
@@ -127,7 +127,7 @@ fn make(settings: &Settings, observed: &Observed, request: &Request) -> Result<D
     let release = new_id(observed, &resolved.revision)?;
     let stage = stage(settings, observed, request, resolved, made_from);
     let Resolved { revision, markers } = resolved.clone();
-    go(settings, observed, request, Target { release, revision, markers }, reasons, Some(stage))
+    go(settings, observed, request, Target { release, revision, markers, staged: false }, reasons, Some(stage))
 }
 
 /// The live release is what would be made. Either every service runs it, or it is cut over once more.
@@ -258,12 +258,14 @@ struct Target {
     release: ReleaseId,
     revision: String,
     markers: Vec<String>,
+    /// It was staged and was never live.
+    staged: bool,
 }
 
 impl Target {
     fn of(release: &ReleaseRecord) -> Self {
-        let ReleaseRecord { id, revision, markers, .. } = release.clone();
-        Self { release: id, revision, markers }
+        let ReleaseRecord { id, revision, markers, state, .. } = release.clone();
+        Self { release: id, revision, markers, staged: state == ReleaseState::Sealed }
     }
 }
 
@@ -289,6 +291,7 @@ fn go(
         None
     } else {
         Some(GoLive {
+            staged: target.staged.then(|| staged_before(settings, &target.markers)),
             moves: moves(settings, observed, &target.release, &mut warnings)?,
             steps: if request.kind == Kind::Rollback { Vec::new() } else { steps(settings, &target.markers, true).0 },
             health: settings.health.clone(),
@@ -310,6 +313,12 @@ fn go(
         stage,
         live,
     })))
+}
+
+/// What staging a release has left.
+fn staged_before(settings: &Settings, markers: &[String]) -> Staged {
+    let migrating = steps(settings, markers, false).0.into_iter().filter(Step::migrates);
+    Staged { steps: migrating.collect(), markers: markers.to_owned() }
 }
 
 /// The migrations that deployments have run after they made a release.
@@ -340,7 +349,13 @@ fn stage(
     resolved: &Resolved,
     made_from: MadeFrom,
 ) -> Stage {
-    let (steps, skipped) = steps(settings, &resolved.markers, false);
+    let (mut steps, mut skipped) = steps(settings, &resolved.markers, false);
+    if request.kind == Kind::Stage {
+        let why = "it migrates, and is run when the release is activated";
+        let migrating = steps.iter().filter(|step| step.migrates());
+        skipped.extend(migrating.map(|step| (step.name.clone(), why.to_owned())));
+        steps.retain(|step| !step.migrates());
+    }
     let source = source_order(settings, request);
     let reference = match &source {
         SourceOrder::Git(git) => git.reference.clone(),

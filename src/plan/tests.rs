@@ -369,6 +369,36 @@ fn a_staged_release_is_used_and_not_built_again() {
     assert_eq!((plan.release, plan.stage), (staged.id, None));
 }
 
+#[test]
+fn staging_migrates_nothing_and_activating_does_what_it_left() {
+    let mut settings = settings();
+    let migrate = Step::new("migrate", ["php", "artisan", "migrate", "--force"].map(str::to_owned).to_vec());
+    settings.steps.insert(1, migrate);
+    let decide = |world: &Observed, kind| match plan(&settings, world, &request(kind)).unwrap() {
+        Decision::Go(plan) => *plan,
+        Decision::Unchanged { message, .. } => panic!("unchanged: {message}"),
+    };
+    let names = |steps: &[Step]| steps.iter().map(|step| step.name.clone()).collect::<Vec<_>>();
+    let mut world = observed();
+    world.source.as_mut().unwrap().revision = B.into();
+    let stage = decide(&world, Kind::Stage).stage.unwrap();
+    assert_eq!(names(&stage.steps), ["composer-install"]);
+    assert!(stage.skipped["migrate"].contains("when the release is activated"));
+    let deploy = decide(&world, Kind::Deploy);
+    assert_eq!(names(&deploy.stage.unwrap().steps), ["composer-install", "migrate"]);
+    assert_eq!(deploy.live.unwrap().staged, None);
+
+    let staged = ReleaseRecord { markers: vec!["artisan".into()], ..record(3, B, ReleaseState::Sealed, None) };
+    world.on_disk.push(staged.id.clone());
+    world.state.releases.push(staged);
+    for kind in [Kind::Activate, Kind::Deploy] {
+        let left = decide(&world, kind).live.unwrap().staged.unwrap();
+        assert_eq!((names(&left.steps), left.markers), (vec!["migrate".to_owned()], vec!["artisan".to_owned()]));
+    }
+    // One that was live has migrated; a rollback undoes nothing and does nothing more.
+    assert_eq!(decide(&world, Kind::Rollback).live.unwrap().staged, None);
+}
+
 /// A host with an nginx that goes through the link.
 fn trapped() -> Observed {
     let text = "http { server { root /srv/shop/current/public; location / { fastcgi_pass unix:/x; \

@@ -102,6 +102,8 @@ pub struct Stage {
 /// How a release becomes live.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GoLive {
+    /// Of a release that was staged before: what is done first. None for one that is made now, or was live already.
+    pub staged: Option<Staged>,
     /// The services, in order.
     pub moves: Vec<Move>,
     /// Commands after activate, in order.
@@ -114,6 +116,15 @@ pub struct GoLive {
     pub interval: Duration,
     /// Watched after the deployment has returned.
     pub bake: Duration,
+}
+
+/// What staging a release leaves for the time when it becomes live.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Staged {
+    /// The steps that migrate, in order: the database is live.
+    pub steps: Vec<Step>,
+    /// Which of the files that steps need are there.
+    pub markers: Vec<String>,
 }
 
 /// How one service moves.

@@ -109,24 +109,26 @@ pub struct Bounds {
     pub tasks: u64,
     /// Of the processors; a service has 100.
     pub cpu_weight: u64,
+    /// It yields wholly to whatever serves.
+    pub yields: bool,
     /// Of the disks; a service has 100.
     pub io_weight: u64,
 }
 
 impl Bounds {
-    /// A step of this weight or less yields wholly to whatever serves.
-    const YIELDS: u64 = 50;
+    /// Of the disks, what yields has this weight or less.
+    const LIGHT_IO: u64 = 50;
 
     /// Its share as properties. A weight works where there are controllers; the policy and the nice level everywhere.
     fn share(self) -> [(&'static str, Property); 6] {
-        let yields = self.cpu_weight <= Self::YIELDS;
+        let yields = self.yields;
         [
             ("CPUWeight", Number(self.cpu_weight)),
             ("IOWeight", Number(self.io_weight)),
             ("Nice", Int(if yields { 19 } else { 10 })),
             ("CPUSchedulingPolicy", Int(if yields { SCHED_IDLE } else { SCHED_BATCH })),
             ("IOSchedulingClass", Int(BEST_EFFORT)),
-            ("IOSchedulingPriority", Int(if self.io_weight <= Self::YIELDS { 7 } else { 4 })),
+            ("IOSchedulingPriority", Int(if self.io_weight <= Self::LIGHT_IO { 7 } else { 4 })),
         ]
     }
 }
@@ -185,10 +187,10 @@ mod tests {
             hidden: vec!["/srv/b".into()],
             ..Reach::default()
         };
-        let bounds = Bounds { memory: Some(1 << 30), tasks: 9, cpu_weight: 20, io_weight: 20 };
+        let bounds = Bounds { memory: Some(1 << 30), tasks: 9, cpu_weight: 20, yields: true, io_weight: 20 };
         let got = step(&reach, bounds);
         assert_eq!((&got["MemoryMax"], &got["TasksMax"], &got["Nice"]), (&Number(1 << 30), &Number(9), &Int(19)));
-        let heavy = step(&reach, Bounds { memory: None, cpu_weight: 200, ..bounds });
+        let heavy = step(&reach, Bounds { memory: None, cpu_weight: 200, yields: false, ..bounds });
         assert_eq!((heavy.get("MemoryMax"), &heavy["CPUSchedulingPolicy"]), (None, &Int(SCHED_BATCH)));
         assert_eq!(got["ReadWritePaths"], Texts(vec!["/srv/a/releases/x".into(), "-/srv/a/views".into()]));
         assert_eq!(got["PrivateNetwork"], Bool(true));

@@ -64,7 +64,8 @@ fn a_step_reaches_nothing_that_is_not_its_own() {
     host.sh("chmod 0600 /etc/deployd/secrets/*; chmod -R a+rX /srv/other");
     let secrets = "credentials = { token = \"/etc/deployd/secrets/token\" }\n\
                    environment_file = \"/etc/deployd/secrets/shop.env\"\n";
-    let shows = "cp \"$CREDENTIALS_DIRECTORY/token\" token; echo \"$FROM_FILE\" > from-file";
+    let shows =
+        "cp \"$CREDENTIALS_DIRECTORY/token\" token; echo \"$FROM_FILE\" > from-file; cat /proc/self/cgroup > group";
     let more = [
         line("secrets", secrets, shows),
         line("offline", "network = false\n", &format!("{TRIES}\nmv reached offline")),
@@ -77,6 +78,9 @@ fn a_step_reaches_nothing_that_is_not_its_own() {
     let read = |name: &str| host.read(&format!("/srv/shop/current/{name}"));
     assert_eq!((read("offline").as_str(), read("online").as_str()), ("", "network\n"));
     assert_eq!((read("token").as_str(), read("from-file").as_str()), ("geheim\n", "also-geheim\n"));
+    // What it weighs is nothing beside nginx and any service, not only beside its own app's.
+    assert!(read("group").contains("/deploysteps.slice/deploysteps-shop.slice/deploy-step-"), "{}", read("group"));
+    assert_eq!(host.ok(&["systemctl", "show", "-P", "CPUWeight", "deploysteps.slice"]), "idle\n");
     let journal = host.ok(&["journalctl", "--no-pager", "-o", "verbose"]);
     assert!(!journal.contains("geheim"), "a secret is in the journal");
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    common::{Live, eventually, with_shop},
+    common::{Live, eventually, with_live_shop, with_shop},
     support::{host::Host, shop::Shop},
 };
 
@@ -69,6 +69,29 @@ fn the_live_release_survives_migrations_or_the_deployment_stops() {
     // The way on is the release that can live with it.
     shop.deploy(&host);
     assert_eq!((shop.release(&host).as_str(), columns(&host, &shop).as_str()), ("r3", "id colour "));
+}
+
+#[test]
+fn what_is_staged_migrates_when_it_is_activated() {
+    let (host, shop) = with_live_shop("");
+    shop.commit_second(&host);
+    shop.ctl(&host, "stage", &[]).ok();
+    assert_eq!((shop.release(&host).as_str(), columns(&host, &shop).as_str()), ("r1", "id text "));
+    shop.ctl(&host, "activate", &[]).ok();
+    assert_eq!((shop.release(&host).as_str(), columns(&host, &shop).as_str()), ("r2", "id text colour "));
+
+    // What a deployment refuses is refused then, beside the release that is live then.
+    let drops = migration("DB::statement('drop table if exists unused');");
+    shop.commit(&host, "r3", &[("database/migrations/2026_03_01_000000_drop_unused.php", &drops)]);
+    shop.set_env(&host, "APP_KEY", "base64:OTg3NjU0MzIxMDk4NzY1NDMyMTA5ODc2NTQzMjEwOTg=");
+    shop.ctl(&host, "stage", &["--allow-key-rotation"]).ok();
+    for (allowed, refused) in [(&[][..], "APP_PREVIOUS_KEYS"), (&["--allow-key-rotation"], "drop_unused")] {
+        let said = shop.ctl(&host, "activate", allowed).expect_status(3);
+        assert!(said.stderr.contains(refused) && said.stderr.contains("`deployctl activate shop --allow-"), "{said}");
+        assert_eq!(shop.release(&host), "r2");
+    }
+    shop.ctl(&host, "activate", &["--allow-key-rotation", "--allow-destructive"]).ok();
+    assert_eq!(shop.release(&host), "r3");
 }
 
 #[test]

@@ -15,6 +15,7 @@ use std::{
 
 use super::{
     command::{self, Ended},
+    cpu,
     disk::Disk,
     lock::hosts_dir,
     root::Root,
@@ -23,6 +24,11 @@ use super::{
 /// Longest that a host may take to boot, or to power off.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Where version 2's hierarchy is on a machine whose controllers are of version 1.
+const UNIFIED: &str = "/sys/fs/cgroup/unified";
+/// The hierarchies in which a host may have a control group of its own.
+const TOPS: [&str; 3] = [UNIFIED, "/sys/fs/cgroup/systemd", cpu::CPU];
 
 /// Hosts that measure times run alone; all others share.
 static QUIET: RwLock<()> = RwLock::new(());
@@ -39,29 +45,50 @@ pub struct Host {
     base: PathBuf,
     nspawn: Child,
     leader: AtomicU32,
+    hierarchy: Hierarchy,
     _turn: Turn,
+}
+
+/// The control groups that a host sees.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Hierarchy {
+    /// Version 2: on a machine whose controllers are of version 1, without controllers.
+    Unified,
+    /// Version 1, for its controller of the processors.
+    Legacy,
 }
 
 impl Host {
     /// Boots a host; other tests may run beside it.
     pub fn boot(root: &Root) -> Self {
         let turn = Turn::Shared(QUIET.read().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        Self::boot_in(root, turn, &[])
+        Self::boot_in(root, turn, &[], Hierarchy::Unified)
     }
 
     /// Boots a host with directories (`srv/shop`) that are on disks of their own.
     pub fn boot_on(root: &Root, disks: &[(&Disk, &str)]) -> Self {
         let turn = Turn::Shared(QUIET.read().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        Self::boot_in(root, turn, disks)
+        Self::boot_in(root, turn, disks, Hierarchy::Unified)
     }
 
     /// Boots a host that no other host of this process runs beside: for what measures time.
     pub fn boot_alone(root: &Root) -> Self {
         let turn = Turn::Alone(QUIET.write().unwrap_or_else(|poisoned| poisoned.into_inner()));
-        Self::boot_in(root, turn, &[])
+        Self::boot_in(root, turn, &[], Hierarchy::Unified)
     }
 
-    fn boot_in(root: &Root, turn: Turn, disks: &[(&Disk, &str)]) -> Self {
+    /// The same, with a processor controller: weights work in it.
+    pub fn boot_weighing(root: &Root) -> Self {
+        let turn = Turn::Alone(QUIET.write().unwrap_or_else(|poisoned| poisoned.into_inner()));
+        let hierarchy = if cpu::is_v1() { Hierarchy::Legacy } else { Hierarchy::Unified };
+        let host = Self::boot_in(root, turn, &[], hierarchy);
+        if hierarchy == Hierarchy::Legacy {
+            cpu::open(&host);
+        }
+        host
+    }
+
+    fn boot_in(root: &Root, turn: Turn, disks: &[(&Disk, &str)], hierarchy: Hierarchy) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         sweep();
         let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
@@ -72,8 +99,8 @@ impl Host {
         }
         mount(root, &base);
         disks.iter().for_each(|(disk, path)| bind(disk, path, &base));
-        let nspawn = start(&name, &base);
-        let host = Self { name, base, nspawn, leader: AtomicU32::new(0), _turn: turn };
+        let nspawn = start(&name, &base, hierarchy);
+        let host = Self { name, base, nspawn, leader: AtomicU32::new(0), hierarchy, _turn: turn };
         host.wait_booted();
         host
     }
@@ -173,7 +200,7 @@ impl Host {
             assert!(Instant::now() < until, "{} did not power off", self.name);
             std::thread::sleep(Duration::from_millis(20));
         }
-        self.nspawn = start(&self.name, &self.base);
+        self.nspawn = start(&self.name, &self.base, self.hierarchy);
         self.leader.store(0, Ordering::Relaxed);
         self.wait_booted();
     }
@@ -238,23 +265,27 @@ fn bind(disk: &Disk, path: &str, base: &Path) {
     command::local(&["mount", "--bind", &from.to_string_lossy(), &to.to_string_lossy()]).ok();
 }
 
-/// Moves the shell into a control group named by its first argument, then becomes the command of the others.
-const OWN_GROUP: &str = r#"name=$1; shift
-if [ -w /sys/fs/cgroup/unified/cgroup.procs ]; then
-    mkdir -p "/sys/fs/cgroup/unified/$name" && echo $$ > "/sys/fs/cgroup/unified/$name/cgroup.procs"
-fi
+/// Moves the shell into a control group named by its first argument, below what the second names, then becomes the
+/// command of the others.
+const OWN_GROUP: &str = r#"name=$1 tops=$2; shift 2
+for top in $tops; do
+    if [ -w "$top/cgroup.procs" ]; then mkdir -p "$top/$name" && echo $$ > "$top/$name/cgroup.procs"; fi
+done
 exec "$@""#;
 
 /// Starts nspawn in a session of its own, without standard input; its console goes to a file. It dies with the thread
 /// that starts it, and its host with it, so that a test that is killed leaves nothing running.
-fn start(name: &str, base: &Path) -> Child {
+fn start(name: &str, base: &Path, hierarchy: Hierarchy) -> Child {
     let console = File::create(base.join("console")).expect("the host's directory is ours");
     let mut nspawn = Command::new("setpriv");
     nspawn.args(["--pdeathsig", "KILL", "setsid"]);
     // In a control group of its own: hosts that share one see each other's processes as theirs.
-    nspawn.args(["sh", "-euc", OWN_GROUP, "sh", name]);
+    let tops = if hierarchy == Hierarchy::Unified { UNIFIED.to_owned() } else { TOPS.join(" ") };
+    nspawn.args(["sh", "-euc", OWN_GROUP, "sh", name, &tops]);
     nspawn.args(["systemd-nspawn", "-q", "--boot", "--register=no", "--keep-unit", "--private-network", "-M", name]);
-    nspawn.arg("-D").arg(base.join("merged")).env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", "1").stdin(Stdio::null());
+    nspawn.arg("-D").arg(base.join("merged")).stdin(Stdio::null());
+    let unified = if hierarchy == Hierarchy::Unified { "1" } else { "0" };
+    nspawn.env("SYSTEMD_NSPAWN_UNIFIED_HIERARCHY", unified);
     nspawn.stdout(console.try_clone().expect("a file")).stderr(console);
     nspawn.spawn().unwrap_or_else(|e| panic!("systemd-nspawn: {e}"))
 }
@@ -270,8 +301,7 @@ fn find_leader(nspawn: u32) -> Option<u32> {
 
 /// The control group that a host had goes with it, from the leaves up; the kernel refuses while somebody is in one.
 fn remove_group(name: &str) {
-    let top = Path::new("/sys/fs/cgroup/unified").join(name);
-    let mut groups = vec![top];
+    let mut groups = TOPS.map(|top| Path::new(top).join(name)).to_vec();
     let mut at = 0;
     while let Some(dir) = groups.get(at).cloned() {
         let below = fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
