@@ -93,12 +93,13 @@ impl Log {
     }
 
     /// The longest time in which jobs waited and none began, in seconds: workers that are all busy take none either.
+    /// From the first begun on: before it they sleep, as ever when there is nothing to do.
     pub fn longest_without_start(&self) -> f64 {
-        let (mut waiting, mut since, mut longest) = (0_i32, 0.0_f64, 0.0_f64);
+        let (mut waiting, mut since, mut longest) = (0_i32, f64::INFINITY, 0.0_f64);
         for line in &self.0 {
             match line.event.as_str() {
                 "dispatch" => {
-                    if waiting == 0 {
+                    if waiting == 0 && since.is_finite() {
                         since = line.at;
                     }
                     waiting += 1;
