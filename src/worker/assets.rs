@@ -60,7 +60,7 @@ pub fn run(keeping: &Keeping<'_>) -> Result<Answer, Refusal> {
             }
             let Some((from, stat)) = writer.open_source(path, previous.root()) else { continue };
             // What was changed in place is not what a build made.
-            if known.is_still(&stat) && writer.copy(path, known.mode, &from, known.size, true).is_ok() {
+            if known.is_still(&stat) && writer.copy(path, known.mode, &from.into(), known.size, true).is_ok() {
                 kept.push((last, path.to_vec()));
             }
         }

@@ -30,7 +30,7 @@ pub fn copy(
                 let (file, stat) = rooted::open_file(from, &entry.path[..])
                     .map_err(|error| Refusal::io("open", top.join(OsStr::from_bytes(&entry.path)), error))?;
                 let size = u64::try_from(stat.st_size).unwrap_or(0);
-                let (_, referred) = writer.copy(&entry.path, mode(entry), &file, size, by_reference)?;
+                let (_, referred) = writer.copy(&entry.path, mode(entry), &file.into(), size, by_reference)?;
                 by_reference &= referred || size == 0;
             }
         }

@@ -341,6 +341,7 @@ fn share_file(
     if !known.is_untouched(&before) {
         return Ok(None);
     }
+    let from = std::fs::File::from(from);
     let by_reference = !how.no_reflink.load(Ordering::Relaxed);
     let (stat, referred) = writer.copy(path, mode, &from, known.size, by_reference)?;
     if by_reference && !referred && known.size > 0 {

@@ -60,8 +60,6 @@ fn common(reach: &Reach) -> BTreeMap<&'static str, Property> {
         ("ProtectClock", Bool(true)),
         ("ProtectHostname", Bool(true)),
         ("ProtectKernelModules", Bool(true)),
-        ("ProtectKernelLogs", Bool(true)),
-        ("ProtectControlGroups", Bool(true)),
         ("ProtectProc", Text("invisible".into())),
         ("RestrictRealtime", Bool(true)),
         ("LockPersonality", Bool(true)),
@@ -144,8 +142,10 @@ pub fn step(reach: &Reach, bounds: Bounds) -> BTreeMap<&'static str, Property> {
         ("UMask", Word(0o022)),
         ("TasksMax", Number(bounds.tasks)),
         ("KeyringMode", Text("private".into())),
-        // Not for a worker: it takes a quarter of a worker's start, and who has no capability may not write there.
+        // Not for a worker: they take half of a worker's start, and who has no capability may neither write nor read there.
         ("ProtectKernelTunables", Bool(true)),
+        ("ProtectKernelLogs", Bool(true)),
+        ("ProtectControlGroups", Bool(true)),
         // Not for a worker: the filter answers ENOSYS to openat2(2), by which a worker opens everything.
         ("RestrictSUIDSGID", Bool(true)),
         // In a user namespace of its own /proc/PID/root and ptrace of the user's other processes are closed to it.

@@ -122,7 +122,13 @@ impl Shared<'_> {
         empty::entry(self.root.as_fd(), BESIDE, &self.top.join(BESIDE))?;
         let top = self.root.try_clone().map_err(|error| Refusal::io("open", self.top, error))?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
-        TreeWriter::new(top, self.top).copy(BESIDE.as_bytes(), stat.st_mode & 0o755 | 0o600, &file, size, true)?;
+        TreeWriter::new(top, self.top).copy(
+            BESIDE.as_bytes(),
+            stat.st_mode & 0o755 | 0o600,
+            &file.into(),
+            size,
+            true,
+        )?;
         if let Some(user) = self.run_as {
             let (made, _) = rooted::open_file(&self.root, BESIDE).map_err(|error| Refusal::io("open", place, error))?;
             acl::share_file(&made, place, &[user, rustix::process::geteuid().as_raw()])?;

@@ -80,13 +80,13 @@ impl TreeWriter {
         self.fill(std::fs::File::from(file), path, content)
     }
 
-    /// Makes a file with what is in another: by reference where that is wanted and the file system can, else by
-    /// reading. Also whether it was by reference.
+    /// Makes a file with the first `size` bytes of another: by reference where that is wanted and the file system can,
+    /// else by reading. Also whether it was by reference.
     pub fn copy(
         &mut self,
         path: &[u8],
         mode: u32,
-        from: &OwnedFd,
+        from: &std::fs::File,
         size: u64,
         by_reference: bool,
     ) -> Result<(Stat, bool), Refusal> {
@@ -96,8 +96,7 @@ impl TreeWriter {
             let stat = fs::fstat(&to).map_err(|error| Refusal::io("look at", self.path(path), error))?;
             return Ok((stat, true));
         }
-        let from = from.try_clone().map_err(|error| Refusal::io("open", self.path(path), error))?;
-        let stat = self.fill(std::fs::File::from(to), path, &mut std::fs::File::from(from))?;
+        let stat = self.fill(std::fs::File::from(to), path, &mut from.take(size))?;
         Ok((stat, false))
     }
 
