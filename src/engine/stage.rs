@@ -7,10 +7,13 @@ use super::{
 };
 use crate::{
     config::Settings,
-    model::{DeploymentId, ReleaseId, ReleaseRecord, ReleaseState},
+    model::{DeploymentId, ReleaseId, ReleaseRecord, ReleaseState, events},
     observe::{Host, is_digest},
     plan::Stage,
-    system::tree::{Dir, EntryKind},
+    system::{
+        journal::Priority,
+        tree::{Dir, EntryKind},
+    },
     worker::{
         order::{Answer, Order},
         sandbox::Reach,
@@ -65,11 +68,11 @@ impl Deployment<'_> {
             cancel.guard(self.ask_tree(&link)).await?;
         }
         for (name, why) in &stage.skipped {
-            tracing::info!("the step {name} is left out: {why}");
+            self.left_out(name, why);
         }
         for step in &stage.steps {
             if let Some(why) = carried.makes_needless(step) {
-                tracing::info!("the step {} is left out: {why}", step.name);
+                self.left_out(&step.name, &why);
             } else if step.migrates() {
                 cancel.guard(self.judge_key_once(stage)).await?;
                 self.migrate(step).await?;
@@ -89,6 +92,11 @@ impl Deployment<'_> {
             cancel.guard(self.ask_tree(&confine)).await?;
         }
         Ok(())
+    }
+
+    fn left_out(&self, step: &str, why: &str) {
+        let message = format!("the step {step} is left out: {why}");
+        self.progress.event(events::STEP_LEFT_OUT, Priority::Info, &message, &[("DEPLOYD_STEP", step)]);
     }
 
     /// Takes the manifest and brings everything to disk. After an error from the sync the release is not retried.

@@ -47,9 +47,11 @@ pub const SERVICE_BACK: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f13";
 pub const KEY_MADE: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f14";
 /// Something that a deployment should be known to run into; it goes on.
 pub const DEPLOYMENT_WARNED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7fc1";
+/// A step was not run, and why.
+pub const STEP_LEFT_OUT: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7fc4";
 
 /// Every event, with its constant's name.
-pub const ALL: [(&str, EventId); 21] = [
+pub const ALL: [(&str, EventId); 22] = [
     ("DEPLOYMENT_STARTED", DEPLOYMENT_STARTED),
     ("DEPLOYMENT_SUCCEEDED", DEPLOYMENT_SUCCEEDED),
     ("DEPLOYMENT_UNCHANGED", DEPLOYMENT_UNCHANGED),
@@ -71,4 +73,5 @@ pub const ALL: [(&str, EventId); 21] = [
     ("SERVICE_BACK", SERVICE_BACK),
     ("KEY_MADE", KEY_MADE),
     ("DEPLOYMENT_WARNED", DEPLOYMENT_WARNED),
+    ("STEP_LEFT_OUT", STEP_LEFT_OUT),
 ];

@@ -85,7 +85,10 @@ fn fetch(git: &Git<'_>, reference: &str) -> Result<(), Refusal> {
         }
         other => other,
     }
-    .map_err(|Failed { said, .. }| explain(git, &said))
+    .map_err(|Failed { said, .. }| {
+        super::leftovers::remove(&git.mirror());
+        explain(git, &said)
+    })
 }
 
 fn fetch_once(git: &Git<'_>, reference: &str) -> Result<(), Failed> {
@@ -210,6 +213,8 @@ fn explain(git: &Git<'_>, said: &str) -> Refusal {
             .to_owned()
     } else if has("dubious ownership") {
         "name the repository itself in [source], without symbolic links in its path".to_owned()
+    } else if has("No space left on device") || has("Disk quota exceeded") {
+        format!("make room where {} is", git.mirror().display())
     } else if has("Connection refused") || has("Connection timed out") || has("Could not connect") {
         format!("check that {host} can be reached from this host")
     } else if git.transport == Transport::Local {

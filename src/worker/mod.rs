@@ -25,6 +25,7 @@ mod http;
 mod inspect;
 mod jobs;
 mod keys;
+mod leftovers;
 mod link;
 mod manifest;
 mod migrations;
