@@ -246,6 +246,10 @@ pub struct GitSource {
     pub ssh_key: Option<PathBuf>,
     /// Pinned host keys.
     pub known_hosts: Option<PathBuf>,
+    /// Commits that are fetched with each tip; none: all of them.
+    pub depth: Option<u32>,
+    /// Submodules are a part of a release.
+    pub submodules: bool,
     /// What PID 1 hands over to whoever fetches.
     pub credential: Option<GitCredential>,
 }

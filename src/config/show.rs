@@ -100,6 +100,12 @@ impl Page<'_> {
             Source::Git(git) => {
                 self.line("git", &quoted(&git.url), "source.git");
                 self.line("ref", &quoted(&git.reference), "source.ref");
+                if let Some(depth) = git.depth {
+                    self.line("depth", &depth.to_string(), "source.depth");
+                }
+                if git.submodules {
+                    self.line("submodules", "true", "source.submodules");
+                }
                 let secret = git.credential.as_ref().map(|credential| match credential {
                     GitCredential::SshKey(file) => ("ssh_key_credential", file),
                     GitCredential::Token(file) => ("token_credential", file),

@@ -16,12 +16,14 @@ use super::{
 const KINDS: [&str; 4] = ["git", "archive", "directory", "upload"];
 
 /// The other keys, and the kinds that they go with.
-const KEYS: [(&str, &[&str]); 11] = [
+const KEYS: [(&str, &[&str]); 13] = [
     ("ref", &["git", "archive"]),
     ("ssh_key", &["git"]),
     ("known_hosts", &["git"]),
     ("ssh_key_credential", &["git"]),
     ("token_credential", &["git"]),
+    ("depth", &["git"]),
+    ("submodules", &["git"]),
     ("sha256", &["archive"]),
     ("signed_by", &["archive"]),
     ("signature", &["archive"]),
@@ -122,8 +124,10 @@ fn git_source(cx: &mut Context<'_>, reader: &mut Reader<'_>, git: At<String>, ro
         let problem = Problem::new("ssh_key and ssh_key_credential are two keys").at(place);
         cx.problems.push(problem.help("remove one: ssh_key is read by the app's user, the other is root's"));
     }
+    let depth = reader.number("depth", 1..=1_000_000, &mut cx.problems).and_then(|at| u32::try_from(at.value).ok());
+    let submodules = reader.flag("submodules", &mut cx.problems).is_some_and(|at| at.value);
     let credential = key.map(GitCredential::SshKey).or(token.map(GitCredential::Token));
-    Some(Source::Git(GitSource { url: git.value, reference, ssh_key, known_hosts, credential }))
+    Some(Source::Git(GitSource { url: git.value, reference, ssh_key, known_hosts, depth, submodules, credential }))
 }
 
 /// A file by which a repository is reached in one way.

@@ -18,6 +18,8 @@ pub fn source_order(settings: &Settings, request: &Request) -> SourceOrder {
             reference: request.reference.clone().unwrap_or_else(|| git.reference.clone()),
             ssh_key: git.ssh_key.clone(),
             known_hosts: git.known_hosts.clone(),
+            depth: git.depth,
+            submodules: git.submodules,
         }),
         Source::Directory { path, exclude } => SourceOrder::Directory { path: path.clone(), exclude: exclude.clone() },
         Source::Archive { at, reference, sha256, signed_by, signature, unpack } => {

@@ -1,8 +1,12 @@
 //! Writes a source's tree at a revision into the empty directory of a release.
 
 use std::{
+    ffi::OsStr,
     io::{BufReader, Read},
-    os::fd::{AsFd, OwnedFd},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
     path::Path,
     process::Stdio,
 };
@@ -18,7 +22,7 @@ use super::{
     order::{Answer, PreviousRelease, SourceOrder},
     previous::Previous,
     refusal::Refusal,
-    rooted, walk,
+    rooted, submodules, walk,
 };
 use crate::model::Share;
 
@@ -68,7 +72,7 @@ pub fn run(export: &Export<'_>) -> Result<(Answer, Exported), Refusal> {
             directory::export(path, exclude, export.revision, &mut exporter)?;
         }
         SourceOrder::Archive(order) => super::archive::export(order, export.cache, export.revision, &mut exporter)?,
-        SourceOrder::Git(order) => from_git(&Git::of(order, export.cache)?, export.revision, &mut exporter)?,
+        SourceOrder::Git(order) => from_git(&Git::of(order, export.cache)?, export.revision, b"", &mut exporter)?,
     }
     let unchanged = carry::unchanged(export.compare, &exporter);
     let carried = carry::carry(&root, release, export.carry, &mut exporter)?;
@@ -79,17 +83,34 @@ pub fn run(export: &Export<'_>) -> Result<(Answer, Exported), Refusal> {
     Ok((Answer::Exported { files, bytes, shared, carried, unchanged }, exporter.finish()))
 }
 
-fn from_git(git: &Git<'_>, revision: &str, exporter: &mut Exporter) -> Result<(), Refusal> {
+/// A commit below `prefix`, and with it, where that is wanted, its submodules.
+fn from_git(git: &Git<'_>, revision: &str, prefix: &[u8], exporter: &mut Exporter) -> Result<(), Refusal> {
     if !git_names::full_id(revision) {
         return Err(Refusal::new(format!("\"{revision}\" is not a commit's id")));
     }
-    if git_tree::export(git, revision, exporter)? { Ok(()) } else { archive(git, revision, exporter) }
+    let modules = match git_tree::export(git, revision, prefix, exporter)? {
+        Some(modules) if git.submodules => submodules::among(git, revision, &modules)?,
+        Some(_) => Vec::new(),
+        None => {
+            archive(git, revision, prefix, exporter)?;
+            if git.submodules { submodules::of(git, revision)? } else { Vec::new() }
+        }
+    };
+    for module in modules {
+        let below = [prefix, &module.path, b"/"].concat();
+        module.with(git, |repository| from_git(repository, &module.commit, &below, exporter))?;
+    }
+    Ok(())
 }
 
 /// Streams `git archive` into the exporter.
-fn archive(git: &Git<'_>, revision: &str, exporter: &mut Exporter) -> Result<(), Refusal> {
+fn archive(git: &Git<'_>, revision: &str, prefix: &[u8], exporter: &mut Exporter) -> Result<(), Refusal> {
     let failed = |error| Refusal::new(format!("cannot export {revision} from {}: {error}", git.mirror().display()));
-    let mut command = git.command(&["archive", "--format=tar", "--end-of-options", revision]);
+    let mut command = git.command(&["archive", "--format=tar"]);
+    if !prefix.is_empty() {
+        command.arg(OsStr::from_bytes(&[b"--prefix=", prefix].concat()));
+    }
+    command.args(["--end-of-options", revision]);
     command.stdout(Stdio::piped());
     let mut running = Running::start(command).map_err(failed)?;
     let Some(stdout) = running.child.stdout.take() else { return Err(Refusal::new("git has no output")) };

@@ -30,6 +30,10 @@ pub struct Git<'a> {
     pub url: &'a str,
     /// Of the url.
     pub transport: Transport,
+    /// Commits that are fetched with each tip; none: all of them.
+    pub depth: Option<u32>,
+    /// Submodules are a part of a release.
+    pub submodules: bool,
     cache: &'a Path,
     access: Access,
 }
@@ -37,24 +41,44 @@ pub struct Git<'a> {
 impl<'a> Git<'a> {
     /// The repository of an order, with what this worker has to reach it.
     pub fn of(order: &'a GitOrder, cache: &'a Path) -> Result<Self, Refusal> {
-        Self::with(&order.url, cache, Access::of(order)?)
+        Self::reached(order, cache, Access::of(order)?)
+    }
+
+    /// The same, reached in another way.
+    pub fn reached(order: &'a GitOrder, cache: &'a Path, access: Access) -> Result<Self, Refusal> {
+        Self { depth: order.depth, submodules: order.submodules, ..Self::with(&order.url, cache, access)? }.settled()
     }
 
     /// One that is reached without any secret, or whose mirror alone is asked.
     pub fn new(url: &'a str, cache: &'a Path) -> Result<Self, Refusal> {
-        Self::with(url, cache, Access::default())
+        Self::with(url, cache, Access::default())?.settled()
     }
 
-    /// Checks the words and writes the settings file, if it is not there as it must be.
+    /// The repository of a submodule, reached as this one is.
+    pub fn module<'m>(&self, url: &'m str, cache: &'m Path) -> Result<Git<'m>, Refusal> {
+        let (depth, submodules) = (self.depth, self.submodules);
+        Git { depth, submodules, ..Git::with(url, cache, self.access.clone())? }.settled()
+    }
+
     fn with(url: &'a str, cache: &'a Path, access: Access) -> Result<Self, Refusal> {
-        let git = Self { url, transport: git_names::transport(url)?, cache, access };
-        pin(&git.settings_file(), &git.settings())?;
-        Ok(git)
+        let transport = git_names::transport(url)?;
+        Ok(Self { url, transport, depth: None, submodules: false, cache, access })
+    }
+
+    /// Writes the settings file, if it is not there as it must be.
+    fn settled(self) -> Result<Self, Refusal> {
+        pin(&self.settings_file(), &self.settings())?;
+        Ok(self)
     }
 
     /// The bare mirror.
     pub fn mirror(&self) -> PathBuf {
         self.cache.join("git")
+    }
+
+    /// Where submodules' repositories are mirrored, each in a cache of its own.
+    pub fn modules(&self) -> PathBuf {
+        self.cache.join("modules")
     }
 
     fn settings_file(&self) -> PathBuf {
@@ -89,7 +113,7 @@ impl<'a> Git<'a> {
             .env("GIT_ALLOW_PROTOCOL", self.transport.protocol())
             .env("GIT_SSH_VARIANT", "ssh")
             .env("GIT_SSH_COMMAND", self.access.ssh())
-            .envs(self.access.settings(self.url));
+            .envs(self.access.settings());
         command
     }
 

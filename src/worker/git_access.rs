@@ -21,18 +21,21 @@ const LARGEST: u64 = 4096;
 /// The user of a token that names none: GitHub wants this one of its apps, the others take any.
 const TOKEN_USER: &str = "x-access-token";
 
-/// How a repository is reached.
-#[derive(Default)]
+/// How a repository is reached, and its submodules.
+#[derive(Default, Clone)]
 pub struct Access {
     ssh_key: Option<PathBuf>,
     known_hosts: Option<PathBuf>,
-    /// The header that an https server is to get.
-    header: Option<String>,
+    /// An https server, `https://HOST[:PORT]/`, and the header that it is to get, and no other.
+    header: Option<(String, String)>,
+    /// In the place of ssh.
+    #[cfg(test)]
+    program: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { ssh_key, known_hosts, header } = self;
+        let Self { ssh_key, known_hosts, header, .. } = self;
         write!(f, "Access {{ {ssh_key:?}, {known_hosts:?}, a token: {} }}", header.is_some())
     }
 }
@@ -50,17 +53,25 @@ impl Access {
         for path in ssh_key.iter().chain(&order.known_hosts) {
             plain(path)?;
         }
-        let header = credential(TOKEN).map(|path| header(&path)).transpose()?;
-        Ok(Self { ssh_key, known_hosts: order.known_hosts.clone(), header })
+        let header = match (credential(TOKEN), server(&order.url)) {
+            (Some(path), Some(server)) => Some((server, header(&path)?)),
+            _ => None,
+        };
+        Ok(Self { ssh_key, known_hosts: order.known_hosts.clone(), header, ..Self::default() })
+    }
+
+    /// By another program than ssh.
+    #[cfg(test)]
+    pub fn through(program: &Path) -> Self {
+        Self { program: Some(program.to_owned()), ..Self::default() }
     }
 
     /// What git is told to start for ssh. It hands this one string to a shell; every path in it was checked to be plain,
     /// and is quoted besides.
     pub fn ssh(&self) -> String {
-        let mut text = String::from(
-            "ssh -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=30 \
-             -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ForwardAgent=no -o PermitLocalCommand=no",
-        );
+        let mut text = self.program();
+        text += " -F /dev/null -o BatchMode=yes -o StrictHostKeyChecking=yes -o ConnectTimeout=30 \
+             -o ServerAliveInterval=15 -o ServerAliveCountMax=4 -o ForwardAgent=no -o PermitLocalCommand=no";
         match &self.known_hosts {
             Some(path) => {
                 text += &format!(" -o 'UserKnownHostsFile={}' -o GlobalKnownHostsFile=/dev/null", path.display());
@@ -73,10 +84,20 @@ impl Access {
         text
     }
 
+    #[cfg(not(test))]
+    #[allow(clippy::unused_self, reason = "tests have another")]
+    fn program(&self) -> String {
+        "ssh".into()
+    }
+    #[cfg(test)]
+    fn program(&self) -> String {
+        self.program.as_ref().map_or_else(|| "ssh".into(), |program| program.display().to_string())
+    }
+
     /// Settings for git's environment: the token, for the repository's own server and no other, and no redirect, which
     /// would take the token along.
-    pub fn settings(&self, url: &str) -> Vec<(String, String)> {
-        let (Some(header), Some(server)) = (&self.header, server(url)) else { return Vec::new() };
+    pub fn settings(&self) -> Vec<(String, String)> {
+        let Some((server, header)) = &self.header else { return Vec::new() };
         let settings =
             [(format!("http.{server}.extraHeader"), header.as_str()), ("http.followRedirects".into(), "false")];
         let mut out = vec![("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string())];
@@ -132,7 +153,7 @@ mod tests {
         for (content, pair) in [("s3cret\n", "x-access-token:s3cret"), ("robot:s3cret", "robot:s3cret")] {
             std::fs::write(dir.path().join(TOKEN), content).unwrap();
             let access = Access::from(&order(), Some(dir.path())).unwrap();
-            let settings: std::collections::BTreeMap<_, _> = access.settings(&order().url).into_iter().collect();
+            let settings: std::collections::BTreeMap<_, _> = access.settings().into_iter().collect();
             assert_eq!(settings["GIT_CONFIG_KEY_0"], "http.https://git.example.org:8443/.extraHeader");
             assert_eq!(settings["GIT_CONFIG_VALUE_0"], format!("Authorization: Basic {}", STANDARD.encode(pair)));
             assert_eq!(
@@ -141,14 +162,15 @@ mod tests {
             );
             assert_eq!(settings["GIT_CONFIG_COUNT"], "2");
             assert!(!format!("{access:?}").contains("s3cret") && !access.ssh().contains("s3cret"));
-            assert!(access.settings("git@git.example.org:acme/shop.git").is_empty());
+            let ssh = GitOrder { url: "git@git.example.org:acme/shop.git".into(), ..GitOrder::default() };
+            assert!(Access::from(&ssh, Some(dir.path())).unwrap().settings().is_empty());
         }
         for bad in ["", "\n", "two words", "a\nb", "tok\u{e9}n"] {
             std::fs::write(dir.path().join(TOKEN), bad).unwrap();
             let refusal = Access::from(&order(), Some(dir.path())).unwrap_err();
             assert!(!refusal.reason().contains("words") || bad != "two words", "{}", refusal.reason());
         }
-        assert!(Access::from(&order(), None).unwrap().settings(&order().url).is_empty());
+        assert!(Access::from(&order(), None).unwrap().settings().is_empty());
     }
 
     #[test]

@@ -46,15 +46,25 @@ pub enum ItemKind {
     Submodule,
 }
 
-/// Exports the tree of `revision`. `false`: it must be read from `git archive`.
-pub fn export(git: &Git<'_>, revision: &str, exporter: &mut Exporter) -> Result<bool, Refusal> {
+/// Exports the tree of `revision` below `prefix`, which is empty or ends with a slash. Its submodules are returned, their
+/// directories empty; none: it must be read from `git archive`.
+pub fn export(
+    git: &Git<'_>,
+    revision: &str,
+    prefix: &[u8],
+    exporter: &mut Exporter,
+) -> Result<Option<Vec<Item>>, Refusal> {
     let failed = |error| Refusal::new(format!("cannot export {revision} from {}: {error}", git.mirror().display()));
     // Started first: it gets ready while the tree is listed.
     let mut contents = Contents::start(git).map_err(failed)?;
     let mut items = list(git, revision).map_err(failed)?;
     match git_attributes::read(git, &items)? {
         Meaning::Without(ignored) => items.retain(|item| !is_ignored(&ignored, &item.path)),
-        Meaning::Converted => return Ok(false),
+        Meaning::Converted => return Ok(None),
+    }
+    let modules = items.iter().filter(|item| item.kind == ItemKind::Submodule).cloned().collect();
+    if !prefix.is_empty() {
+        items.iter_mut().for_each(|item| item.path.splice(..0, prefix.iter().copied()).for_each(drop));
     }
     let mut links = write(items, &mut contents, exporter)?;
     for link in links.drain(..) {
@@ -62,7 +72,7 @@ pub fn export(git: &Git<'_>, revision: &str, exporter: &mut Exporter) -> Result<
         exporter.link(&link.path, &target)?;
     }
     contents.end().map_err(failed)?;
-    Ok(true)
+    Ok(Some(modules))
 }
 
 /// Shares or writes the files; asks for the links' texts too, and returns the links.
@@ -89,7 +99,7 @@ fn write(items: Vec<Item>, contents: &mut Contents, exporter: &mut Exporter) -> 
 }
 
 /// Everything in the tree that is no directory, in git's order.
-fn list(git: &Git<'_>, revision: &str) -> Result<Vec<Item>, Failed> {
+pub fn list(git: &Git<'_>, revision: &str) -> Result<Vec<Item>, Failed> {
     let mut command = git.command(&["ls-tree", "-r", "-z", "--full-tree", "--end-of-options", revision]);
     command.stdout(Stdio::piped());
     let mut running = Running::start(command)?;

@@ -7,6 +7,7 @@ use super::{
     git_names::{self, Transport},
     order::Answer,
     refusal::Refusal,
+    submodules,
 };
 
 /// The mirror's own configuration, written before every use: nothing that somebody put there has an effect.
@@ -32,6 +33,22 @@ pub fn resolve(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Ans
     if markers.len() > MAX_MARKERS {
         return Err(Refusal::new("too many markers"));
     }
+    let found = found(git, reference, markers)?;
+    if let (true, Answer::Resolved { revision, .. }) = (git.submodules, &found) {
+        submodules::fetch(git, revision)?;
+    }
+    Ok(found)
+}
+
+/// Sees that a commit is in the mirror.
+pub fn have(git: &Git<'_>, commit: &str) -> Result<(), Refusal> {
+    if !git_names::full_id(commit) {
+        return Err(Refusal::new(format!("\"{commit}\" is not a commit's id")));
+    }
+    found(git, commit, &[]).map(drop)
+}
+
+fn found(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Answer, Refusal> {
     make(git)?;
     if git_names::full_id(reference)
         && let Some(found) = look_up(git, reference, markers)?
@@ -39,10 +56,14 @@ pub fn resolve(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Ans
         return Ok(found);
     }
     fetch(git, reference)?;
-    match look_up(git, reference, markers)? {
-        Some(found) => Ok(found),
-        None => Err(not_there(git, reference)),
+    if let Some(found) = look_up(git, reference, markers)? {
+        return Ok(found);
     }
+    // One that no branch and no tag has: most servers give it when they are asked for it by its id.
+    if git_names::full_id(reference) && git.depth.is_none() && fetch_commit(git, reference).is_ok() {
+        return look_up(git, reference, markers)?.ok_or_else(|| not_there(git, reference));
+    }
+    Err(not_there(git, reference))
 }
 
 /// Makes the mirror if it is missing, and sees that it is ours.
@@ -92,10 +113,35 @@ fn fetch(git: &Git<'_>, reference: &str) -> Result<(), Refusal> {
 }
 
 fn fetch_once(git: &Git<'_>, reference: &str) -> Result<(), Failed> {
-    let mut arguments = vec![
-        "fetch",
+    // A request to merge, or what else a forge keeps beside branches and tags: only when it is asked for by its name.
+    let one = match reference {
+        DEFAULT => Some(format!("+{DEFAULT}:{DEFAULT_REF}")),
+        named if is_elsewhere(named) => Some(format!("+{named}:{named}")),
+        _ => None,
+    };
+    let Some(depth) = git.depth else {
+        let all = ["+refs/heads/*:refs/heads/*".to_owned(), "+refs/tags/*:refs/tags/*".to_owned()];
+        // A mirror that was shallow has all of it from now on.
+        let whole = git.mirror().join("shallow").is_file().then_some("--unshallow");
+        let refspecs: Vec<String> = all.into_iter().chain(one).collect();
+        return fetch_refs(git, &whole.into_iter().chain(["--prune"]).collect::<Vec<_>>(), &refspecs);
+    };
+    let refspecs = match one {
+        Some(one) => vec![one],
+        None if git_names::full_id(reference) => return fetch_commit(git, reference),
+        None => named(git, reference)?.into_iter().map(|name| format!("+{name}:{name}")).collect(),
+    };
+    if refspecs.is_empty() { Ok(()) } else { fetch_refs(git, &[&format!("--depth={depth}")], &refspecs) }
+}
+
+fn fetch_commit(git: &Git<'_>, commit: &str) -> Result<(), Failed> {
+    let depth = git.depth.map(|depth| format!("--depth={depth}"));
+    fetch_refs(git, depth.as_deref().as_slice(), &[format!("+{commit}:refs/deployd/commits/{commit}")])
+}
+
+fn fetch_refs(git: &Git<'_>, options: &[&str], refspecs: &[String]) -> Result<(), Failed> {
+    let always = [
         "--quiet",
-        "--prune",
         "--force",
         "--no-tags",
         "--no-write-fetch-head",
@@ -103,17 +149,30 @@ fn fetch_once(git: &Git<'_>, reference: &str) -> Result<(), Failed> {
         "--no-recurse-submodules",
         "--end-of-options",
         git.url,
-        "+refs/heads/*:refs/heads/*",
-        "+refs/tags/*:refs/tags/*",
     ];
-    // A request to merge, or what else a forge keeps beside branches and tags: only when it is asked for by its name.
-    let one = match reference {
-        DEFAULT => Some(format!("+{DEFAULT}:{DEFAULT_REF}")),
-        named if is_elsewhere(named) => Some(format!("+{named}:{named}")),
-        _ => None,
-    };
-    arguments.extend(one.as_deref());
+    let refspecs = refspecs.iter().map(String::as_str);
+    let arguments: Vec<&str> =
+        ["fetch"].into_iter().chain(options.iter().copied()).chain(always).chain(refspecs).collect();
     Running::start(git.command(&arguments))?.end()
+}
+
+/// The branch and the tag of this name that the repository has. What it has no more goes from the mirror too.
+fn named(git: &Git<'_>, reference: &str) -> Result<Vec<String>, Failed> {
+    let wanted = match reference.starts_with("refs/") {
+        true => vec![reference.to_owned()],
+        false => vec![format!("refs/heads/{reference}"), format!("refs/tags/{reference}")],
+    };
+    let patterns = wanted.iter().map(String::as_str);
+    let arguments: Vec<&str> =
+        ["ls-remote", "--quiet", "--end-of-options", git.url].into_iter().chain(patterns).collect();
+    let said = git.run(&arguments, b"")?;
+    let said = String::from_utf8_lossy(&said);
+    let there: Vec<&str> = said.lines().filter_map(|line| line.split_once('\t')).map(|(_, name)| name).collect();
+    let (there, gone): (Vec<_>, Vec<_>) = wanted.into_iter().partition(|name| there.contains(&name.as_str()));
+    for name in gone {
+        git.run(&["update-ref", "--no-deref", "-d", &name], b"")?;
+    }
+    Ok(there)
 }
 
 /// Whether it is the whole name of a reference that is neither a branch nor a tag.
@@ -324,6 +383,42 @@ mod tests {
             panic!()
         };
         assert!(reason.contains("refs/pull/8/head") && remedy.unwrap().contains("ls-remote"), "{reason}");
+    }
+
+    #[test]
+    fn a_shallow_mirror_has_what_is_asked_for_and_becomes_whole_again() {
+        let host = Host::new();
+        let first = host.git(&["rev-parse", "HEAD"]);
+        for number in 0..4 {
+            host.write("file", &number.to_string());
+            host.commit("more");
+        }
+        host.git(&["branch", "other"]);
+        let url = host.source.path().to_str().unwrap().to_owned();
+        let resolve = |reference: &str, depth| {
+            let order = GitOrder { url: url.clone(), reference: reference.into(), depth, ..GitOrder::default() };
+            resolve(&Git::of(&order, host.cache.path())?, reference, &["artisan".to_owned()])
+        };
+        let mirror = host.cache.path().join("git");
+        let ask = |arguments: &[&str]| testing::git(&mirror, arguments);
+        let head = host.git(&["rev-parse", "HEAD"]);
+        for reference in ["main", "HEAD", &head] {
+            let wanted = Answer::Resolved { revision: head.clone(), markers: vec!["artisan".into()] };
+            assert_eq!(resolve(reference, Some(2)).unwrap(), wanted, "{reference}");
+        }
+        assert_eq!(ask(&["rev-list", "--count", "main"]), "2");
+        assert_eq!(
+            ask(&["for-each-ref", "--format=%(refname)", "refs/heads"]),
+            "refs/heads/main",
+            "no other is fetched"
+        );
+        resolve(&first, Some(1)).unwrap();
+        resolve("other", Some(1)).unwrap();
+        host.git(&["branch", "-D", "other"]);
+        assert!(resolve("other", Some(1)).unwrap_err().reason().contains("no branch, tag or commit"));
+        resolve("main", None).unwrap();
+        assert_eq!(ask(&["rev-list", "--count", "main"]), "5");
+        assert_eq!(host.export(&head).unwrap().len(), 6);
     }
 
     #[test]

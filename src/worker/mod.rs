@@ -40,6 +40,7 @@ pub mod sandbox;
 mod seal;
 mod serve;
 mod shared;
+mod submodules;
 mod survey;
 mod tell;
 mod traverse;

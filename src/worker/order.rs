@@ -333,6 +333,10 @@ pub struct GitOrder {
     pub ssh_key: Option<PathBuf>,
     /// Pinned host keys, in the format of ssh's known_hosts.
     pub known_hosts: Option<PathBuf>,
+    /// Commits that are fetched with each tip; none: all of them.
+    pub depth: Option<u32>,
+    /// Submodules are a part of a release.
+    pub submodules: bool,
 }
 
 /// The worker's credential with an ssh private key for its source.

@@ -109,6 +109,12 @@ pub fn commit(dir: &Path, message: &str) -> String {
     git(dir, &["rev-parse", "HEAD"])
 }
 
+/// Writes a program.
+pub fn program(path: &Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+}
+
 /// Every entry below a directory as `path kind mode content`, sorted: a tree to compare.
 pub fn tree(dir: &Path) -> Vec<String> {
     fn visit(top: &Path, dir: &Path, out: &mut Vec<String>) {

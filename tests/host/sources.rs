@@ -102,6 +102,81 @@ runuser -u forge -- git config --global safe.directory '*'");
     assert!(!host.journal_of("MESSAGE_ID", deployd::model::events::KEY_MADE).is_empty());
 }
 
+/// A git server behind nginx: `git http-backend`, as a CGI program that PHP's own server runs.
+const BACKEND: &str = r#"<?php
+$env = ['GIT_PROJECT_ROOT' => '/srv/git', 'GIT_HTTP_EXPORT_ALL' => '1', 'PATH' => '/usr/bin:/bin',
+    'GIT_CONFIG_COUNT' => '1', 'GIT_CONFIG_KEY_0' => 'safe.directory', 'GIT_CONFIG_VALUE_0' => '*',
+    'PATH_INFO' => parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH), 'QUERY_STRING' => $_SERVER['QUERY_STRING'] ?? '',
+    'REQUEST_METHOD' => $_SERVER['REQUEST_METHOD'], 'CONTENT_TYPE' => $_SERVER['HTTP_CONTENT_TYPE'] ?? '',
+    'HTTP_CONTENT_ENCODING' => $_SERVER['HTTP_CONTENT_ENCODING'] ?? '', 'GIT_PROTOCOL' => $_SERVER['HTTP_GIT_PROTOCOL'] ?? ''];
+$git = proc_open(['git', 'http-backend'], [['pipe', 'r'], ['pipe', 'w'], STDERR], $pipes, '/', $env);
+fwrite($pipes[0], file_get_contents('php://input'));
+fclose($pipes[0]);
+[$head, $body] = explode("\r\n\r\n", stream_get_contents($pipes[1]), 2);
+foreach (explode("\r\n", $head) as $line) {
+    if (str_starts_with($line, 'Status: ')) { http_response_code((int) substr($line, 8)); } else { header($line); }
+}
+echo $body;
+"#;
+
+#[test]
+fn a_token_of_root_s_opens_an_https_source_and_its_submodules_and_is_seen_nowhere() {
+    let host = installed();
+    let shop = Shop::make(&host, Spec::new("shop"));
+    let key = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    host.write("/etc/ssl/certs/ca-certificates.crt", key.cert.pem());
+    host.write("/etc/nginx/key.pem", key.signing_key.serialize_pem());
+    host.write("/srv/backend.php", BACKEND);
+    host.write("/etc/nginx/tokens", "robot:{PLAIN}kanarienvogel\n");
+    host.write(
+        "/etc/nginx/conf.d/forge.conf",
+        "server { listen 127.0.0.1:8443 ssl; server_name _; ssl_certificate /etc/ssl/certs/ca-certificates.crt;\n\
+         ssl_certificate_key /etc/nginx/key.pem; auth_basic forge; auth_basic_user_file /etc/nginx/tokens;\n\
+         location / { proxy_pass http://127.0.0.1:8081; } }\n",
+    );
+    let backend = "systemd-run -q --unit=forge -p User=shop php -d display_errors=stderr -S 127.0.0.1:8081 /srv/backend.php\n\
+                   systemctl reload-or-restart nginx; mkdir -p /etc/deployd/secrets\n\
+                   until curl -s -o /dev/null http://127.0.0.1:8081/ || ss -ltn | grep -q 8081; do :; done";
+    host.sh(backend);
+    let configure = |more: &str| {
+        let text = "preset = \"laravel\"\nroot = \"/srv/shop\"\nuser = \"shop\"\n[source]\n\
+                    git = \"https://127.0.0.1:8443/shop.git\"\nref = \"main\"\n";
+        host.write(&shop.toml_path(), format!("{text}{more}"));
+    };
+    configure("");
+    let said = shop.ctl(&host, "deploy", &[]).expect_status(3);
+    assert!(said.stderr.contains("token_credential"), "{said}");
+    configure("token_credential = \"/etc/deployd/secrets/token\"\nsubmodules = true\n");
+    let write = |token: &str| {
+        host.write("/etc/deployd/secrets/token", format!("{token}\n"));
+        host.ok(&["chmod", "0600", "/etc/deployd/secrets/token"]);
+    };
+    write("robot:wrong");
+    let said = shop.ctl(&host, "deploy", &[]).expect_status(3);
+    assert!(said.stderr.contains("the token is refused"), "{said}");
+    write("robot:kanarienvogel");
+    shop.ctl(&host, "deploy", &[]).ok();
+    assert_eq!(shop.release(&host), "r1");
+    // A submodule of the same server, told by a relative url.
+    host.sh("cd /srv/git; cp -a shop.git lib.git; id=$(git -c safe.directory='*' --git-dir=lib.git rev-parse main)
+cd /srv/build/shop; mkdir lib; chown shop: lib
+printf '[submodule \"lib\"]\n\tpath = lib\n\turl = ../lib.git\n' > .gitmodules
+runuser -u shop -- git --git-dir=/srv/git/shop.git update-index --add --cacheinfo 160000,$id,lib");
+    shop.commit(&host, "r2", &[]);
+    shop.ctl(&host, "deploy", &[]).ok();
+    assert_eq!(shop.release(&host), "r2");
+    assert_eq!(host.read("/srv/shop/current/lib/RELEASE"), "r1\n");
+    host.ok(&["journalctl", "--sync"]);
+    let canaries = ["kanarienvogel", "cm9ib3Q6a2FuYXJpZW52b2dlbA"];
+    for canary in canaries {
+        let found =
+            host.run(&["sh", "-c", &format!("journalctl -o json | grep -v forge.service | grep -cF {canary}")]).stdout;
+        assert_eq!(found, "0\n", "{canary} is in the journal");
+        let files = ["grep", "-rlF", canary, "/var/cache/deployd", "/var/lib/deployd", "/srv/shop", "/run/deployd"];
+        assert_eq!(host.run(&files).stdout, "", "{canary} is in a file");
+    }
+}
+
 #[test]
 fn only_what_changed_is_fetched() {
     let (host, shop) = with_live_shop("");
