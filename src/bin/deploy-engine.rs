@@ -44,6 +44,11 @@ enum Command {
     Recover,
     /// Works in an app's tree as its user
     Worker,
+    /// Becomes a step's program, with the secrets that it was handed in its environment
+    Step {
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -53,6 +58,10 @@ fn main() -> ExitCode {
         return generate(arguments.next().map(PathBuf::from));
     }
     let command = Arguments::parse().command;
+    if let Command::Step { command } = &command {
+        journal::init("deployd-worker");
+        return ExitCode::from(worker::step(command));
+    }
     journal::init(if matches!(command, Command::Worker) { "deployd-worker" } else { "deploy-engine" });
     // Directories are made with the modes that they shall have; a unit's mask must not leave them otherwise for a moment.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
@@ -131,6 +140,8 @@ async fn carry_out(command: Command) -> Result<u8> {
             engine::guard(&Paths::default(), &slot)?;
             Ok(0)
         }
+        // Done before there was a runtime.
+        Command::Step { command } => Ok(worker::step(&command)),
         Command::Recover => {
             engine::boot(&host("deployd-recover").await?).await?;
             Ok(0)
@@ -226,7 +237,9 @@ async fn plan(host: &Host, request: &Request) -> Result<serde_json::Value> {
     Ok(match engine::preview(host, request).await {
         Ok(decision) => serde_json::to_value(&decision)?,
         Err(refusal) => {
-            serde_json::json!({"decision": "rejected", "reason": refusal.reason, "remedy": refusal.remedy})
+            let mut told = serde_json::to_value(&refusal)?;
+            told["decision"] = "rejected".into();
+            told
         }
     })
 }

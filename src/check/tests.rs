@@ -22,6 +22,7 @@ fn settings(services: Vec<Service>) -> Settings {
         build_writable: vec![],
         services,
         steps: vec![],
+        build: Default::default(),
         drop: vec![],
         environment: BTreeMap::new(),
         health: vec![],

@@ -1,6 +1,7 @@
 //! An app's configuration: fragments as written, merged by systemd's precedence, then resolved to [`Settings`].
 //! Every error names file and line, with a caret. No effect on the world, and reads nothing but configuration files.
 
+mod build;
 mod check;
 mod context;
 mod duration;

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Assets, Migrations, MissingJobs, Safety, Settings, Step, check,
+    Assets, Migrations, MissingJobs, Safety, Settings, Step, build, check,
     context::{Context, quoted, quoted_list},
     errors::{Problem, SourceFile},
     gates,
@@ -54,6 +54,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let notify = notify::notify(cx, &mut top, root.as_deref());
     let gates = gates::gates(cx, &mut top, &mut preset);
     let safety = safety(cx, &mut top, &preset);
+    let build = build::build(cx, &mut top, root.as_deref());
     let steps = steps::steps(cx, &mut top, &preset, root.as_deref(), safety.migrations);
     top.finish(&mut cx.problems);
     made_without_carry(cx, table, &steps, &carry);
@@ -76,6 +77,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
         assets,
         services,
         steps,
+        build,
         drop,
         environment,
         health,

@@ -61,6 +61,8 @@ pub struct Settings {
     pub services: Vec<Service>,
     /// What builds a release, in order.
     pub steps: Vec<Step>,
+    /// What those steps find beside the host's programs.
+    pub build: Build,
     /// Directories dropped from a release before the seal (`node_modules`).
     pub drop: Vec<String>,
     /// Added to the environment of steps and services. `{release}` in a value stands for the release's directory
@@ -106,6 +108,17 @@ impl Settings {
 pub struct Gates {
     /// The tests, in a scratch copy of the source.
     pub tests: Option<Step>,
+}
+
+/// What the steps that build a release find beside the host's programs.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Build {
+    /// Directories with programs, before the host's.
+    pub path: Vec<PathBuf>,
+    /// Composer's `auth.json`, root's.
+    pub composer_auth: Option<PathBuf>,
+    /// An `.npmrc`, root's.
+    pub npmrc: Option<PathBuf>,
 }
 
 /// Built assets of earlier releases that stay in the new one.

@@ -2,8 +2,8 @@
 //! found or defaulted. Values of the written environment are withheld: they may be secrets. Pure.
 
 use super::{
-    Address, Check, GitCredential, Health, Limits, Migrations, MissingJobs, Notify, On, Settings, Source, Step, Unpack,
-    Way,
+    Address, Build, Check, GitCredential, Health, Limits, Migrations, MissingJobs, Notify, On, Settings, Source, Step,
+    Unpack, Way,
     context::{quoted, quoted_list},
     duration, size,
 };
@@ -297,6 +297,18 @@ impl Page<'_> {
             self.header("[assets]", "");
             self.line("dirs", &quoted_list(&s.assets.dirs), "");
             self.line("keep", &quoted(&duration::format(s.assets.keep)), "");
+        }
+        if s.build != Build::default() {
+            self.header("[build]", "");
+            let dirs: Vec<String> = s.build.path.iter().map(|dir| dir.display().to_string()).collect();
+            if !dirs.is_empty() {
+                self.line("path", &quoted_list(&dirs), "");
+            }
+            for (name, file) in [("composer_auth", &s.build.composer_auth), ("npmrc", &s.build.npmrc)] {
+                if let Some(file) = file {
+                    self.line(name, &quoted(&file.to_string_lossy()), "");
+                }
+            }
         }
         if let Some(tests) = &s.gates.tests {
             self.header("[gates]", "");

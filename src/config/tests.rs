@@ -521,6 +521,10 @@ const REFUSED: &[(&str, &str, &str)] = &[
         "in the app's own tree",
         "/etc/deployd/secrets",
     ),
+    ("[build]\npath = [\"node/bin\"]\n", "not an absolute path", "from the root"),
+    ("[build]\npath = [\"/srv/shop/current/bin\"]\n", "in the app's own tree", "node_modules/.bin/vite"),
+    ("[build]\npath = [\"/opt/a:/opt/b\"]\n", "has a colon", "a directory of this host"),
+    ("[build]\nnpmrc = \"/srv/shop/shared/.npmrc\"\n", "in the app's own tree", "/etc/deployd/secrets"),
     ("[health]\nhttp = \"127.0.0.1\"\n", "not an http or https URL", "http://127.0.0.1/up"),
     ("[health]\nhttp = \"http://u:p@h/\"\n", "credentials in it", "host = "),
     ("[health]\nstatus = 200\n", "status goes with http", "add http"),
@@ -792,6 +796,34 @@ fn a_step_s_options() {
     let shown = show(&s);
     host.write("etc/deployd/apps/shop.toml", &shown);
     assert_eq!(host.load().unwrap().steps, s.steps, "{shown}");
+}
+
+#[test]
+fn what_a_build_and_a_source_are_handed_is_shown_as_it_was_written() {
+    let text = "root = \"/srv/shop\"\nuser = \"shop\"\n[source]\ngit = \"https://h/x.git\"\ndepth = 1\nsubmodules = true\n\
+                token_credential = \"/etc/deployd/secrets/token\"\n[build]\npath = [\"/opt/node/bin\"]\n\
+                composer_auth = \"/etc/deployd/secrets/auth.json\"\nnpmrc = \"/etc/deployd/secrets/npmrc\"\n";
+    let host = Host::with(text);
+    let s = host.load().unwrap();
+    let Source::Git(git) = &s.source else { panic!("git") };
+    assert_eq!((git.depth, git.submodules), (Some(1), true));
+    assert_eq!(git.credential, Some(GitCredential::Token("/etc/deployd/secrets/token".into())));
+    assert_eq!(s.build.path, [Path::new("/opt/node/bin")]);
+    let shown = show(&s);
+    host.write("etc/deployd/apps/shop.toml", &shown);
+    let again = host.load().unwrap();
+    assert_eq!((&again.source, &again.build), (&s.source, &s.build), "{shown}");
+    for (git, key, wrong) in [
+        ("h:x.git", "token_credential", "goes with an https URL"),
+        ("https://h/x.git", "ssh_key_credential", "goes with an ssh URL"),
+        ("h:x.git", "ssh_key_credential", "in the app's own tree"),
+    ] {
+        let text = format!(
+            "root = \"/srv/shop\"\nuser = \"shop\"\n[source]\ngit = \"{git}\"\n{key} = \"/srv/shop/shared/key\"\n"
+        );
+        let told = Host::with(&text).told();
+        assert!(told.contains(wrong), "{told}");
+    }
 }
 
 #[test]

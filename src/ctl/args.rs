@@ -71,6 +71,11 @@ enum TypedCommand {
         /// The release to activate or to roll back to
         #[arg(long)]
         release: Option<String>,
+        /// As if nothing being new were no reason to leave it
+        #[arg(long)]
+        force: bool,
+        #[command(flatten)]
+        allow: Allowing,
     },
     /// Say what of this host would break the promise, and what to do about it
     Check {
@@ -242,12 +247,14 @@ impl TryFrom<Typed> for Command {
             TypedCommand::Cancel { name, id } => {
                 Ok(Command::Cancel { app: app(&name)?, id: id.as_deref().map(deployment).transpose()? })
             }
-            TypedCommand::Plan { name, kind, reference, release } => Ok(Command::Plan(Start {
+            TypedCommand::Plan { name, kind, reference, release, force, allow } => Ok(Command::Plan(Start {
                 app: app(&name)?,
                 kind: kind.parse().map_err(CtlError::Usage)?,
                 options: StartOptions {
                     reference,
                     release: release.as_deref().map(release_id).transpose()?,
+                    force,
+                    allow: allow.into(),
                     ..StartOptions::default()
                 },
                 wait: true,
@@ -313,6 +320,41 @@ mod tests {
     #[test]
     fn the_command_line_is_sound() {
         Typed::command().debug_assert();
+    }
+
+    /// Every command with its options, as deployctl(1) shows them: all of them and no others.
+    #[test]
+    fn the_manual_s_synopsis_is_that_of_the_command_line() {
+        let page = include_str!("../../man/deployctl.1");
+        let command = Typed::command();
+        let shown = |name: &str| -> String {
+            // One entry may show two forms, and two entries one command.
+            let lines = page.lines().filter(|line| line.starts_with(".It Cm "));
+            let own = lines.filter(|line| line.split("Cm ").any(|part| part.split(' ').next() == Some(name)));
+            own.collect::<Vec<_>>().join(" ")
+        };
+        for sub in command.get_subcommands().filter(|sub| !sub.is_hide_set()) {
+            let name = sub.get_name();
+            let line = shown(name);
+            assert!(!line.is_empty(), "{name} is not in deployctl(1)");
+            let options: Vec<_> =
+                sub.get_arguments().filter(|arg| !arg.is_positional() && arg.get_id() != "help").collect();
+            let mut known = Vec::new();
+            for option in options {
+                let long = option.get_long().map(|long| format!("Fl -{long} "));
+                let short = option.get_short().map(|short| format!("Fl {short} "));
+                let told = [&long, &short].into_iter().flatten().any(|name| format!("{line} ").contains(name.as_str()));
+                assert!(told, "{name}: {:?} is not in deployctl(1)'s {line}", option.get_id());
+                known.extend(long.into_iter().chain(short));
+            }
+            for part in format!("{line} ").split("Fl ").skip(1) {
+                let told = format!("Fl {} ", part.split(' ').next().unwrap_or_default());
+                assert!(known.contains(&told), "{name} has no {told}");
+            }
+            let values = sub.get_positionals().count();
+            let shown = line.matches("Ar ").count();
+            assert!(shown >= values, "{name} takes {values} arguments: {line}");
+        }
     }
 
     #[test]

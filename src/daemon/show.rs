@@ -64,6 +64,7 @@ mod tests {
             build_writable: vec![],
             services: vec![],
             steps: vec![],
+            build: Default::default(),
             drop: vec![],
             environment: BTreeMap::from([("API_KEY".into(), "canary-secret".into())]),
             health: vec![],

@@ -79,7 +79,7 @@ async fn ask_for_time() {
 
 /// What a request would do, without effects beyond the app's cache.
 pub async fn preview(host: &Host, request: &Request) -> Result<Decision, crate::plan::Refusal> {
-    let refused = |reason: String, remedy: Option<String>| crate::plan::Refusal { reason, remedy };
+    let refused = |reason: String, remedy: Option<String>| crate::plan::Refusal { reason, remedy, lacking: Vec::new() };
     let settings = host.settings(&request.app).map_err(|error| refused(error.summary, None))?;
     let look = async {
         let state = Store::look(&host.paths, &request.app)?;

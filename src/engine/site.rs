@@ -8,9 +8,9 @@ use std::{
 
 use super::error::EngineError;
 use crate::{
-    config::{Settings, SlotKind, in_release},
+    config::{Settings, in_release},
     model::{DeploymentId, Paths, ReleaseId},
-    observe::{Host, PATH, in_maintenance},
+    observe::{Host, find_program, in_maintenance, search_path},
     worker::{client::Worker, sandbox::Reach},
 };
 
@@ -52,26 +52,15 @@ impl Site<'_> {
             // Below the release only the step itself looks.
             Some(dir.join(program))
         } else {
-            let serving = self.php_cli().filter(|_| program == "php");
-            serving
-                .into_iter()
-                .chain([program.clone()])
-                .find_map(|name| PATH.split(':').map(|dir| Path::new(dir).join(&name)).find(|path| path.is_file()))
+            find_program(self.settings, program)
         };
         let path = found.ok_or_else(|| {
             EngineError::Other(format!(
-                "the program {program} of a step is not in {PATH}: install it, or write its path"
+                "the program {program} of a step is not in {}: install it, or write its path",
+                search_path(self.settings)
             ))
         })?;
         Ok([path.display().to_string()].into_iter().chain(arguments.iter().cloned()).collect())
-    }
-
-    /// `php8.2` for an app that php-fpm 8.2 serves.
-    fn php_cli(&self) -> Option<String> {
-        self.settings.services.iter().find_map(|service| match service.slots() {
-            Some(SlotKind::PhpFpm(fpm)) if !fpm.version.is_empty() => Some(format!("php{}", fpm.version)),
-            _ => None,
-        })
     }
 
     /// What steps and probes of this app have in common: the settings' variables, and what they are run for.

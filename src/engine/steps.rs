@@ -4,11 +4,11 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{deployment::Deployment, error::EngineError, site::Site};
 use crate::{
-    config::{Limits, Step},
+    config::{Build, Limits, Settings, Step},
     model::{AppName, Phase},
-    observe::PATH,
+    observe::search_path,
     system::units::{Exit, Property, Transient},
-    worker::sandbox::{self, Bounds, Reach},
+    worker::sandbox::{self, Bounds, Reach, STEP_SECRETS},
 };
 
 impl Deployment<'_> {
@@ -31,6 +31,8 @@ pub struct Place {
     pub reach: Reach,
     /// Its environment, before its own.
     pub environment: BTreeMap<String, String>,
+    /// It builds as the app's user, with the network: it gets the secrets of the package managers.
+    pub builds: bool,
 }
 
 /// Runs a step in a release to its end. `more` is added to its environment. In a sealed one it writes what the services
@@ -76,8 +78,9 @@ fn in_release(site: Site<'_>, step: &Step, sealed: bool) -> Place {
     let hidden = site.host.hidden_from(settings);
     let reach = Reach { write, open, hidden, network: step.network, ..Reach::default() };
     let mut environment = site.environment();
-    surroundings(&mut environment, own.then_some(&cache));
-    Place { dir: release, reach, environment }
+    surroundings(&mut environment, settings, own.then_some(&cache));
+    let builds = !sealed && !step.as_run_as && step.network;
+    Place { dir: release, reach, environment, builds }
 }
 
 fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Transient, EngineError> {
@@ -89,10 +92,17 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
         environment.insert("DEPLOYD_LOCK_TIMEOUT".to_owned(), seconds.to_string());
     }
     environment.extend(step.environment.clone());
+    let secrets = if place.builds { secrets(&settings.build) } else { Vec::new() };
+    let mut exec = site.command_in(&place.dir, &step.run)?;
+    if !secrets.is_empty() {
+        // A secret in a unit's environment is everyone's to read: the step's own process takes it into its own.
+        let ours = [site.host.program.display().to_string(), "step".into(), "--".into()];
+        exec.splice(..0, ours);
+    }
     Ok(Transient {
         name: unit.into(),
         description: format!("Step {} of {}", step.name, settings.app),
-        exec: site.command_in(&place.dir, &step.run)?,
+        exec,
         user: user.clone(),
         working_directory: Some(place.dir.display().to_string()),
         environment,
@@ -107,7 +117,7 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
         identifier: step.name.clone(),
         stdio: None,
         limit: Some(step.timeout),
-        properties: properties(step, &place.reach),
+        properties: properties(step, &place.reach, secrets),
     })
 }
 
@@ -117,27 +127,36 @@ fn slice(step: &Step, app: &AppName) -> String {
 }
 
 /// Its sandbox, its bounds, and what PID 1 hands over to it.
-fn properties(step: &Step, reach: &Reach) -> BTreeMap<&'static str, Property> {
+fn properties(step: &Step, reach: &Reach, secrets: Vec<(String, String)>) -> BTreeMap<&'static str, Property> {
     let Limits { memory, tasks, cpu_weight, io_weight } = step.limits;
     let mut properties =
         sandbox::step(reach, Bounds { memory, tasks, cpu_weight, yields: step.limits.yields(), io_weight });
     if let Some(file) = &step.environment_file {
         properties.insert("EnvironmentFiles", Property::Files(vec![file.display().to_string()]));
     }
-    if !step.credentials.is_empty() {
-        let pairs = step.credentials.iter().map(|(name, path)| (name.clone(), path.display().to_string()));
-        properties.insert("LoadCredential", Property::Pairs(pairs.collect()));
+    let own = step.credentials.iter().map(|(name, path)| (name.clone(), path.display().to_string()));
+    // What the step names itself comes last, and counts.
+    let handed: BTreeMap<String, String> = secrets.into_iter().chain(own).collect();
+    if !handed.is_empty() {
+        properties.insert("LoadCredential", Property::Pairs(handed.into_iter().collect()));
     }
     properties
 }
 
+/// What the package managers are handed, by the names that [`STEP_SECRETS`] has for them.
+fn secrets(build: &Build) -> Vec<(String, String)> {
+    let files = [&build.composer_auth, &build.npmrc];
+    let pairs = STEP_SECRETS.into_iter().zip(files).filter_map(|(name, file)| Some((name, file.as_ref()?)));
+    pairs.map(|(name, file)| (name.to_owned(), file.display().to_string())).collect()
+}
+
 /// What every command finds: where programs are, and a home. A user of services has no cache of ours: its private /tmp
 /// serves.
-pub fn surroundings(environment: &mut BTreeMap<String, String>, cache: Option<&PathBuf>) {
+pub fn surroundings(environment: &mut BTreeMap<String, String>, settings: &Settings, cache: Option<&PathBuf>) {
     let home = cache.map_or_else(|| "/tmp".to_owned(), |dir| dir.display().to_string());
     let below = |name: &str| format!("{home}/{name}");
     environment.extend([
-        ("PATH".to_owned(), PATH.to_owned()),
+        ("PATH".to_owned(), search_path(settings)),
         ("LANG".to_owned(), "C.UTF-8".to_owned()),
         ("COMPOSER_HOME".to_owned(), below("composer")),
         ("COMPOSER_CACHE_DIR".to_owned(), below("composer/cache")),

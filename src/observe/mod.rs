@@ -4,9 +4,11 @@ mod check;
 mod facts;
 mod host;
 mod instances;
+mod lacking;
 mod observed;
 mod orders;
 mod pools;
+mod programs;
 mod read;
 mod room;
 
@@ -14,9 +16,11 @@ pub use check::{Depth, facts as check_facts};
 pub use facts::{read as host_facts, read_for as facts_for, user as find_user};
 pub use host::Host;
 pub use instances::{instance_unit, instances};
+pub use lacking::Lack;
 pub use observed::*;
 pub use orders::{shared_paths, source_order};
 pub use pools::{PoolError, pool_text};
+pub use programs::{find_program, search_path};
 pub use read::{ObserveError, in_maintenance, is_digest, look_at_shared, observe, read_current};
 
 /// The programs' search path of workers and steps.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Serialize;
 
+use super::Lack;
 use crate::{
     check::Facts,
     model::{AppState, ReleaseId, Slot},
@@ -23,6 +24,8 @@ pub struct Observed {
     pub on_disk: Vec<ReleaseId>,
     /// What the source names now (deploy and stage only).
     pub source: Option<Resolved>,
+    /// What a deployment would run into: programs and secrets that are not there, a source that cannot be reached.
+    pub lacking: Vec<Lack>,
     /// Shared paths as found, in the settings' order.
     pub shared: Vec<SharedFound>,
     /// The site is in maintenance mode.

@@ -10,7 +10,8 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Depth, Host, Observed, Resolved, ServiceObserved, check_facts, instances,
+    Depth, Host, Lack, Observed, Resolved, ServiceObserved, check_facts, instances,
+    lacking::lacking,
     orders::unfit,
     pools::{PoolError, fpm_services, pool_text, pools},
     room, shared_paths, source_order,
@@ -97,13 +98,21 @@ pub async fn observe(
         web_blocked(host, settings, request),
         check_facts(host, settings, state, &request.id, depth)
     );
-    let Seen { source, shared, maintenance, worker } = seen?;
+    let Seen { source, unreachable, shared, maintenance, worker } = seen?;
+    let lacking = match request.kind {
+        Kind::Deploy | Kind::Stage => {
+            let found = lacking(host, settings, request, source.as_ref(), state);
+            unreachable.into_iter().chain(found).collect()
+        }
+        Kind::Activate | Kind::Rollback => Vec::new(),
+    };
     let observed = Observed {
         stamp: stamp(),
         state: state.clone(),
         current,
         on_disk,
         source,
+        lacking,
         shared,
         maintenance,
         settings_digest: settings_digest(host, settings),
@@ -163,6 +172,8 @@ pub fn read_current(root: &Dir) -> Result<Option<ReleaseId>, ObserveError> {
 #[derive(Default)]
 struct Seen {
     source: Option<Resolved>,
+    /// Why it was not found.
+    unreachable: Option<Lack>,
     shared: Vec<SharedFound>,
     maintenance: bool,
     worker: Option<Worker>,
@@ -188,22 +199,35 @@ async fn look(host: &Host, settings: &Settings, request: &Request, next: Option<
         },
     };
     let role = if next.is_some() { "tree" } else { "fetch" };
-    let credentials =
-        if request.kind == Kind::Activate || request.upload { Vec::new() } else { host.source_credentials(settings) };
+    let credentials = match request.kind == Kind::Activate || request.upload {
+        true => Vec::new(),
+        // With one that is not there the worker would not start: it is told by name with all else that is lacking.
+        false => there(host, host.source_credentials(settings)),
+    };
     let user = &settings.user;
     let mut worker = host.worker_with(settings, &request.id, role, user, reach, credentials).await?;
     let needs = settings.steps.iter().flat_map(|step| step.needs.iter().cloned());
     let markers: Vec<String> = needs.chain(settings.gates.tests.as_ref().map(|_| "composer.json".into())).collect();
-    let source = if request.kind == Kind::Activate {
-        None
+    let (source, unreachable) = if request.kind == Kind::Activate {
+        (None, None)
     } else {
-        match worker.ask(&Order::Resolve { source, cache, markers }, FETCH_LIMIT).await? {
-            Answer::Resolved { revision, markers } => Some(Resolved { revision: checked_revision(revision)?, markers }),
-            other => return Err(unexpected(&other)),
+        match worker.ask(&Order::Resolve { source, cache, markers }, FETCH_LIMIT).await {
+            Ok(Answer::Resolved { revision, markers }) => {
+                (Some(Resolved { revision: checked_revision(revision)?, markers }), None)
+            }
+            Ok(other) => return Err(unexpected(&other)),
+            // Told with all else that is lacking.
+            Err(WorkerError::Refused { reason, remedy }) => (None, Some(Lack { what: reason, remedy })),
+            Err(error) => return Err(error.into()),
         }
     };
     let (shared, maintenance) = survey(&mut worker, settings).await?;
-    Ok(Seen { source, shared, maintenance, worker: Some(worker) })
+    Ok(Seen { source, unreachable, shared, maintenance, worker: Some(worker) })
+}
+
+fn there(host: &Host, mut files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
+    files.retain(|(_, file)| host.paths.host(file).is_file());
+    files
 }
 
 /// A revision goes into names and messages: only hexadecimal digits are taken from a worker.
@@ -334,7 +358,15 @@ fn settings_digest(host: &Host, settings: &Settings) -> String {
     let source = source_place(settings);
     let made_by = (
         (&settings.user, &settings.run_as, &settings.web_user, source, &settings.shared),
-        (&settings.writable, &settings.services, &settings.steps, &settings.drop, &settings.environment, pools),
+        (
+            &settings.writable,
+            &settings.services,
+            &settings.steps,
+            &settings.build.path,
+            &settings.drop,
+            &settings.environment,
+            pools,
+        ),
     );
     let json = serde_json::to_vec(&made_by).unwrap_or_default();
     Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()

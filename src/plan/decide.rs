@@ -10,7 +10,7 @@ use super::{
 use crate::{
     config::{ServiceKind, Settings, Step, Strategy},
     model::{Kind, MadeFrom, Paths, ReleaseId, ReleaseRecord, ReleaseState, Request},
-    observe::{Observed, Resolved, ServiceObserved, shared_paths, source_order},
+    observe::{Lack, Observed, Resolved, ServiceObserved, shared_paths, source_order},
     worker::order::{ArchiveOrder, PreviousRelease, SharedFound, SharedKind, SourceOrder},
 };
 
@@ -25,7 +25,7 @@ pub fn plan(settings: &Settings, observed: &Observed, request: &Request) -> Resu
 }
 
 pub(super) fn refusal(reason: impl Into<String>, remedy: impl Into<String>) -> Refusal {
-    Refusal { reason: reason.into(), remedy: Some(remedy.into()) }
+    Refusal { reason: reason.into(), remedy: Some(remedy.into()), lacking: Vec::new() }
 }
 
 /// What no kind of deployment can do anything about.
@@ -65,12 +65,28 @@ fn refuse_what_cannot_work(settings: &Settings, observed: &Observed, request: &R
         ));
     }
     if matches!(request.kind, Kind::Deploy | Kind::Stage) {
-        refuse_missing_shared(settings, observed)?;
+        refuse_lacking(observed.lacking.iter().cloned().chain(missing_shared(settings, observed)).collect())?;
     }
     Ok(())
 }
 
-fn refuse_missing_shared(settings: &Settings, observed: &Observed) -> Result<(), Refusal> {
+/// All that is lacking, at once.
+fn refuse_lacking(mut lacking: Vec<Lack>) -> Result<(), Refusal> {
+    if lacking.len() < 2 {
+        let refused = |one: Lack| Err(Refusal { reason: one.what, remedy: one.remedy, lacking: Vec::new() });
+        return lacking.pop().map_or(Ok(()), refused);
+    }
+    let whats: Vec<_> = lacking.iter().map(|one| one.what.as_str()).collect();
+    let mut remedies: Vec<_> = lacking.iter().filter_map(|one| one.remedy.as_deref()).collect();
+    remedies.dedup();
+    let reason = format!("{} things are lacking: {}", lacking.len(), whats.join("; "));
+    let remedy = remedies.join("; ");
+    Err(Refusal { reason, remedy: Some(remedy), lacking })
+}
+
+fn missing_shared(settings: &Settings, observed: &Observed) -> Vec<Lack> {
+    let mut out = Vec::new();
+    let mut lack = |what: String, remedy: String| out.push(Lack { what, remedy: Some(remedy) });
     for (wanted, found) in settings.shared.iter().zip(&observed.shared) {
         let at = settings.root.join("shared").join(&wanted.from);
         let remedy = format!(
@@ -81,19 +97,17 @@ fn refuse_missing_shared(settings: &Settings, observed: &Observed) -> Result<(),
             at.display()
         );
         match found.kind {
-            None if wanted.required => {
-                return Err(refusal(format!("{} is missing", at.display()), remedy));
-            }
+            None if wanted.required => lack(format!("{} is missing", at.display()), remedy),
             Some(SharedKind::File) if wanted.directory => {
-                return Err(refusal(format!("{} is a file and should be a directory", at.display()), "move it away"));
+                lack(format!("{} is a file and should be a directory", at.display()), "move it away".into());
             }
             Some(SharedKind::Directory) if !wanted.directory => {
-                return Err(refusal(format!("{} is a directory and should be a file", at.display()), "move it away"));
+                lack(format!("{} is a directory and should be a file", at.display()), "move it away".into());
             }
             _ => {}
         }
     }
-    Ok(())
+    out
 }
 
 /// Deploy and stage: a new release, a staged one, the live one once more, or nothing.

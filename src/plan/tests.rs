@@ -52,6 +52,7 @@ fn settings() -> Settings {
             drain: Duration::from_secs(30),
         }],
         steps: vec![step("composer-install", "composer.json"), step("npm-ci", "package.json")],
+        build: Default::default(),
         drop: Vec::new(),
         environment: BTreeMap::new(),
         health: Vec::new(),
@@ -111,6 +112,7 @@ fn observed() -> Observed {
         },
         current: Some(live),
         source: Some(Resolved { revision: A.into(), markers: vec!["composer.json".into()] }),
+        lacking: Vec::new(),
         shared: vec![SharedFound { kind: Some(SharedKind::File), digest: Some("1".into()), modified: Some(0) }],
         maintenance: false,
         settings_digest: "s".into(),
@@ -522,4 +524,22 @@ fn a_rollback_lists_the_migrations_that_it_does_not_undo() {
     let run = |name: &str, seq| MigrationRun { name: name.into(), seq, deployment: DeploymentId::from_bits(seq) };
     world.state.migrations = vec![run("first", 1), run("second", 2), run("third", 3)];
     assert_eq!(go(&world, &request(Kind::Rollback)).migrated_since, ["second", "third"]);
+}
+
+#[test]
+fn all_that_is_lacking_is_told_at_once() {
+    let lack = |what: &str, remedy: &str| crate::observe::Lack { what: what.into(), remedy: Some(remedy.into()) };
+    let one = Observed { lacking: vec![lack("no composer", "install it")], ..changed_source() };
+    let refusal = plan(&settings(), &one, &request(Kind::Deploy)).unwrap_err();
+    assert_eq!((refusal.reason.as_str(), refusal.remedy.as_deref()), ("no composer", Some("install it")));
+    let missing = SharedFound { kind: None, digest: None, modified: None };
+    let lacking = vec![lack("cannot fetch", "check the url"), lack("no npm", "install npm")];
+    let several = Observed { lacking, shared: vec![missing], source: None, ..observed() };
+    let refusal = plan(&settings(), &several, &request(Kind::Stage)).unwrap_err();
+    for told in ["3 things", "cannot fetch", "no npm", "/srv/shop/shared/.env is missing"] {
+        assert!(refusal.reason.contains(told), "{told}: {}", refusal.reason);
+    }
+    assert!(refusal.remedy.as_deref().unwrap().contains("check the url; install npm; put it there"), "{refusal:?}");
+    assert_eq!(refusal.lacking.len(), 3);
+    assert!(plan(&settings(), &several, &request(Kind::Rollback)).is_ok(), "a way out is never refused for it");
 }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::{
     config::{Assets, Health, SlotKind, Step, Strategy},
     model::{AppName, DeploymentId, Kind, LiveSlot, MadeFrom, ReleaseId, Share, Slot, UnitName},
+    observe::Lack,
     worker::order::{PreviousRelease, SharedPath, SourceOrder},
 };
 
@@ -33,6 +34,9 @@ pub struct Refusal {
     pub reason: String,
     /// The way out, in one line.
     pub remedy: Option<String>,
+    /// Each thing that is lacking, when there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Lack>,
 }
 
 /// What a deployment will do.

@@ -28,8 +28,7 @@ pub struct Access {
     known_hosts: Option<PathBuf>,
     /// An https server, `https://HOST[:PORT]/`, and the header that it is to get, and no other.
     header: Option<(String, String)>,
-    /// In the place of ssh.
-    #[cfg(test)]
+    /// In the place of ssh, for tests.
     program: Option<PathBuf>,
 }
 
@@ -57,7 +56,7 @@ impl Access {
             (Some(path), Some(server)) => Some((server, header(&path)?)),
             _ => None,
         };
-        Ok(Self { ssh_key, known_hosts: order.known_hosts.clone(), header, ..Self::default() })
+        Ok(Self { ssh_key, known_hosts: order.known_hosts.clone(), header, program: None })
     }
 
     /// By another program than ssh.
@@ -84,12 +83,6 @@ impl Access {
         text
     }
 
-    #[cfg(not(test))]
-    #[allow(clippy::unused_self, reason = "tests have another")]
-    fn program(&self) -> String {
-        "ssh".into()
-    }
-    #[cfg(test)]
     fn program(&self) -> String {
         self.program.as_ref().map_or_else(|| "ssh".into(), |program| program.display().to_string())
     }

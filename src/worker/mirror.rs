@@ -418,7 +418,7 @@ mod tests {
         assert!(resolve("other", Some(1)).unwrap_err().reason().contains("no branch, tag or commit"));
         resolve("main", None).unwrap();
         assert_eq!(ask(&["rev-list", "--count", "main"]), "5");
-        assert_eq!(host.export(&head).unwrap().len(), 6);
+        assert_eq!(host.export(&head).unwrap().len(), 5);
     }
 
     #[test]

@@ -40,6 +40,7 @@ pub mod sandbox;
 mod seal;
 mod serve;
 mod shared;
+mod step;
 mod submodules;
 mod survey;
 mod tell;
@@ -55,3 +56,4 @@ mod testing;
 mod timing;
 
 pub use serve::serve;
+pub use step::step;

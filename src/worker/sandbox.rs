@@ -29,6 +29,8 @@ const NEVER: [&str; 5] =
 
 /// The largest file that a worker may write, in bytes: a pack of a large repository is one.
 const LARGEST_FILE: u64 = 32 << 30;
+/// Credentials of a step that are put into its environment: Composer's `auth.json` and an `.npmrc`.
+pub const STEP_SECRETS: [&str; 2] = ["composer-auth", "npmrc"];
 /// `LOG_NOTICE` of syslog(3).
 const LOG_NOTICE: i32 = 5;
 /// `SCHED_IDLE` of sched(7): whatever serves goes before a step at once, and a step still has its small share.

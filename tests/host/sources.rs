@@ -177,6 +177,45 @@ runuser -u shop -- git --git-dir=/srv/git/shop.git update-index --add --cacheinf
     }
 }
 
+/// Says by its exit status whether it was handed what the package managers need.
+const TOOL: &str = r#"#!/bin/sh -eu
+test "$(printf %s "$COMPOSER_AUTH" | php -r 'echo json_decode(stream_get_contents(STDIN))->{"http-basic"}->h->password;')" = kanarienvogel
+test "$NPM_CONFIG_USERCONFIG" = "$CREDENTIALS_DIRECTORY/npmrc"
+grep -q _authToken=kanarienvogel "$NPM_CONFIG_USERCONFIG"
+"#;
+
+#[test]
+fn a_plan_names_all_that_is_lacking_and_a_build_gets_its_secrets_and_programs() {
+    let step = "[[step]]\nname = \"tool\"\nrun = [\"shop-tool\"]\n[[step]]\nname = \"later\"\nafter = \"activate\"\n\
+                run = [\"sh\", \"-c\", \"test -z \\\"${COMPOSER_AUTH-}$NPM_CONFIG_USERCONFIG\\\"\"]\n";
+    let step = step.replace("$NPM_CONFIG_USERCONFIG", "${NPM_CONFIG_USERCONFIG-}");
+    let build = "[build]\npath = [\"/opt/tools/bin\"]\ncomposer_auth = \"/etc/deployd/secrets/auth.json\"\n\
+                 npmrc = \"/etc/deployd/secrets/npmrc\"\n";
+    let host = installed();
+    let shop = Shop::make(&host, Spec::new("shop").more(&format!("{build}{step}")));
+    host.sh("mv /srv/git/shop.git /srv/git/away; mv /srv/shop/shared/.env /srv/shop/env");
+    let all = ["/srv/git/shop.git", "shop-tool", "secrets/auth.json", "secrets/npmrc", "shared/.env is missing"];
+    let plan = shop.ctl(&host, "plan", &["--allow-destructive"]).expect_status(3);
+    let deployed = shop.ctl(&host, "deploy", &[]).expect_status(3);
+    for lacking in all {
+        assert!(plan.stdout.contains(lacking), "{lacking}: {plan}");
+        assert!(deployed.stderr.contains(lacking), "{lacking}: {deployed}");
+    }
+    host.sh("mv /srv/git/away /srv/git/shop.git; mv /srv/shop/env /srv/shop/shared/.env; mkdir -p /opt/tools/bin");
+    host.write("/opt/tools/bin/shop-tool", TOOL);
+    host.write(
+        "/etc/deployd/secrets/auth.json",
+        r#"{"http-basic": {"h": {"username": "u", "password": "kanarienvogel"}}}"#,
+    );
+    host.write("/etc/deployd/secrets/npmrc", "//registry.example.org/:_authToken=kanarienvogel\n");
+    host.sh("chmod 0755 /opt/tools/bin/shop-tool; chmod 0600 /etc/deployd/secrets/*");
+    shop.ctl(&host, "plan", &[]).ok();
+    shop.ctl(&host, "deploy", &[]).ok();
+    assert_eq!(shop.release(&host), "r1");
+    host.ok(&["journalctl", "--sync"]);
+    assert_eq!(host.run(&["sh", "-c", "journalctl -o json | grep -cF kanarienvogel"]).stdout, "0\n");
+}
+
 #[test]
 fn only_what_changed_is_fetched() {
     let (host, shop) = with_live_shop("");
