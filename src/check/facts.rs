@@ -25,6 +25,8 @@ pub struct Facts {
     pub jobs: Vec<ForeignJob>,
     /// Processes with their working directory in the tree, none of them of a service of the app or of deployd.
     pub processes: Vec<ForeignProcess>,
+    /// Other services that could write into the app's releases.
+    pub writers: Vec<String>,
     /// What must be root's, as it is.
     pub owned: Vec<Owned>,
     /// The file system that the root is on.

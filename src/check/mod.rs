@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// Every finding there is. They are stable, and explained in deployctl(1).
-pub const IDS: [&str; 32] = [
+pub const IDS: [&str; 33] = [
     "code-written",
     "cron-line",
     "disk-space",
@@ -61,6 +61,7 @@ pub const IDS: [&str; 32] = [
     "unit-kill-mode",
     "unit-kill-signal",
     "unit-stop-timeout",
+    "unit-writes",
     "warm-unproved",
 ];
 

@@ -265,6 +265,7 @@ fn the_tree_the_disk_and_what_is_foreign() {
             crontab: vec![("shop".into(), 2, "* * * * * cd /srv/shop/current && php artisan schedule:run".into())],
             ..AppFacts::default()
         }),
+        writers: vec!["shop-worker.service".into()],
         unread: vec![Unread { what: "/srv/shop/current/nginx.conf".into(), why: "was not opened".into() }],
         ..Facts::default()
     };
@@ -277,6 +278,7 @@ fn the_tree_the_disk_and_what_is_foreign() {
         ("cron-line", 2),
         ("supervisor-program", 1),
         ("foreign-process", 1),
+        ("unit-writes", 1),
         ("code-written", 1),
         ("not-read", 1),
     ] {

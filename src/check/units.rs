@@ -47,6 +47,19 @@ impl Role {
 }
 
 pub(super) fn check(settings: &Settings, facts: &Facts, found: &mut Found) {
+    for unit in &facts.writers {
+        let releases = settings.root.join("releases");
+        let words = Words {
+            thing: format!("User={}", settings.user),
+            place: unit.clone(),
+            happens: format!("it could write into {}, where nothing changes after the seal", releases.display()),
+            remedy: format!(
+                "`systemctl edit {unit}`: write `ReadOnlyPaths={}` below [Service], or let it run as another user",
+                releases.display()
+            ),
+        };
+        found.add(GROUP, "unit-writes", Severity::Warning, words);
+    }
     for service in &settings.services {
         let Some(unit) = facts.units.get(&service.name) else { continue };
         stop(service, unit, found);

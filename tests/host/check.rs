@@ -101,7 +101,7 @@ fn stock() -> (Host, Shop) {
 }
 
 /// What a stock host has.
-const TRAPS: [&str; 22] = [
+const TRAPS: [&str; 23] = [
     "code-written",
     "cron-line",
     "foreign-process",
@@ -124,6 +124,7 @@ const TRAPS: [&str; 22] = [
     "unit-kill-mode",
     "unit-kill-signal",
     "unit-stop-timeout",
+    "unit-writes",
 ];
 
 #[test]

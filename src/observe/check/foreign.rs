@@ -83,7 +83,8 @@ const ENGINE: [&str; 9] = [
     "deployd",
 ];
 
-fn is_ours(settings: &Settings, unit: &str) -> bool {
+/// Whether a unit is one of the app's services, or works on deployments.
+pub(super) fn is_ours(settings: &Settings, unit: &str) -> bool {
     let of_service = settings.services.iter().any(|service| match &service.kind {
         ServiceKind::Unit { unit: name, strategy: Strategy::Rolling(_) } => {
             name.as_str().strip_suffix(".service").is_some_and(|template| unit.starts_with(template))

@@ -47,6 +47,7 @@ pub async fn facts(host: &Host, settings: &Settings, state: &AppState, id: &Depl
     let (all, told) = (since.elapsed().as_micros(), told.as_micros());
     tracing::debug!("the host was looked at in {all} us, of which PID 1 took {told}");
     if depth == Depth::Whole {
+        facts.writers = units::writers(host, settings, &mut facts.unread).await;
         match app::app(host, settings, state, id).await {
             Ok(app) => facts.app = app,
             Err(error) => {

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::super::Host;
+use super::{
+    super::{Host, find_user},
+    foreign::is_ours,
+};
 use crate::{
     check::{UnitFacts, Unread},
     config::{Service, ServiceKind, Settings, Strategy},
@@ -32,6 +35,35 @@ pub async fn units(host: &Host, settings: &Settings, unread: &mut Vec<Unread>) -
         match told {
             Ok(facts) => _ = found.insert(service.name.clone(), facts),
             Err(error) => unread.push(Unread { what: service.name.clone(), why: error.to_string() }),
+        }
+    }
+    found
+}
+
+/// Other services that run as the user who owns the releases, and could write into them.
+pub async fn writers(host: &Host, settings: &Settings, unread: &mut Vec<Unread>) -> Vec<String> {
+    let listed = match host.units.active_states("*.service").await {
+        Ok(listed) => listed,
+        Err(error) => {
+            unread.push(Unread { what: "the units of this host".into(), why: error.to_string() });
+            return Vec::new();
+        }
+    };
+    let uid = find_user(&settings.user).map(|(uid, _)| uid.to_string());
+    let releases = settings.root.join("releases");
+    let running = listed.into_iter().filter(|(_, active)| active != "inactive" && active != "failed");
+    let mut found = Vec::new();
+    for (name, _) in running.filter(|(name, _)| !is_ours(settings, name)) {
+        let Ok(unit) = name.parse::<UnitName>() else { continue };
+        match host.units.access(&unit).await {
+            Ok(access) if access.user == settings.user || uid.as_ref() == Some(&access.user) => {
+                if !access.closes(&releases) {
+                    found.push(name);
+                }
+            }
+            Ok(_) => {}
+            // It may have ended meanwhile.
+            Err(error) => tracing::debug!("{name} was not looked at: {error}, ignoring"),
         }
     }
     found

@@ -1,6 +1,7 @@
 //! PID 1 over D-Bus: units started, stopped, reloaded and awaited, transient units run. By signal, never by polling;
 //! answers have a time limit, jobs end by the unit's own timeouts.
 
+mod access;
 mod job;
 mod kill;
 mod link;
@@ -15,15 +16,16 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{Mutex, mpsc};
 use zbus::OwnedObjectPath;
 
-use self::{
-    job::Ask,
-    link::{Event, Link, answer, answer_within, call_error, is_named},
-};
 pub use self::{
+    access::Access,
     said::Word,
     spec::{Property, Transient},
     stop::Stop,
     transient::{Exit, Running},
+};
+use self::{
+    job::Ask,
+    link::{Event, Link, answer, answer_within, call_error, is_named},
 };
 use crate::model::UnitName;
 

@@ -88,6 +88,18 @@ pub(super) trait Service {
     fn timeout_stop_usec(&self) -> Result<u64>;
     #[zbus(property)]
     fn exec_start(&self) -> Result<Vec<Command>>;
+    #[zbus(property)]
+    fn user(&self) -> Result<String>;
+    #[zbus(property)]
+    fn protect_system(&self) -> Result<String>;
+    #[zbus(property)]
+    fn protect_home(&self) -> Result<String>;
+    #[zbus(property)]
+    fn read_only_paths(&self) -> Result<Vec<String>>;
+    #[zbus(property)]
+    fn inaccessible_paths(&self) -> Result<Vec<String>>;
+    #[zbus(property)]
+    fn read_write_paths(&self) -> Result<Vec<String>>;
 }
 
 #[proxy(
