@@ -136,7 +136,7 @@ fn a_token_of_root_s_opens_an_https_source_and_its_submodules_and_is_seen_nowher
     );
     let backend = "systemd-run -q --unit=forge -p User=shop php -d display_errors=stderr -S 127.0.0.1:8081 /srv/backend.php\n\
                    systemctl reload-or-restart nginx; mkdir -p /etc/deployd/secrets\n\
-                   until curl -s -o /dev/null http://127.0.0.1:8081/ || ss -ltn | grep -q 8081; do :; done";
+                   until ss -ltn | grep -q 127.0.0.1:8081; do sleep 0.1; done";
     host.sh(backend);
     let configure = |more: &str| {
         let text = "preset = \"laravel\"\nroot = \"/srv/shop\"\nuser = \"shop\"\n[source]\n\
