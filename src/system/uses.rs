@@ -10,6 +10,9 @@ use super::process::Seen;
 
 /// The names in `dir` that some process uses at or below, by its working directory, root, program, mappings or open
 /// files (needs CAP_SYS_PTRACE for other users' processes). One that ends meanwhile uses nothing.
+///
+/// A php-fpm worker works in its script's directory while it serves a request (`php_execute_script`, PHP's main/main.c):
+/// no status page has to be asked which scripts run.
 pub fn used_in(dir: &Path) -> Seen<BTreeSet<String>> {
     let entries = match std::fs::read_dir("/proc") {
         Ok(entries) => entries,
