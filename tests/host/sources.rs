@@ -109,7 +109,7 @@ $env = ['GIT_PROJECT_ROOT' => '/srv/git', 'GIT_HTTP_EXPORT_ALL' => '1', 'PATH' =
     'PATH_INFO' => parse_url($_SERVER['REQUEST_URI'], PHP_URL_PATH), 'QUERY_STRING' => $_SERVER['QUERY_STRING'] ?? '',
     'REQUEST_METHOD' => $_SERVER['REQUEST_METHOD'], 'CONTENT_TYPE' => $_SERVER['HTTP_CONTENT_TYPE'] ?? '',
     'HTTP_CONTENT_ENCODING' => $_SERVER['HTTP_CONTENT_ENCODING'] ?? '', 'GIT_PROTOCOL' => $_SERVER['HTTP_GIT_PROTOCOL'] ?? ''];
-$git = proc_open(['git', 'http-backend'], [['pipe', 'r'], ['pipe', 'w'], STDERR], $pipes, '/', $env);
+$git = proc_open(['git', 'http-backend'], [['pipe', 'r'], ['pipe', 'w'], ['file', '/dev/null', 'w']], $pipes, '/', $env);
 fwrite($pipes[0], file_get_contents('php://input'));
 fclose($pipes[0]);
 [$head, $body] = explode("\r\n\r\n", stream_get_contents($pipes[1]), 2);
