@@ -71,6 +71,17 @@ fn what_is_changed_in_one_release_is_never_seen_in_another() {
         assert_eq!(host.read(&format!("{first}/kept.php")), "kept\n", "{}", site.app);
     }
     a_step_that_writes_through_a_link_fails(&sites[1].0);
+    a_cache_may_be_emptied(&sites[0].0);
+}
+
+/// What a worker then has to say goes to the journal, not among its answers.
+fn a_cache_may_be_emptied(site: &Site<'_>) {
+    let host = site.host;
+    host.sh("cd /srv/tree; echo third > other.php; git -c user.name=T -c user.email=t@example.org commit -qam third");
+    host.ok(&["rm", "-rf", &format!("/var/cache/deployd/{}/manifests", site.app)]);
+    assert_eq!(host.read(&format!("{}/other.php", site.stage())), "third\n");
+    let said = host.journal_of("SYSLOG_IDENTIFIER", "deployd-worker");
+    assert!(said.contains("nothing is shared with"), "{said}");
 }
 
 /// Whether the large file's extents are marked as shared: FIEMAP_EXTENT_SHARED, as filefrag shows it.

@@ -108,6 +108,9 @@ impl Transient {
             Some((input, output)) => {
                 out.push(("StandardInputFileDescriptor", Variant::from(Fd::from(input))));
                 out.push(("StandardOutputFileDescriptor", Variant::from(Fd::from(output))));
+                // PID 1 takes a standard error of the same kind for the same file (can_inherit_stderr_from_stdout in
+                // its execute.c), and the default kind is the journal: what is said there would go into the descriptor.
+                out.push(("StandardOutput", text("null")));
             }
             None => {
                 out.push(("StandardInput", text("null")));
@@ -192,6 +195,8 @@ mod tests {
             assert_eq!(signature(&pairs, name).as_deref(), Some(expected), "{name}");
         }
         assert_eq!(signature(&pairs, "StandardInput"), None);
+        let kind = |name| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| value.to_string());
+        assert_ne!(kind("StandardOutput"), kind("StandardError"), "or errors would go into the descriptor");
     }
 
     #[test]
