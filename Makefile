@@ -104,7 +104,7 @@ check: ## Everything CI checks: format, lints, unit, tree, bus and host tests
 	cargo clippy --locked --all-targets -- -D warnings
 	@echo "== the package, which the host tests install"
 	$(MAKE) deb
-	@echo "== the engine and the worker ended at 60 of their system calls, chosen by the commit"
+	@echo "== the engine and the worker ended at 60 of their system calls, chosen by the commit; three power cuts"
 	@DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) $(MAKE) check-safety-short
 	@echo "== unit, tree, bus and host tests"
 	DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) cargo test --locked --no-fail-fast
@@ -115,16 +115,18 @@ check-fast: ## Format, lints and the tests that boot no host
 	cargo test --locked --lib --bins --test layering --test packaging --test promises
 
 # A row of what was already tried on the same tree is not tried again; SHARD=i/n takes a part.
-check-safety: ## End and fail the engine at every system call that changes something; about an hour
+check-safety: ## End and fail the engine at every system call that changes something, cut the power; some hours
 	@$(MAKE) deps WHAT=host
 	@$(MAKE) safety WORDS=
 
-check-safety-short: ## The same at 60 points, chosen by the commit
+check-safety-short: ## The same at 60 points, chosen by the commit, and three power cuts
 	@$(MAKE) safety WORDS=short
 
 safety:
+	@$(MAKE) deps WHAT=power
 	cargo build --locked --example crash-at
 	cargo bench --locked --profile dev --bench safety -- $(WORDS)
+	cargo bench --locked --profile dev --bench power -- $(WORDS)
 
 check-runtimes: ## Build FrankenPHP and RoadRunner from their Go modules; Octane's tests with them
 	@$(MAKE) deps WHAT=host
@@ -143,7 +145,7 @@ lint: ## Format, clippy; units, man pages and the package where their tools are 
 	if command -v lintian >/dev/null; then for deb in $(wildcard dist/*.deb); do lintian --fail-on error,warning $$deb; done; fi
 	cargo test --locked --test packaging
 
-deps: ## Install what is missing for WHAT=deb|rpm|host|runtimes (Debian, as root)
+deps: ## Install what is missing for WHAT=deb|rpm|host|power|runtimes (Debian, as root)
 	@packaging/deps $(or $(WHAT),host)
 
 clean: ## Remove what was built

@@ -2,7 +2,8 @@
 //! and at the one that was asked for ends it, or has the call fail. Without a plan for its unit it is not there.
 //!
 //! `/run/deployd-crash` holds one line: part of a unit's name, a number from 1 (0: count only), and what is to happen:
-//! `kill` (before the call is made), `EIO`, `ENOSPC`, `EINTR`. What was done is said in the journal.
+//! `kill` (before the call is made), `EIO`, `ENOSPC`, `EINTR`. With `lose:CALL` or `lose:CALL:PATH` that call, or that
+//! call for that file, is never made, and says that it was. What was done is said in the journal.
 
 use std::{env, ffi::OsString, fs, os::unix::process::CommandExt, process::Command};
 
@@ -45,6 +46,7 @@ fn panic_of(error: std::io::Error) -> ! {
 struct Plan {
     at: u64,
     errno: Option<i32>,
+    lose: Option<(String, Option<String>)>,
 }
 
 /// The plan, if there is one for the unit that this process is in.
@@ -61,7 +63,11 @@ fn plan() -> Option<Plan> {
         "EINTR" => Some(nix::libc::EINTR),
         _ => None,
     };
-    Some(Plan { at: at.parse().ok()?, errno })
+    let lose = what.strip_prefix("lose:").map(|lost| match lost.split_once(':') {
+        Some((call, path)) => (call.to_owned(), Some(path.to_owned())),
+        None => (lost.to_owned(), None),
+    });
+    Some(Plan { at: at.parse().ok()?, errno, lose })
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -206,9 +212,16 @@ mod watched {
             }
             self.inside.insert(pid, None);
             let Some(call) = self.changing(pid, &registers).filter(|_| self.running) else { return Ok(()) };
+            if self.lost(pid, call, &registers) {
+                say(&format!("lost {call}"));
+                registers.orig_rax = u64::MAX;
+                ptrace::setregs(pid, registers)?;
+                self.inside.insert(pid, Some(0));
+                return Ok(());
+            }
             self.count += 1;
             let call = format!("{call} {}", path(pid, &registers)).trim_end().to_owned();
-            if self.plan.at == 0 {
+            if self.plan.at == 0 && self.plan.lose.is_none() {
                 say(&format!("at {} {call}", self.count));
             }
             if self.count != self.plan.at {
@@ -227,6 +240,13 @@ mod watched {
                 }
             }
             Ok(())
+        }
+
+        /// Whether this call is one that is never to be made.
+        fn lost(&self, pid: Pid, call: &str, registers: &libc::user_regs_struct) -> bool {
+            let Some((lost, path)) = &self.plan.lose else { return false };
+            let of = || fs::read_link(format!("/proc/{pid}/fd/{}", registers.rdi)).unwrap_or_default();
+            lost == call && path.as_ref().is_none_or(|path| of() == std::path::Path::new(path))
         }
 
         /// The call's name, if it changes what outlives the process or tells another one to.

@@ -1,4 +1,5 @@
 //! The ledger: one row a case, keyed by its point and the tree that it ran on.
+#![allow(dead_code, reason = "each of the two suites takes a part of it")]
 
 use std::{fs, path::PathBuf, process::ExitCode};
 
@@ -71,19 +72,36 @@ impl Ledger {
     }
 
     /// Whether a case has its row.
-    pub fn has(&self, scenario: &str, point: u64, kind: &str) -> bool {
+    pub fn has(&self, scenario: &str, point: u64, kind: &str, fs: &str) -> bool {
         let number = |row: &Row| row.point.split(' ').next().and_then(|n| n.parse().ok());
-        self.rows.iter().any(|row| row.scenario == scenario && row.kind == kind && number(row) == Some(point))
+        let same = |row: &&Row| row.scenario == scenario && row.kind == kind && row.fs == fs;
+        self.rows.iter().filter(same).any(|row| number(row) == Some(point))
+    }
+
+    /// Whether a negative control has its row.
+    pub fn has_control(&self, name: &str, fs: &str) -> bool {
+        self.rows.iter().any(|row| row.negative_control && row.scenario == name && row.fs == fs)
     }
 
     /// Writes a row down.
     pub fn add(&mut self, row: Row) {
-        self.rows.retain(|old| (&old.scenario, &old.point, &old.kind) != (&row.scenario, &row.point, &row.kind));
+        let key = |row: &Row| (row.scenario.clone(), row.point.clone(), row.kind.clone(), row.fs.clone());
+        self.rows.retain(|old| key(old) != key(&row));
         self.rows.push(Row { tree: self.tree.clone(), ..row });
         fs::create_dir_all(self.path.parent().unwrap()).unwrap();
         let beside = self.path.with_extension("new");
         fs::write(&beside, serde_json::to_vec_pretty(&self.rows).unwrap()).unwrap();
         fs::rename(&beside, &self.path).unwrap();
+    }
+
+    /// Writes many rows down at once.
+    pub fn add_all(&mut self, rows: impl IntoIterator<Item = Row>) {
+        let tree = self.tree.clone();
+        let mut last = None;
+        for row in rows {
+            self.rows.extend(last.replace(Row { tree: tree.clone(), ..row }));
+        }
+        last.into_iter().for_each(|row| self.add(row));
     }
 
     /// Prints the totals; a violation or a control that was not caught is a failure.

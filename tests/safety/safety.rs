@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     let cases = choice.cases(&counted);
     println!("safety: {} of {} cases", cases.len(), counted.iter().map(|(_, points)| points).sum::<u64>());
     for (done, (scenario, point, kind)) in cases.iter().enumerate() {
-        if ledger.has(scenario.name, *point, kind) {
+        if ledger.has(scenario.name, *point, kind, "overlay") {
             continue;
         }
         let row = scenario.run(&rig, *point, kind);

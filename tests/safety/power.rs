@@ -1,0 +1,57 @@
+//! `make check-safety`, power cuts: a virtual machine in which deployd deploys is ended like by a pulled plug, at
+//! random moments and, from its log of writes, between all of them; then its disk is looked at, it is started again,
+//! and must go on. Without the two syncs it must not: those are the negative controls.
+//!
+//! Words after `--`: `short` takes three cuts on ext4 and the controls there; names of file systems choose those.
+//! `SHARD=i/n` takes every n-th cut, beginning with the i-th.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "the suite ends at the first surprise")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it reports to a terminal")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod ledger;
+#[path = "power/mod.rs"]
+mod vm;
+
+use std::process::ExitCode;
+
+use ledger::Ledger;
+use vm::{chance::Chance, control, cut, saved::Saved, states};
+
+/// How many cuts a long run makes on each file system.
+const CUTS: u64 = 50;
+const SHORT: u64 = 3;
+const FILE_SYSTEMS: [&str; 3] = ["ext4", "xfs", "btrfs"];
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let short = words.iter().any(|word| word == "short");
+    let asked = |name: &str| words.iter().any(|word| word == name);
+    let any = FILE_SYSTEMS.iter().any(|name| asked(name));
+    let chosen: Vec<_> =
+        FILE_SYSTEMS.into_iter().filter(|name| if any { asked(name) } else { !short || *name == "ext4" }).collect();
+    let mut ledger = Ledger::open();
+    let saved = Saved::ensure();
+    for fs in chosen {
+        let warm = saved.warm(fs, control::OWN_STATE);
+        control::all(&saved, &warm, &mut ledger);
+        let warm = saved.warm(fs, false);
+        if !short {
+            states::all(&saved, &warm, &mut ledger);
+        }
+        let numbers = if short { (0..SHORT).collect() } else { shard(CUTS) };
+        for number in numbers {
+            cut::case(&saved, &warm, number, &Chance::of(short), &mut ledger);
+        }
+    }
+    ledger.close()
+}
+
+/// The part of the numbers that `SHARD` asks for.
+fn shard(count: u64) -> Vec<u64> {
+    let shard = std::env::var("SHARD").unwrap_or_else(|_| "1/1".into());
+    let (i, n) = shard.split_once('/').expect("SHARD=i/n");
+    let (i, n): (usize, usize) = (i.parse().expect("SHARD=i/n"), n.parse().expect("SHARD=i/n"));
+    (0..count).skip(i - 1).step_by(n).collect()
+}

@@ -1,0 +1,96 @@
+//! The negative controls: a sync is taken out, and the same look at the disk must see it. Otherwise it sees nothing.
+
+use std::time::{Duration, Instant};
+
+use super::{
+    app, look,
+    machine::{self, Machine},
+    saved::{Saved, Warm},
+};
+use crate::ledger::{Ledger, Row};
+
+/// The record has a disk of its own there: on one disk, its syncs would bring `current` along.
+pub const OWN_STATE: bool = true;
+
+/// What is taken out, and what is then done before the power goes.
+struct Control {
+    name: &'static str,
+    loses: &'static str,
+    then: &'static str,
+}
+
+const ALL: [Control; 2] = [
+    // Any program's fsync commits the names of a release; its bytes are not there yet.
+    Control { name: "no-syncfs", loses: "syncfs", then: "dd if=/dev/zero of=/mnt/app/other bs=1 count=1 conv=fsync" },
+    Control { name: "no-directory-fsync", loses: "fsync:/srv/shop", then: "true" },
+];
+
+/// Runs both. On btrfs an fsync brings no other file's names along, so only the second shows there.
+pub fn all(saved: &Saved, warm: &Warm, ledger: &mut Ledger) {
+    for control in ALL.iter().filter(|control| warm.fs != "btrfs" || control.name == "no-directory-fsync") {
+        if ledger.has_control(control.name, &warm.fs) {
+            continue;
+        }
+        let started = Instant::now();
+        let violations = run(saved, warm, control);
+        let caught = Some(!violations.is_empty());
+        println!(
+            "power: {} negative control, {}: {}, {} s: {}",
+            warm.fs,
+            control.name,
+            if caught == Some(true) { "caught" } else { "NOT CAUGHT" },
+            started.elapsed().as_secs(),
+            violations.join("; ")
+        );
+        let row = Row::new(4, control.name, "0 told", "power");
+        let (fs, systemd) = (warm.fs.clone(), saved.image.systemd.clone());
+        ledger.add(Row { negative_control: true, caught, violations, fs, systemd, ..row });
+    }
+}
+
+/// What is seen on the disk after a deployment without it was told to be live.
+fn run(saved: &Saved, warm: &Warm, control: &Control) -> Vec<String> {
+    let disks = warm.disks.copy(&saved.work());
+    let mut machine = saved.go_on(warm, &disks);
+    machine.run(&format!("{}{}", app::configure("r3"), wrap(control))).ok();
+    machine.begin(&format!("systemctl start deploy@shop && {}", control.then));
+    wait(&mut machine);
+    machine.cut();
+    let seen = look::at(&disks.app(), &saved.image.sources);
+    let mut wrong = seen.wrong;
+    if wrong.is_empty() && seen.label.as_deref() != Some("r3") {
+        wrong.push(format!("r3 was told to be live, and after the cut it is {:?}", seen.label));
+    }
+    wrong
+}
+
+fn wait(machine: &mut Machine) {
+    let limit = Instant::now() + Duration::from_secs(300);
+    let mut said = String::new();
+    loop {
+        let line = machine.line(limit).unwrap_or_else(|| panic!("the control does not end: {said}"));
+        match machine::status(&line) {
+            Some(0) => return,
+            Some(status) => panic!("the control ends with {status}: {said}"),
+            None => said.push_str(&line),
+        }
+    }
+}
+
+/// Puts the program that keeps calls from the kernel in front of the engine.
+fn wrap(control: &Control) -> String {
+    format!(
+        "mkdir -p /run/systemd/system/deploy@.service.d
+cat > /run/systemd/system/deploy@.service.d/lose.conf <<'END'
+[Service]
+SystemCallFilter=
+NotifyAccess=all
+ExecStart=
+ExecStart=/usr/libexec/deployd/crash-at run deploy %i
+END
+echo '/deploy@shop.service 0 lose:{}' > /run/deployd-crash
+systemctl daemon-reload
+",
+        control.loses
+    )
+}
