@@ -115,9 +115,10 @@ check-fast: ## Format, lints and the tests that boot no host
 	cargo test --locked --lib --bins --test layering --test packaging --test promises
 
 # A row of what was already tried on the same tree is not tried again; SHARD=i/n takes a part.
-check-safety: ## End and fail the engine at every system call that changes something, cut the power; some hours
+check-safety: ## End and fail the engine at every system call, cut the power, race and flood it; some hours
 	@$(MAKE) deps WHAT=host
 	@$(MAKE) safety WORDS=
+	DEPLOYD_ATTACK=long cargo test --locked --test host -- --nocapture --test-threads=2 races bus_attack
 
 check-safety-short: ## The same at 60 points, chosen by the commit, and three power cuts
 	@$(MAKE) safety WORDS=short
