@@ -191,9 +191,10 @@ impl Deployment<'_> {
             }
         }
         self.state.fallback = fallback;
+        let live_at = self.state.live_at(now());
         for release in &mut self.state.releases {
             if release.id == self.plan.release {
-                release.live_at = Some(now());
+                release.live_at = Some(live_at);
                 if self.plan.kind != Kind::Rollback && self.plan.from.as_ref() != Some(&self.plan.release) {
                     release.replaced.clone_from(&self.plan.from);
                 }

@@ -115,18 +115,21 @@ impl Store {
         let records = self.dir.dir("deployments")?;
         let json = serde_json::to_vec_pretty(record)
             .map_err(|e| EngineError::Record { place: records.path.clone(), wrong: e.to_string() })?;
-        records.write(&format!("{}.json", record.id), &json, 0o640)?;
+        let own = format!("{}.json", record.id);
+        records.write(&own, &json, 0o640)?;
         let names = records.names()?;
         if names.len() > KEEP_RECORDS {
-            self.forget_oldest(&records, &names);
+            self.forget_oldest(&records, &names, &own);
         }
         Ok(())
     }
 
-    /// Old records are for people only: one that cannot be removed is left, ignoring the failure.
-    fn forget_oldest(&self, records: &Dir, names: &[String]) {
+    /// Old records are for people only: one that cannot be removed is left, ignoring the failure. The one that was just
+    /// written stays even where the clock was set back and all others are later.
+    fn forget_oldest(&self, records: &Dir, names: &[String], own: &str) {
         let mut dated: Vec<_> = names
             .iter()
+            .filter(|name| *name != own)
             .filter_map(|name| {
                 let bytes = records.read(name, MAX_BYTES).ok()??;
                 let record: DeploymentRecord = serde_json::from_slice(&bytes).ok()?;
@@ -134,11 +137,54 @@ impl Store {
             })
             .collect();
         dated.sort();
-        let surplus = dated.len().saturating_sub(KEEP_RECORDS);
+        let surplus = (dated.len() + 1).saturating_sub(KEEP_RECORDS);
         for (_, name) in dated.into_iter().take(surplus) {
             if let Err(error) = records.unlink(name) {
                 tracing::debug!(%error, "an old record could not be removed, ignoring");
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{DeploymentId, Kind, Outcome};
+
+    fn record(number: u64, started_at: i64) -> DeploymentRecord {
+        DeploymentRecord {
+            id: DeploymentId::from_bits(number),
+            kind: Kind::Deploy,
+            actor: "systemd".into(),
+            outcome: Outcome::Succeeded,
+            message: String::new(),
+            from: None,
+            to: None,
+            revision: None,
+            reasons: Vec::new(),
+            started_at,
+            live_ms: None,
+            wall_ms: 1,
+            timings: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_newest_record_stays_even_where_the_clock_was_set_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        let app = "shop".parse().unwrap();
+        std::fs::create_dir_all(paths.state_dir(&app).parent().unwrap()).unwrap();
+        let store = Store::open(&paths, &app).unwrap();
+        let kept = u64::try_from(KEEP_RECORDS).unwrap();
+        for number in 1..=kept {
+            let earlier = record(number, 4_000_000_000);
+            let path = paths.records_dir(&app).join(format!("{}.json", earlier.id));
+            std::fs::write(path, serde_json::to_vec(&earlier).unwrap()).unwrap();
+        }
+        store.save_record(&record(kept + 1, 1_700_000_000)).unwrap();
+        let names = store.dir.dir("deployments").unwrap().names().unwrap();
+        assert!(names.contains(&format!("{}.json", DeploymentId::from_bits(kept + 1))), "{names:?}");
+        assert_eq!(names.len(), KEEP_RECORDS);
     }
 }

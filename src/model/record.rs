@@ -35,6 +35,15 @@ pub struct AppState {
     pub keys: Keys,
 }
 
+impl AppState {
+    /// When a release becomes live that does so now: later than any before it, even where the clock was set back, since
+    /// who was live last is told by it.
+    pub fn live_at(&self, now: i64) -> i64 {
+        let last = self.releases.iter().filter_map(|release| release.live_at).max();
+        last.map_or(now, |last| now.max(last.saturating_add(1)))
+    }
+}
+
 /// The keys of releases, as digests of no use to those who have not the salt.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -84,7 +93,7 @@ pub struct ReleaseRecord {
     pub deployment: DeploymentId,
     /// Seconds since 1970.
     pub sealed_at: i64,
-    /// When it last became live, seconds since 1970.
+    /// When it last became live, seconds since 1970; later than any before it (see [`AppState::live_at`]).
     pub live_at: Option<i64>,
     /// What was live before it: where a rollback goes.
     #[serde(default)]
