@@ -168,7 +168,7 @@ fn the_engines_units_share_one_sandbox() {
         // The engine reads /proc/meminfo and homes; /proc/PID of other users' processes by CAP_SYS_PTRACE.
         for left_off in ["ProcSubset", "ProtectHome", "PrivateUsers", "RestrictSUIDSGID", "User", "RootDirectory"] {
             assert_eq!(value(unit, &format!("Service.{left_off}")), None, "{unit}");
-            let reason = format!("No {left_off}=: ");
+            let reason = format!("No {left_off}=:");
             assert!(read(&format!("units/{unit}")).contains(&reason), "{unit}: why is there no {left_off}=");
         }
         assert!(value(unit, "Service.ExecStart").unwrap().starts_with("/usr/libexec/deployd/deploy-engine "), "{unit}");

@@ -181,6 +181,13 @@ impl Host {
         self.ok(&argv);
     }
 
+    /// Installs a package anew that is installed already.
+    #[track_caller]
+    pub fn install_again(&self, path: &Path) {
+        self.write("/root/package.deb", fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())));
+        self.ok(&["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "-i", "/root/package.deb"]);
+    }
+
     /// The last lines of the journal.
     pub fn journal(&self, lines: u32) -> String {
         self.run(&["journalctl", "--no-pager", "-o", "short-precise", "-n", &lines.to_string()]).said()

@@ -82,8 +82,10 @@ impl Transient {
             ("StandardError", text("journal")),
         ];
         let program = self.exec.first().cloned().unwrap_or_default();
-        // Without the flag PID 1 expands `$VAR` and `$$` in arguments that come over D-Bus too.
-        out.push(("ExecStartEx", Variant::from(vec![(program, self.exec, vec!["no-env-expand".to_owned()])])));
+        // PID 1 expands `$VAR` in arguments that come over D-Bus too, and takes `$$` for a `$`. ExecStartEx has a flag
+        // against it, but systemd 252 cannot read that again from the unit's file: a daemon-reload would end it.
+        let literal = self.exec.iter().map(|argument| argument.replace('$', "$$")).collect::<Vec<_>>();
+        out.push(("ExecStart", Variant::from(vec![(program, literal, false)])));
         if let Some(directory) = &self.working_directory {
             out.push(("WorkingDirectory", text(directory)));
         }
@@ -177,7 +179,7 @@ mod tests {
         let stdio = Some((null(), null()));
         let pairs = Transient { properties, journal_fields, limit, stdio, ..spec() }.into_properties();
         for (name, expected) in [
-            ("ExecStartEx", "a(sasas)"),
+            ("ExecStart", "a(sasb)"),
             ("LogExtraFields", "aay"),
             ("RuntimeMaxUSec", "t"),
             ("StandardInputFileDescriptor", "h"),
