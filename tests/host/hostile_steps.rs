@@ -11,7 +11,7 @@ use crate::{
 
 const PAGE: &str = "<?php\n\nheader('Content-Type: text/plain');\n$r = include __DIR__.'/../release.php';\n\
                     echo \"start=$r\\nend=\", trim(file_get_contents(__DIR__.'/../RELEASE')), \"\\n\";\n";
-const SERVICE: &str = "[[service]]\nkind = \"php-fpm\"\n";
+pub const SERVICE: &str = "[[service]]\nkind = \"php-fpm\"\n";
 
 /// What a step tries; what succeeds is a line of `reached`.
 const TRIES: &str = r#"
@@ -40,13 +40,15 @@ try processes sh -c 'cat /proc/1/environ || kill -0 1'
 try network port
 "#;
 
-fn shop(host: &Host, more: &str) -> Shop {
+/// The Node program with a page of PHP: a release that is made at once.
+pub fn shop(host: &Host, more: &str) -> Shop {
     let shop = Shop::make(host, Spec::node("shop").more(&format!("{SERVICE}{more}")));
     shop.commit(host, "r1", &[("public/index.php", PAGE)]);
     shop
 }
 
-fn line(name: &str, more: &str, script: &str) -> String {
+/// A step of one line of shell.
+pub fn line(name: &str, more: &str, script: &str) -> String {
     format!("[[step]]\nname = \"{name}\"\nshell = true\n{more}run = '''{script}'''\n")
 }
 

@@ -38,6 +38,7 @@ mod sharing;
 mod signal;
 mod site;
 mod sources;
+mod staging;
 mod through_nginx;
 mod units;
 mod upstream;

@@ -17,13 +17,18 @@ pub struct Disk {
 impl Disk {
     /// A fresh file system (`ext4`, `xfs`, `btrfs`) of so many GiB; the image takes only what is written.
     pub fn make(kind: &str, gib: u64) -> Self {
+        Self::small(kind, gib * 1024)
+    }
+
+    /// The same of so many MiB.
+    pub fn small(kind: &str, mib: u64) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let base = hosts_dir().join("disks").join(format!("t{}-{number}", std::process::id()));
         fs::create_dir_all(base.join("mnt")).unwrap_or_else(|e| panic!("{}: {e}", base.display()));
         let disk = Self { base };
         let image = disk.base.join("image").to_string_lossy().into_owned();
-        command::local(&["truncate", "-s", &format!("{gib}G"), &image]).ok();
+        command::local(&["truncate", "-s", &format!("{mib}M"), &image]).ok();
         // As many inodes as releases of small files need, and no work left over for a thread of the kernel's.
         let options: &[&str] = match kind {
             "ext4" => &["-q", "-F", "-i", "4096", "-E", "lazy_itable_init=0,lazy_journal_init=0"],
