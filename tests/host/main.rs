@@ -16,6 +16,7 @@ mod convergence;
 mod deploy;
 mod exposure;
 mod failures;
+mod full_disk;
 mod gates;
 mod going_back;
 mod host_faults;
