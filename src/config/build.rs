@@ -25,15 +25,8 @@ pub(super) fn build(cx: &mut Context<'_>, top: &mut Reader<'_>, root: Option<&Pa
 /// A directory with programs. Not of a release: what a step runs by its name is the host's.
 fn program_dir(cx: &mut Context<'_>, at: &At<String>, root: Option<&Path>) -> Option<PathBuf> {
     let dir = cx.take(check::absolute(&at.value), &at.place)?;
-    let wrong = if at.value.contains(':') {
-        Some("has a colon, which ends a directory in PATH")
-    } else if root.is_some_and(|root| dir.starts_with(root)) {
-        Some("is in the app's own tree")
-    } else {
-        None
-    };
-    if let Some(wrong) = wrong {
-        let problem = Problem::new(format!("{:?} {wrong}", at.value)).at(&at.place);
+    if root.is_some_and(|root| dir.starts_with(root)) {
+        let problem = Problem::new(format!("{:?} is in the app's own tree", at.value)).at(&at.place);
         let help = "name a directory of this host, like \"/home/shop/.nvm/versions/node/v22.1.0/bin\"; a release's own \
                     programs are run by their path, like \"node_modules/.bin/vite\"";
         cx.problems.push(problem.help(help));

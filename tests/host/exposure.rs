@@ -36,7 +36,7 @@ fn deployd_and_steps_are_below_two_and_the_engine_as_it_was() {
         assert!(is_below(&host, "deployd.service", 5));
         let run = host.ok(&["systemctl", "list-units", "--plain", "--no-legend", "deploy-run@shop:*"]);
         let run = run.split_whitespace().next().expect("the engine runs").to_owned();
-        assert!(is_below(&host, &run, 25), "{run}");
+        assert!(is_below(&host, &run, 26), "{run}");
         host.ok(&["systemctl", "start", "--wait", "deploy-settle@shop"]);
         let over = || !host.run(&["systemctl", "is-active", &run]).stdout.starts_with("activ");
         crate::common::eventually("it has ended", std::time::Duration::from_secs(30), over);
