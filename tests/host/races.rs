@@ -185,7 +185,7 @@ fn what_the_user_exchanges_in_its_tree_leads_root_nowhere() {
     let host = installed();
     host.sh(CANARIES);
     let more = "shared = [\"storage/\", \"settings.ini\"]\n\
-        [[step]]\nname = \"build\"\nrun = [\"php\", \"-r\", \"copy('RELEASE', 'built');\"]\n\
+        [[step]]\nname = \"build\"\nrun = [\"php\", \"-r\", \"copy('RELEASE', 'built');\"]\ntimeout = \"10s\"\n\
         [[service]]\nkind = \"php-fpm\"\n[health]\nbake = \"0s\"\n[releases]\nkeep = 2\n";
     let shop = Shop::make(&host, Spec { laravel: false, over: Some("app-small"), ..Spec::new("shop").more(more) });
     host.sh("mkdir -p /srv/shop/shared; echo one > /srv/shop/shared/settings.ini; chown -R shop: /srv/shop/shared");

@@ -1,10 +1,12 @@
 //! A switch as it is seen through nginx, which says by deployd's snippets where a request goes: the release is proved at
 //! the site itself, and a site that nginx leaves where it was is gone back from.
 
+use std::time::Duration;
+
 use deployd::model::events;
 
 use crate::{
-    common::installed,
+    common::{eventually, installed},
     support::{
         host::Host,
         shop::{Shop, Spec},
@@ -41,8 +43,10 @@ fn the_release_is_proved_through_nginx_and_a_site_that_stays_with_the_old_one_is
     let site = host.read(SITE);
     host.write(SITE, site.replace("access_log off;", "access_log off;\n    add_header X-Site kept always;"));
     host.ok(&["systemctl", "reload", "nginx"]);
-    let plain = heads(&host, "Accept: */*");
-    assert!(plain.contains("x-site: kept") && !plain.contains("x-deployd"), "{plain}");
+    // The reload returns before the new workers are there.
+    let plain = || heads(&host, "Accept: */*");
+    eventually("nginx has read it", Duration::from_secs(20), || plain().contains("x-site: kept"));
+    assert!(!plain().contains("x-deployd"), "{}", plain());
     let asked = |ask: &str| heads(&host, &format!("X-Deployd-Release: {ask}"));
     let release = shop.current(&host).replace("releases/", "");
     assert!(asked(&format!("shop {release}")).contains("x-deployd-release: yes"));
@@ -52,6 +56,7 @@ fn the_release_is_proved_through_nginx_and_a_site_that_stays_with_the_old_one_is
     // A site that names one release instead of `current`: every page of it is well, and none is the new one's.
     host.write(SITE, site.replace("/srv/shop/current/", &format!("/srv/shop/releases/{release}/")));
     host.ok(&["systemctl", "reload", "nginx"]);
+    eventually("nginx has read it", Duration::from_secs(20), || !heads(&host, "Accept: */*").contains("x-site"));
     let before = (shop.current(&host), host.ok(&["readlink", "/run/deployd/shop/fpm.sock"]));
     shop.point(&host, "r2");
     let said = shop.ctl(&host, "deploy", &[]).expect_status(4).said();
