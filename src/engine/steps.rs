@@ -123,14 +123,18 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
 
 /// Where it is accounted. What yields does so to every service of the host, not only to those of its own app.
 fn slice(step: &Step, app: &AppName) -> String {
-    if step.limits.yields() { app.steps_slice() } else { app.slice() }
+    if yields(step) { app.steps_slice() } else { app.slice() }
+}
+
+/// Not what migrates: live requests may wait for the locks that it holds.
+fn yields(step: &Step) -> bool {
+    step.limits.yields() && !step.migrates()
 }
 
 /// Its sandbox, its bounds, and what PID 1 hands over to it.
 fn properties(step: &Step, reach: &Reach, secrets: Vec<(String, String)>) -> BTreeMap<&'static str, Property> {
     let Limits { memory, tasks, cpu_weight, io_weight } = step.limits;
-    let mut properties =
-        sandbox::step(reach, Bounds { memory, tasks, cpu_weight, yields: step.limits.yields(), io_weight });
+    let mut properties = sandbox::step(reach, Bounds { memory, tasks, cpu_weight, yields: yields(step), io_weight });
     if let Some(file) = &step.environment_file {
         properties.insert("EnvironmentFiles", Property::Files(vec![file.display().to_string()]));
     }

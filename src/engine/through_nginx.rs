@@ -19,12 +19,13 @@ use crate::{
 impl Deployment<'_> {
     /// Whether nginx said that it sends requests to this slot; an error when it said that it does not.
     pub(super) async fn seen_through_nginx(&mut self, slot: &ServiceSlot<'_>, what: &str) -> Result<bool, EngineError> {
-        let app = &self.settings.app;
+        // That nobody else can have asked with.
+        let (app, word) = (&self.settings.app, &self.request.id);
         let (header, ask) = match slot.kind {
-            SlotKind::PhpFpm(_) => (nginx::RELEASE_HEADER, format!("{app} {}", self.plan.release)),
+            SlotKind::PhpFpm(_) => (nginx::RELEASE_HEADER, format!("{app} {} {word}", self.plan.release)),
             SlotKind::Octane(_) | SlotKind::Http(_) => {
                 let name = nginx::upstream_name(app, slot::upstream(slot.kind).unwrap_or_default());
-                (nginx::UPSTREAM_HEADER, format!("{name} 127.0.0.1:{}", listener::port(slot)?))
+                (nginx::UPSTREAM_HEADER, format!("{name} 127.0.0.1:{} {word}", listener::port(slot)?))
             }
             SlotKind::Horizon(_) | SlotKind::Queue(_) => return Ok(false),
         };

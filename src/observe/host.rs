@@ -14,7 +14,7 @@ use crate::{
     system::units::Units,
     worker::{
         client::{Worker, WorkerError, WorkerSpec},
-        order::{SSH_KEY, TOKEN},
+        order::{DEPLOY_KEY, SSH_KEY, TOKEN},
         sandbox::Reach,
     },
 };
@@ -83,7 +83,7 @@ impl Host {
             Some(GitCredential::Token(file)) => Some((TOKEN, file.clone())),
             Some(GitCredential::SshKey(file)) => Some((SSH_KEY, file.clone())),
             None if git.ssh_key.is_some() => None,
-            None => own().map(|file| (SSH_KEY, file)),
+            None => own().map(|file| (DEPLOY_KEY, file)),
         };
         handed.into_iter().map(|(name, file)| (name.to_owned(), file)).collect()
     }

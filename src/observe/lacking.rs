@@ -1,14 +1,18 @@
 //! What a deployment would run into and a look shows: programs that its steps need, secrets that it is to hand over, a
 //! source that cannot be reached. All of it, so that it can be put right in one go.
 
-use std::path::PathBuf;
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
+use rustix::process::geteuid;
 use serde::Serialize;
 
 use super::{Host, Resolved, find_program, search_path};
 use crate::{
     config::{Settings, Step},
-    model::{AppState, Request},
+    model::{AppState, Paths, Request},
 };
 
 /// Something that is not there.
@@ -31,18 +35,18 @@ pub fn lacking(
     source: Option<&Resolved>,
     state: &AppState,
 ) -> Vec<Lack> {
-    let steps = to_run(settings, source, state);
-    let mut found = programs(settings, &steps);
+    let before = || state.releases.last().map(|release| release.markers.as_slice());
+    // While the source is not known, the release before tells what it has.
+    let markers = source.map(|resolved| resolved.markers.as_slice()).or_else(before);
+    let steps = to_run(settings, markers);
+    let mut found = programs(settings, markers, &steps);
     let of_source = if request.upload { Vec::new() } else { host.source_credentials(settings) };
     found.extend(files(host, settings, of_source, &steps));
     found
 }
 
-/// The steps that will be run, and on what each depends that is not known. While the source is not, the release before
-/// tells what it has.
-fn to_run<'a>(settings: &'a Settings, source: Option<&Resolved>, state: &AppState) -> Vec<(&'a Step, Option<&'a str>)> {
-    let before = || state.releases.last().map(|release| release.markers.as_slice());
-    let markers = source.map(|resolved| resolved.markers.as_slice()).or_else(before);
+/// The steps that will be run, and on what each depends that is not known.
+fn to_run<'a>(settings: &'a Settings, markers: Option<&[String]>) -> Vec<(&'a Step, Option<&'a str>)> {
     let needed = |needs: &'a [String]| -> Option<Option<&'a str>> {
         match markers {
             Some(markers) => needs.iter().all(|need| markers.contains(need)).then_some(None),
@@ -52,12 +56,14 @@ fn to_run<'a>(settings: &'a Settings, source: Option<&Resolved>, state: &AppStat
     settings.steps.iter().filter_map(|step| Some((step, needed(&step.needs)?))).collect()
 }
 
-fn programs(settings: &Settings, steps: &[(&Step, Option<&str>)]) -> Vec<Lack> {
+fn programs(settings: &Settings, markers: Option<&[String]>, steps: &[(&Step, Option<&str>)]) -> Vec<Lack> {
     let wanted =
         steps.iter().filter_map(|(step, needs)| Some((step.run.first()?.as_str(), step.name.as_str(), *needs)));
     let tests = settings.gates.tests.iter().flat_map(|tests| {
         let own = tests.run.first().map(|program| (program.as_str(), "tests", None));
-        own.into_iter().chain([(COMPOSER[0], "tests-install", Some(COMPOSER[1]))])
+        let installs = markers.is_none_or(|markers| markers.iter().any(|marker| marker == COMPOSER[1]));
+        let needs = markers.is_none().then_some(COMPOSER[1]);
+        own.into_iter().chain(installs.then_some((COMPOSER[0], "tests-install", needs)))
     });
     let mut found: Vec<(&str, Vec<String>)> = Vec::new();
     // A path is one of the release, or of its shell's making.
@@ -92,8 +98,17 @@ fn files(
         files.map(|file| (file.clone(), format!("the step {}", step.name)))
     });
     let mut found: Vec<(PathBuf, Vec<String>)> = Vec::new();
+    let mut open: Vec<Lack> = Vec::new();
     for (file, user) in of_source.chain(of_build).chain(of_steps) {
         if host.paths.host(&file).is_file() {
+            open.extend(others_decide(&host.paths, &file).map(|place| Lack {
+                what: format!(
+                    "the file {} (for {user}) is read by root, and {} is not root's alone",
+                    file.display(),
+                    place.display()
+                ),
+                remedy: Some("keep secrets below /etc/deployd/secrets, root's, mode 0600".into()),
+            }));
             continue;
         }
         match found.iter_mut().find(|(known, _)| *known == file) {
@@ -105,5 +120,50 @@ fn files(
         what: format!("the file {} is not there (for {})", file.display(), users.join("; ")),
         remedy: Some(format!("write it as root: `install -D -m 0600 /dev/stdin {}`", file.display())),
     };
-    found.into_iter().map(lack).collect()
+    found.into_iter().map(lack).chain(open).collect()
+}
+
+/// The first place on the way to a file, by its name or where links lead, at which somebody else than the engine's user
+/// decides what is there: PID 1 opens it with all rights, and follows links.
+pub(super) fn others_decide(paths: &Paths, file: &Path) -> Option<PathBuf> {
+    let top = paths.host(Path::new("/"));
+    let named = paths.host(file);
+    let led = named.canonicalize().ok()?;
+    let open = |place: &&Path| match place.symlink_metadata() {
+        Ok(meta) => meta.uid() != geteuid().as_raw() || (!meta.is_symlink() && meta.mode() & 0o022 != 0),
+        Err(_) => true,
+    };
+    named.ancestors().chain(led.ancestors()).filter(|place| !top.starts_with(place)).find(open).map(Path::to_path_buf)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    #[test]
+    fn a_secret_that_somebody_else_may_replace_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        let at = |path: &str| dir.path().join(path);
+        let mode = |path: &str, mode| std::fs::set_permissions(at(path), PermissionsExt::from_mode(mode)).unwrap();
+        for (made, bits) in [("etc", 0o755), ("etc/secrets", 0o700), ("home", 0o755), ("home/shop", 0o777)] {
+            std::fs::create_dir(at(made)).unwrap();
+            mode(made, bits);
+        }
+        for made in ["etc/secrets/token", "home/shop/npmrc"] {
+            std::fs::write(at(made), "x").unwrap();
+            mode(made, 0o600);
+        }
+        let found = |path: &str| others_decide(&paths, Path::new(path));
+        assert_eq!(found("/etc/secrets/token"), None);
+        assert_eq!(found("/home/shop/npmrc"), Some(at("home/shop")));
+        symlink(at("etc/secrets/token"), at("etc/secrets/here")).unwrap();
+        assert_eq!(found("/etc/secrets/here"), None);
+        symlink(at("etc/secrets/token"), at("home/shop/link")).unwrap();
+        assert_eq!(found("/home/shop/link"), Some(at("home/shop")));
+        mode("etc/secrets/token", 0o622);
+        assert_eq!(found("/etc/secrets/token"), Some(at("etc/secrets/token")));
+    }
 }

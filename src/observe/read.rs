@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Depth, Host, Lack, Observed, Resolved, ServiceObserved, check_facts, instances,
-    lacking::lacking,
+    lacking::{lacking, others_decide},
     orders::unfit,
     pools::{PoolError, fpm_services, pool_text, pools},
     room, shared_paths, source_order,
@@ -226,7 +226,7 @@ async fn look(host: &Host, settings: &Settings, request: &Request, next: Option<
 }
 
 fn there(host: &Host, mut files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
-    files.retain(|(_, file)| host.paths.host(file).is_file());
+    files.retain(|(_, file)| host.paths.host(file).is_file() && others_decide(&host.paths, file).is_none());
     files
 }
 

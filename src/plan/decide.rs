@@ -65,9 +65,30 @@ fn refuse_what_cannot_work(settings: &Settings, observed: &Observed, request: &R
         ));
     }
     if matches!(request.kind, Kind::Deploy | Kind::Stage) {
-        refuse_lacking(observed.lacking.iter().cloned().chain(missing_shared(settings, observed)).collect())?;
+        // What only a build needs is no reason to refuse where nothing is built.
+        let of_build = observed.lacking.iter().filter(|_| builds(settings, observed, request)).cloned();
+        refuse_lacking(of_build.chain(missing_shared(settings, observed)).collect())?;
     }
     Ok(())
+}
+
+/// Whether a release is to be made, as far as it is known.
+fn builds(settings: &Settings, observed: &Observed, request: &Request) -> bool {
+    let Some(resolved) = observed.source.as_ref() else { return true };
+    let made_from = made_from(settings, observed);
+    let live = record(observed, observed.current.as_ref());
+    let same = live.is_some() && differences(live, observed.current.as_ref(), resolved, &made_from).is_empty();
+    request.force || !(same || staged_of(observed, resolved, &made_from).is_some())
+}
+
+/// The newest staged release that was made of this.
+fn staged_of<'a>(observed: &'a Observed, resolved: &Resolved, made_from: &MadeFrom) -> Option<&'a ReleaseRecord> {
+    observed.state.releases.iter().rev().find(|release| {
+        release.state == ReleaseState::Sealed
+            && release.revision == resolved.revision
+            && release.made_from == *made_from
+            && observed.on_disk.contains(&release.id)
+    })
 }
 
 /// All that is lacking, at once.
@@ -124,13 +145,7 @@ fn make(settings: &Settings, observed: &Observed, request: &Request) -> Result<D
     {
         return converge(settings, observed, request, live);
     }
-    let staged = observed.state.releases.iter().rev().find(|release| {
-        release.state == ReleaseState::Sealed
-            && release.revision == resolved.revision
-            && release.made_from == made_from
-            && observed.on_disk.contains(&release.id)
-    });
-    if let (Some(staged), false) = (staged, request.force) {
+    if let (Some(staged), false) = (staged_of(observed, resolved, &made_from), request.force) {
         if request.kind == Kind::Stage {
             let message = format!("{} is staged already", staged.id);
             return Ok(Decision::Unchanged { release: staged.id.clone(), message });

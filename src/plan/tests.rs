@@ -542,4 +542,7 @@ fn all_that_is_lacking_is_told_at_once() {
     assert!(refusal.remedy.as_deref().unwrap().contains("check the url; install npm; put it there"), "{refusal:?}");
     assert_eq!(refusal.lacking.len(), 3);
     assert!(plan(&settings(), &several, &request(Kind::Rollback)).is_ok(), "a way out is never refused for it");
+    let same = Observed { lacking: one.lacking, ..observed() };
+    let nothing = plan(&settings(), &same, &request(Kind::Deploy));
+    assert!(matches!(nothing, Ok(Decision::Unchanged { .. })), "nothing is built: {nothing:?}");
 }

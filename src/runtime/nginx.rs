@@ -9,9 +9,11 @@
 
 use crate::model::AppName;
 
-/// By which the snippet of php-fpm is asked for the release that it hands to PHP: `APP RELEASE`.
+/// By which the snippet of php-fpm is asked for the release that it hands to PHP: `APP RELEASE WORD`, and answers with
+/// `yes WORD` or `no WORD`.
 pub const RELEASE_HEADER: &str = "x-deployd-release";
-/// By which the snippet of services on a port is asked for the address that a request went to: `UPSTREAM ADDRESS`.
+/// By which the snippet of services on a port is asked for the address that a request went to: `UPSTREAM ADDRESS WORD`,
+/// answered likewise.
 pub const UPSTREAM_HEADER: &str = "x-deployd-upstream";
 
 /// Of a worker that still ends what it has (ngx_worker_process_cycle).

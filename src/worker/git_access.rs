@@ -10,7 +10,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
-    order::{GitOrder, SSH_KEY, TOKEN},
+    order::{DEPLOY_KEY, GitOrder, SSH_KEY, TOKEN},
     refusal::Refusal,
 };
 
@@ -25,6 +25,8 @@ const TOKEN_USER: &str = "x-access-token";
 #[derive(Default, Clone)]
 pub struct Access {
     ssh_key: Option<PathBuf>,
+    /// The app's deploy key, tried before the user's own.
+    own_key: Option<PathBuf>,
     known_hosts: Option<PathBuf>,
     /// An https server, `https://HOST[:PORT]/`, and the header that it is to get, and no other.
     header: Option<(String, String)>,
@@ -49,14 +51,15 @@ impl Access {
     fn from(order: &GitOrder, handed: Option<&Path>) -> Result<Self, Refusal> {
         let credential = |name: &str| handed.map(|dir| dir.join(name)).filter(|path| path.exists());
         let ssh_key = order.ssh_key.clone().or_else(|| credential(SSH_KEY));
-        for path in ssh_key.iter().chain(&order.known_hosts) {
+        let own_key = credential(DEPLOY_KEY);
+        for path in ssh_key.iter().chain(&own_key).chain(&order.known_hosts) {
             plain(path)?;
         }
         let header = match (credential(TOKEN), server(&order.url)) {
             (Some(path), Some(server)) => Some((server, header(&path)?)),
             _ => None,
         };
-        Ok(Self { ssh_key, known_hosts: order.known_hosts.clone(), header, program: None })
+        Ok(Self { ssh_key, own_key, known_hosts: order.known_hosts.clone(), header, program: None })
     }
 
     /// By another program than ssh.
@@ -79,6 +82,9 @@ impl Access {
         }
         if let Some(path) = &self.ssh_key {
             text += &format!(" -i '{}' -o IdentitiesOnly=yes", path.display());
+        } else if let Some(path) = &self.own_key {
+            // Nobody named it: where it is not registered (yet), the user's own keys still count.
+            text += &format!(" -i '{}'", path.display());
         }
         text
     }
@@ -111,12 +117,16 @@ fn server(url: &str) -> Option<String> {
 /// The header of a token, whose file holds `TOKEN` or `USER:TOKEN`. No message names any of it.
 fn header(path: &Path) -> Result<String, Refusal> {
     let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
+    let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_string(&mut text));
     read.map_err(|error| Refusal::new(format!("the token that was handed over cannot be read: {error}")))?;
+    let too_long = text.len() as u64 > LARGEST;
     let text = text.trim();
-    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+    if too_long || text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
         let remedy = "write TOKEN or USER:TOKEN into the file of token_credential, and nothing else";
-        return Err(Refusal::with("the token of the source is none: it is empty, or more than one word", remedy));
+        return Err(Refusal::with(
+            "the token of the source is none: it is empty, longer than 4096 bytes, or more than one word",
+            remedy,
+        ));
     }
     let pair = if text.contains(':') { text.to_owned() } else { format!("{TOKEN_USER}:{text}") };
     Ok(format!("Authorization: Basic {}", STANDARD.encode(pair)))
@@ -172,6 +182,9 @@ mod tests {
         std::fs::write(dir.path().join(SSH_KEY), "key").unwrap();
         let handed = Access::from(&order(), Some(dir.path())).unwrap().ssh();
         assert!(handed.contains(&format!("-i '{}/source-ssh-key' -o IdentitiesOnly=yes", dir.path().display())));
+        std::fs::rename(dir.path().join(SSH_KEY), dir.path().join(DEPLOY_KEY)).unwrap();
+        let own = Access::from(&order(), Some(dir.path())).unwrap().ssh();
+        assert!(own.ends_with(&format!("-i '{}/deploy-key'", dir.path().display())), "{own}");
         let named = GitOrder { ssh_key: Some("/home/shop/key".into()), ..order() };
         assert!(Access::from(&named, Some(dir.path())).unwrap().ssh().contains("-i '/home/shop/key'"));
         assert!(!Access::from(&order(), None).unwrap().ssh().contains("-i "));

@@ -50,9 +50,13 @@ async fn probe_with(probe: &HttpProbe, trust: impl FnOnce() -> Result<Arc<Client
 /// Carries out [`super::order::Order::AskNginx`].
 pub async fn sent_there(page: &HttpProbe, header: &str, ask: &str) -> Option<bool> {
     let asked = tokio::time::timeout(page.timeout, ask_with(page, Some((header, ask)), host_trust)).await;
-    match asked.ok()?.ok()?.headers().get(header)?.as_bytes() {
-        b"yes" => Some(true),
-        b"no" => Some(false),
+    let answer = asked.ok()?.ok()?;
+    let (said, word) = answer.headers().get(header)?.to_str().ok()?.split_once(' ')?;
+    // An answer to somebody else's question is none.
+    match said {
+        _ if Some(word) != ask.rsplit(' ').next() => None,
+        "yes" => Some(true),
+        "no" => Some(false),
         _ => None,
     }
 }
@@ -257,7 +261,14 @@ mod tests {
 
     #[tokio::test]
     async fn nginx_says_where_it_sends_a_request_or_nothing() {
-        for (said, there) in [("\r\nX-There: yes", Some(true)), ("\r\nx-there: no", Some(false)), ("", None)] {
+        let answers = [
+            ("\r\nX-There: yes w1", Some(true)),
+            ("\r\nx-there: no w1", Some(false)),
+            ("\r\nx-there: no w0", None),
+            ("\r\nx-there: no", None),
+            ("", None),
+        ];
+        for (said, there) in answers {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let asked = page(format!("http://{}/up", listener.local_addr().unwrap()));
             let serve = async {
@@ -268,11 +279,11 @@ mod tests {
                 stream.write_all(answer.as_bytes()).await.unwrap();
                 String::from_utf8_lossy(&got[..n]).into_owned()
             };
-            let (answer, got) = tokio::join!(sent_there(&asked, "x-there", "shop r2"), serve);
+            let (answer, got) = tokio::join!(sent_there(&asked, "x-there", "shop r2 w1"), serve);
             assert_eq!(answer, there, "{said}");
-            assert!(got.contains("\r\nx-there: shop r2\r\n"), "{got}");
+            assert!(got.contains("\r\nx-there: shop r2 w1\r\n"), "{got}");
         }
-        assert_eq!(sent_there(&page("http://127.0.0.1:1/".into()), "x-there", "shop r2").await, None);
+        assert_eq!(sent_there(&page("http://127.0.0.1:1/".into()), "x-there", "shop r2 w1").await, None);
     }
 
     #[tokio::test]

@@ -261,7 +261,9 @@ fn explain(git: &Git<'_>, said: &str) -> Refusal {
              and name the file as known_hosts in [source]"
         )
     } else if has("Permission denied (publickey") {
-        "`deployctl key` prints the public half of a deploy key: register it with the repository".to_owned()
+        "register the public half of the key that is used with the repository: of ssh_key or ssh_key_credential in [source], \
+         else what `deployctl key` prints"
+            .to_owned()
     } else if has("UNPROTECTED PRIVATE KEY") || has("bad permissions") {
         "chmod 0600 the ssh key, and make it the app's user's".to_owned()
     } else if has("Could not resolve host") {

@@ -341,6 +341,8 @@ pub struct GitOrder {
 
 /// The worker's credential with an ssh private key for its source.
 pub const SSH_KEY: &str = "source-ssh-key";
+/// The credential that is the app's own deploy key, which nobody has named.
+pub const DEPLOY_KEY: &str = "deploy-key";
 /// The worker's credential with a token for its https source, `TOKEN` or `USER:TOKEN`.
 pub const TOKEN: &str = "source-token";
 

@@ -144,7 +144,8 @@ pub fn step(reach: &Reach, bounds: Bounds) -> BTreeMap<&'static str, Property> {
         ("UMask", Word(0o022)),
         ("TasksMax", Number(bounds.tasks)),
         ("KeyringMode", Text("private".into())),
-        // Not for a worker: they take half of a worker's start, and who has no capability may neither write nor read there.
+        // Not for a worker: they take half of a worker's start, and who has no capability may write nothing there; of the
+        // kernel's log it reads what the host lets everyone read.
         ("ProtectKernelTunables", Bool(true)),
         ("ProtectKernelLogs", Bool(true)),
         ("ProtectControlGroups", Bool(true)),

@@ -40,9 +40,13 @@ fn secrets(dir: &Path) -> io::Result<Vec<(&'static str, String)>> {
     let [auth, npmrc] = STEP_SECRETS.map(|name| dir.join(name));
     if auth.exists() {
         let mut text = String::new();
-        std::fs::File::open(&auth)?.take(LARGEST).read_to_string(&mut text)?;
+        std::fs::File::open(&auth)?.take(LARGEST + 1).read_to_string(&mut text)?;
+        let refused = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+        if text.len() as u64 > LARGEST {
+            return refused(format!("composer's auth.json is longer than {LARGEST} bytes"));
+        }
         if text.contains('\0') {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "auth.json has a NUL in it"));
+            return refused("auth.json has a NUL in it".into());
         }
         out.push(("COMPOSER_AUTH", text.trim().to_owned()));
     }

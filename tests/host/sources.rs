@@ -135,9 +135,10 @@ fn a_token_of_root_s_opens_an_https_source_and_its_submodules_and_is_seen_nowher
          location / { proxy_pass http://127.0.0.1:8081; } }\n",
     );
     let backend = "systemd-run -q --unit=forge -p User=shop php -d display_errors=stderr -S 127.0.0.1:8081 /srv/backend.php\n\
-                   systemctl reload-or-restart nginx; mkdir -p /etc/deployd/secrets\n\
-                   until ss -ltn | grep -q 127.0.0.1:8081; do sleep 0.1; done";
+                   systemctl reload-or-restart nginx; mkdir -p /etc/deployd/secrets";
     host.sh(backend);
+    let listens = || host.ok(&["ss", "-ltn"]).contains("127.0.0.1:8081");
+    crate::common::eventually("the forge listens", std::time::Duration::from_secs(30), listens);
     let configure = |more: &str| {
         let text = "preset = \"laravel\"\nroot = \"/srv/shop\"\nuser = \"shop\"\n[source]\n\
                     git = \"https://127.0.0.1:8443/shop.git\"\nref = \"main\"\n";

@@ -49,9 +49,16 @@ fn the_release_is_proved_through_nginx_and_a_site_that_stays_with_the_old_one_is
     assert!(!plain().contains("x-deployd"), "{}", plain());
     let asked = |ask: &str| heads(&host, &format!("X-Deployd-Release: {ask}"));
     let release = shop.current(&host).replace("releases/", "");
-    assert!(asked(&format!("shop {release}")).contains("x-deployd-release: yes"));
-    assert!(asked("shop 20200101-000000-aaaaaaa").contains("x-deployd-release: no"));
-    assert!(!asked(&format!("other {release}")).contains("x-deployd"), "another app's question");
+    assert!(asked(&format!("shop {release} w1")).contains("x-deployd-release: yes w1"));
+    assert!(asked("shop 20200101-000000-aaaaaaa w2").contains("x-deployd-release: no w2"));
+    // Whoever else asks gets the site's own answer, whole.
+    let forwarded = format!("shop {release} w1\r\nX-Forwarded-For: 203.0.113.9");
+    let others =
+        [format!("other {release} w1"), "a b c|a ".into(), "a b a".into(), format!("shop {release}"), forwarded];
+    for other in others {
+        let plain = asked(&other);
+        assert!(plain.contains("x-site: kept") && !plain.contains("x-deployd"), "{other}: {plain}");
+    }
 
     // A site that names one release instead of `current`: every page of it is well, and none is the new one's.
     host.write(SITE, site.replace("/srv/shop/current/", &format!("/srv/shop/releases/{release}/")));
@@ -81,8 +88,8 @@ fn a_service_on_a_port_is_proved_through_nginx() {
     let told = host.journal_of("MESSAGE_ID", events::SERVICE_LIVE);
     assert!(told.contains("is live in slot a, seen through nginx"), "{told}");
     let asked = |ask: &str| heads(&host, &format!("X-Deployd-Upstream: {ask}"));
-    assert!(asked("shop-http 127.0.0.1:3000").contains("x-deployd-upstream: yes"));
-    assert!(asked("shop-http 127.0.0.1:3001").contains("x-deployd-upstream: no"));
+    assert!(asked("shop-http 127.0.0.1:3000 w1").contains("x-deployd-upstream: yes w1"));
+    assert!(asked("shop-http 127.0.0.1:3001 w1").contains("x-deployd-upstream: no w1"));
     assert!(!asked("shop-octane 127.0.0.1:3000").contains("x-deployd"), "another service's question");
     assert!(!heads(&host, "Accept: */*").contains("x-deployd"), "{}", shop.name());
 }
