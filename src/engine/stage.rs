@@ -154,9 +154,24 @@ pub const TRASH: &str = ".trash-";
 /// Makes a directory of `releases/` no release any more: it loses its name at once, and its content later.
 pub fn discard(releases: &Dir, name: &str) -> Result<(), EngineError> {
     if releases.kind(name)? == EntryKind::Directory {
-        releases.rename(name, &format!("{TRASH}{name}"))?;
+        let mut to = format!("{TRASH}{name}");
+        // One that was called the same could not be removed yet: an id has seconds, and a deployment may fail within one.
+        for number in 2_u32.. {
+            if releases.kind(&to)? == EntryKind::Missing {
+                break;
+            }
+            to = format!("{TRASH}{name}.{number}");
+        }
+        releases.rename(name, &to)?;
     }
     Ok(())
+}
+
+/// Whether it is the name of something discarded.
+fn is_discarded(name: &str) -> bool {
+    let is_release = |name: &str| name.parse::<ReleaseId>().is_ok();
+    let numbered = |(id, number): (&str, &str)| is_release(id) && number.parse::<u32>().is_ok();
+    name.strip_prefix(TRASH).is_some_and(|rest| is_release(rest) || rest.rsplit_once('.').is_some_and(numbered))
 }
 
 /// Empties what was discarded. What cannot be removed is told and left for the next time. The workers are not bound
@@ -167,7 +182,7 @@ pub async fn empty_trash(host: &Host, settings: &Settings, deployment: &Deployme
         Err(error) => return tracing::warn!("what was discarded is not removed yet: {error}"),
     };
     for name in names {
-        if name.strip_prefix(TRASH).is_some_and(|id| id.parse::<ReleaseId>().is_ok())
+        if is_discarded(&name)
             && let Err(error) = remove_tree(&host.unbound(), settings, deployment, releases, &name).await
         {
             tracing::warn!("{}/{name} could not be removed: {error}; the next deployment tries again", releases.path);
@@ -194,4 +209,27 @@ async fn remove_tree(
     }
     releases.remove_dir(name)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_called_like_something_discarded_is_discarded_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let releases = Dir::open(dir.path()).unwrap();
+        for name in ["20261121T112333Z-c2de4581", "20261121T112333Z-c2de4581.2"] {
+            for _ in 0..3 {
+                std::fs::create_dir(dir.path().join(name)).unwrap();
+                discard(&releases, name).unwrap();
+            }
+            discard(&releases, name).unwrap();
+        }
+        let left = releases.names().unwrap();
+        assert!(left.len() == 6 && left.iter().all(|name| is_discarded(name)), "{left:?}");
+        for other in ["20261121T112333Z-c2de4581", ".trash-x", ".trash-20261121T112333Z-c2de4581.x", ".next-1"] {
+            assert!(!is_discarded(other), "{other}");
+        }
+    }
 }
