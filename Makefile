@@ -94,7 +94,7 @@ rpm: ## Build dist/deployd-*.rpm
 demo: ## Boot a host in a container, deploy a Laravel app twice and roll back, under load
 	@$(MAKE) deps WHAT=host
 	@$(MAKE) deb > $(TARGET)/demo-deb.log 2>&1 || { cat $(TARGET)/demo-deb.log; exit 1; }
-	cargo run --quiet --locked --example demo
+	@DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) cargo run --quiet --locked --example demo
 
 check: ## Everything CI checks: format, lints, unit, tree, bus and host tests
 	@echo "== what is needed"
@@ -135,12 +135,12 @@ power:
 check-runtimes: ## Build FrankenPHP and RoadRunner from their Go modules; Octane's tests with them
 	@$(MAKE) deps WHAT=host
 	@$(MAKE) deb > $(TARGET)/runtimes-deb.log 2>&1 || { cat $(TARGET)/runtimes-deb.log; exit 1; }
-	cargo test --locked --test host runtimes -- --nocapture
+	DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) cargo test --locked --test host runtimes -- --nocapture
 
 bench: ## Deployments under load beside the common script; writes target/bench/results.json
 	@$(MAKE) deps WHAT=host
 	@$(MAKE) deb > $(TARGET)/bench-deb.log 2>&1 || { cat $(TARGET)/bench-deb.log; exit 1; }
-	cargo bench --locked --profile dev --bench switch
+	DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) cargo bench --locked --profile dev --bench switch
 
 lint: ## Format, clippy; units, man pages and the package where their tools are there
 	cargo fmt --check
