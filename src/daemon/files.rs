@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     dbus::Error,
     model::{
-        AppName, AppState, CheckAnswer, CheckRequest, DeploymentId, DeploymentRecord, KeyAnswer, KeyRequest, Kind,
-        Paths, Phase, Request, Survey,
+        AppName, AppState, CheckRequest, DeploymentId, DeploymentRecord, KeyRequest, Kind, Paths, Phase, Request,
+        Survey,
     },
 };
 
@@ -82,8 +82,8 @@ pub fn progress(paths: &Paths, app: &AppName) -> Result<Option<Progress>, Error>
     read(&paths.progress_file(app))
 }
 
-/// The plan that the engine left for a request, as JSON.
-pub fn plan(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<Option<serde_json::Value>, Error> {
+/// What the engine left for a request: a plan, what a check found, a deploy key.
+pub fn answer<T: DeserializeOwned>(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<Option<T>, Error> {
     read(&paths.app_run_dir(app).join(format!("plan-{id}.json")))
 }
 
@@ -92,32 +92,14 @@ pub fn survey(paths: &Paths, app: &AppName) -> Result<Option<Survey>, Error> {
     read(&paths.survey_file(app))
 }
 
-/// What the engine found when it was asked for a check.
-pub fn check_answer(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<Option<CheckAnswer>, Error> {
-    read(&paths.app_run_dir(app).join(format!("plan-{id}.json")))
-}
-
-/// What the engine says of a deploy key.
-pub fn key_answer(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<Option<KeyAnswer>, Error> {
-    read(&paths.app_run_dir(app).join(format!("plan-{id}.json")))
-}
-
 /// Writes a request; an error when there is one of that id.
 pub fn write_request(paths: &Paths, request: &Request) -> Result<(), Error> {
-    write_asked(&paths.request_file(&request.app, &request.id), request)
+    write_asked(paths, &request.app, &request.id, request)
 }
 
-/// Writes a request for a check.
-pub fn write_check(paths: &Paths, request: &CheckRequest) -> Result<(), Error> {
-    write_asked(&paths.request_file(&request.check, &request.id), request)
-}
-
-/// Writes a request for a deploy key.
-pub fn write_key_request(paths: &Paths, request: &KeyRequest) -> Result<(), Error> {
-    write_asked(&paths.request_file(&request.key, &request.id), request)
-}
-
-fn write_asked(file: &Path, asked: &impl Serialize) -> Result<(), Error> {
+/// Writes what the engine is asked; an error when there is a request of that id.
+pub fn write_asked(paths: &Paths, app: &AppName, id: &DeploymentId, asked: &impl Serialize) -> Result<(), Error> {
+    let file = &paths.request_file(app, id);
     if let Some(dir) = file.parent() {
         match DirBuilder::new().mode(0o750).create(dir) {
             Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(failed("make", dir, &e)),

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use zbus::{OwnedObjectPath, object_server::SignalEmitter};
 
+use serde::{Serialize, de::DeserializeOwned};
+
 use super::{
     files::{self, Progress},
     host::{Entry, Host, unit, unit_of_kind},
@@ -46,17 +48,30 @@ pub async fn adopt_request(host: &Arc<Host>, request: Request) -> Result<(), Err
 
 /// Makes a plan in its own unit, and waits for it.
 pub async fn plan(host: &Arc<Host>, request: &Request) -> Result<String, Error> {
+    let plan: serde_json::Value =
+        ask(host, "deploy-plan", (&request.app, &request.id), request, ("plan", "plan")).await?;
+    Ok(plan.to_string())
+}
+
+/// Hands a request to the engine in a unit of its own, and waits for what it left. `made` and `left` are what is missed
+/// without it. A refusal is an answer too: the unit's failure counts only when it left none.
+async fn ask<T: DeserializeOwned>(
+    host: &Arc<Host>,
+    template: &str,
+    (app, id): (&AppName, &DeploymentId),
+    asked: &impl Serialize,
+    (made, left): (&str, &str),
+) -> Result<T, Error> {
     let _held = host.busy.hold();
-    let unit = unit("deploy-plan", &request.app, &request.id)?;
-    files::write_request(&host.paths, request)?;
-    // A refusal is a plan too: the unit's failure counts only when it left none.
+    let unit = unit(template, app, id)?;
+    files::write_asked(&host.paths, app, id, asked)?;
     let started = host.units.start(&unit).await;
-    let plan = files::plan(&host.paths, &request.app, &request.id);
-    files::remove_request(&host.paths, &request.app, &request.id);
-    match (plan?, started) {
-        (Some(plan), _) => Ok(plan.to_string()),
-        (None, Err(error)) => Err(Error::Failed(format!("no plan was made: {}", printable(&error.to_string())))),
-        (None, Ok(())) => Err(Error::Failed(format!("{unit} left no plan (see `systemctl status {unit}`)"))),
+    let answer = files::answer(&host.paths, app, id);
+    files::remove_request(&host.paths, app, id);
+    match (answer?, started) {
+        (Some(answer), _) => Ok(answer),
+        (None, Err(error)) => Err(Error::Failed(format!("no {made} was made: {}", printable(&error.to_string())))),
+        (None, Ok(())) => Err(Error::Failed(format!("{unit} left no {left} (see `systemctl status {unit}`)"))),
     }
 }
 
@@ -77,33 +92,17 @@ pub async fn survey(host: &Arc<Host>, app: &AppName) -> Result<Vec<String>, Erro
 
 /// Has a check made; it changes nothing.
 pub async fn check(host: &Arc<Host>, request: &CheckRequest) -> Result<Vec<Finding>, Error> {
-    let _held = host.busy.hold();
-    let unit = unit("deploy-plan", &request.check, &request.id)?;
-    files::write_check(&host.paths, request)?;
-    let started = host.units.start(&unit).await;
-    let answer = files::check_answer(&host.paths, &request.check, &request.id);
-    files::remove_request(&host.paths, &request.check, &request.id);
-    match (answer?, started) {
-        (Some(CheckAnswer::Found(findings)), _) => Ok(findings),
-        (Some(CheckAnswer::Refused(why)), _) => Err(Error::BadConfig(printable(&why))),
-        (None, Err(error)) => Err(Error::Failed(format!("no check was made: {}", printable(&error.to_string())))),
-        (None, Ok(())) => Err(Error::Failed(format!("{unit} left no answer (see `systemctl status {unit}`)"))),
+    match ask(host, "deploy-plan", (&request.check, &request.id), request, ("check", "answer")).await? {
+        CheckAnswer::Found(findings) => Ok(findings),
+        CheckAnswer::Refused(why) => Err(Error::BadConfig(printable(&why))),
     }
 }
 
 /// Has an app's deploy key made, or only told.
 pub async fn key(host: &Arc<Host>, request: &KeyRequest) -> Result<DeployKey, Error> {
-    let _held = host.busy.hold();
-    let unit = unit("deploy-key", &request.key, &request.id)?;
-    files::write_key_request(&host.paths, request)?;
-    let started = host.units.start(&unit).await;
-    let answer = files::key_answer(&host.paths, &request.key, &request.id);
-    files::remove_request(&host.paths, &request.key, &request.id);
-    match (answer?, started) {
-        (Some(KeyAnswer::Key(key)), _) => Ok(key),
-        (Some(KeyAnswer::Refused(why)), _) => Err(Error::Failed(printable(&why))),
-        (None, Err(error)) => Err(Error::Failed(format!("no key was made: {}", printable(&error.to_string())))),
-        (None, Ok(())) => Err(Error::Failed(format!("{unit} left no answer (see `systemctl status {unit}`)"))),
+    match ask(host, "deploy-key", (&request.key, &request.id), request, ("key", "answer")).await? {
+        KeyAnswer::Key(key) => Ok(key),
+        KeyAnswer::Refused(why) => Err(Error::Failed(printable(&why))),
     }
 }
 
