@@ -1,15 +1,16 @@
 //! `make bench`: deployments under load, and the time of a deployment and a rollback, beside the common script.
 //! It measures on booted hosts of its own, prints tables, and writes `target/bench/results.json`.
 //!
-//! Words after `--` choose: `switch`, `octane`, `queue`, `times`, `step-load`, `stage`; `script` leaves deployd's rows out. `DEPLOYD_BENCH_DEPLOYMENTS` is the
-//! number of deployments under load (20), `DEPLOYD_BENCH_RUNS` the number of timed runs (7), `DEPLOYD_BENCH_ROUNDS` of
-//! turns under a build (3).
+//! Words after `--` choose: `switch`, `octane`, `queue`, `times`, `step-load`, `stage` (with it `activate`, which also goes
+//! alone); `script` leaves deployd's rows out. `DEPLOYD_BENCH_DEPLOYMENTS` is the number of deployments under load (20),
+//! `DEPLOYD_BENCH_RUNS` the number of timed runs (7), `DEPLOYD_BENCH_ROUNDS` of turns under a build (3).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench ends at the first surprise")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it reports to a terminal")]
 
 #[path = "../support/mod.rs"]
 mod support;
 
+mod activate;
 mod load;
 mod octane;
 mod queue;
@@ -23,7 +24,7 @@ use support::{root::Root, table};
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let asked = |word: &str| words.iter().any(|w| w == word);
-    let all = !["switch", "octane", "queue", "times", "step-load", "stage"].iter().any(|word| asked(word));
+    let all = !["switch", "octane", "queue", "times", "step-load", "stage", "activate"].iter().any(|word| asked(word));
     let root = Root::chosen();
     let mut figures = Vec::new();
     if all || asked("switch") {
@@ -41,8 +42,11 @@ fn main() {
     if all || asked("step-load") {
         figures.extend(steps::compare(&root, number("DEPLOYD_BENCH_ROUNDS", 3)));
     }
+    let runs = number("DEPLOYD_BENCH_RUNS", 5).clamp(1, 10);
+    if (all || asked("stage") || asked("activate")) && !asked("script") {
+        figures.extend(activate::compare(&root, runs as usize));
+    }
     if all || asked("stage") {
-        let runs = number("DEPLOYD_BENCH_RUNS", 5).clamp(1, 10);
         figures.extend(stage::compare(&root, runs as usize, !asked("script")));
     }
     table::save(&figures);

@@ -83,22 +83,29 @@ fn time(
     (what, who, shop, label): (&'static str, &'static str, &Shop, &'static str),
     work: impl Fn() -> Ended,
 ) {
-    let is_it = move |answer: &requests::Answer| answer.is_whole() && answer.value("end") == Some(label);
-    let watch = requests::watch(host.network(), &shop.domain(), "/", Duration::from_secs(60), is_it);
+    let (live, wall) = watched(host, &shop.domain(), label, work);
+    for (metric, value) in [("live_ms", live), ("wall_ms", wall)] {
+        all.entry((what, who, metric)).or_default().push(value);
+    }
+}
+
+/// The milliseconds of `work` until the site answers from the release that calls itself `label`, and until its end.
+pub fn watched(host: &Host, domain: &str, label: &str, work: impl Fn() -> Ended) -> (f64, f64) {
+    let wanted = label.to_owned();
+    let is_it = move |answer: &requests::Answer| answer.is_whole() && answer.value("end") == Some(&wanted);
+    let watch = requests::watch(host.network(), domain, "/", Duration::from_secs(60), is_it);
     // The watch must be running before the clock does.
     std::thread::sleep(Duration::from_millis(50));
     let begun = Instant::now();
     work().ok();
     let wall = begun.elapsed();
-    let live = watch.join().expect("it does not panic").unwrap_or_else(|| panic!("{who}: {label} never answered"));
-    assert!(live > begun, "{who}: {label} answered before the {what} began");
-    for (metric, value) in [("live_ms", live - begun), ("wall_ms", wall)] {
-        all.entry((what, who, metric)).or_default().push(value.as_secs_f64() * 1000.0);
-    }
+    let live = watch.join().expect("it does not panic").unwrap_or_else(|| panic!("{domain}: {label} never answered"));
+    assert!(live > begun, "{domain}: {label} answered before it was begun to make it live");
+    ((live - begun).as_secs_f64() * 1000.0, wall.as_secs_f64() * 1000.0)
 }
 
 /// Waits until nothing of a deployment is left to be done: it has settled and the old slots have ended.
-fn wait_quiet(host: &Host) {
+pub fn wait_quiet(host: &Host) {
     std::thread::sleep(Duration::from_millis(500));
     let until = Instant::now() + Duration::from_secs(30);
     let units = ["app-fpm@*", "deploy-settle@*", "deploy-drain@*", "deploy@*", "deploy-rollback@*"];

@@ -19,25 +19,41 @@ pub struct Tree {
     pub files: usize,
     bytes: usize,
     name: &'static str,
+    /// It has a page that names its release, `r` and the commit's number.
+    served: bool,
 }
+
+/// That page.
+const PAGE: &str = "<?php\n\nheader('Content-Type: text/plain');\n$r = include __DIR__.'/../release.php';\n\
+                    echo \"start=$r\\nend=$r\\n\";\n";
 
 impl Tree {
     /// 2,000 files, as an app without its dependencies has.
     pub fn small() -> Self {
-        Self { files: 2000, bytes: 1600, name: "stage-2000" }
+        Self { files: 2000, bytes: 1600, name: "stage-2000", served: false }
     }
 
     /// 100,000 files, as an app with all its dependencies has.
     pub fn large() -> Self {
-        Self { files: 100_000, bytes: 1600, name: "stage-100000" }
+        Self { files: 100_000, bytes: 1600, name: "stage-100000", served: false }
     }
 
     /// 500 MB that no compression makes less.
     pub fn fat() -> Self {
-        Self { files: 5000, bytes: 100_000, name: "disk-10x500" }
+        Self { files: 5000, bytes: 100_000, name: "disk-10x500", served: false }
     }
 
-    /// What making a release of it is called.
+    /// Ten files and a page.
+    pub fn ten() -> Self {
+        Self { files: 10, bytes: 1600, name: "activate-10", served: true }
+    }
+
+    /// 100,000 and the page.
+    pub fn many() -> Self {
+        Self { files: 100_000, name: "activate-100000", ..Self::ten() }
+    }
+
+    /// What is measured of it.
     pub fn work(&self) -> String {
         self.name.to_owned()
     }
@@ -94,6 +110,12 @@ impl Tree {
             writeln!(to, "M 100644 inline {path}\ndata {}", content.len())?;
             to.write_all(&content)?;
             writeln!(to)?;
+        }
+        if self.served {
+            let label = format!("<?php\n\nreturn 'r{commit}';\n");
+            for (path, content) in [("public/index.php", PAGE), ("release.php", &label)] {
+                writeln!(to, "M 100644 inline {path}\ndata {}\n{content}", content.len())?;
+            }
         }
         Ok(())
     }
