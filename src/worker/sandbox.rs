@@ -119,16 +119,21 @@ impl Bounds {
     /// Of the disks, what yields has this weight or less.
     const LIGHT_IO: u64 = 50;
 
-    /// Its share as properties. A weight works where there are controllers; the policy and the nice level everywhere.
+    /// Its share as properties. A weight works where there are controllers; the policies and the nice level everywhere.
     fn share(self) -> [(&'static str, Property); 6] {
         let yields = self.yields;
+        let (class, priority) = match (self.io_weight <= Self::LIGHT_IO, yields) {
+            (true, true) => (IO_IDLE, 7),
+            (true, false) => (BEST_EFFORT, 7),
+            (false, _) => (BEST_EFFORT, 4),
+        };
         [
             ("CPUWeight", Number(self.cpu_weight)),
             ("IOWeight", Number(self.io_weight)),
             ("Nice", Int(if yields { 19 } else { 10 })),
             ("CPUSchedulingPolicy", Int(if yields { SCHED_IDLE } else { SCHED_BATCH })),
-            ("IOSchedulingClass", Int(BEST_EFFORT)),
-            ("IOSchedulingPriority", Int(if self.io_weight <= Self::LIGHT_IO { 7 } else { 4 })),
+            ("IOSchedulingClass", Int(class)),
+            ("IOSchedulingPriority", Int(priority)),
         ]
     }
 }
@@ -193,8 +198,10 @@ mod tests {
         let bounds = Bounds { memory: Some(1 << 30), tasks: 9, cpu_weight: 20, yields: true, io_weight: 20 };
         let got = step(&reach, bounds);
         assert_eq!((&got["MemoryMax"], &got["TasksMax"], &got["Nice"]), (&Number(1 << 30), &Number(9), &Int(19)));
+        assert_eq!((&got["CPUSchedulingPolicy"], &got["IOSchedulingClass"]), (&Int(SCHED_IDLE), &Int(IO_IDLE)));
         let heavy = step(&reach, Bounds { memory: None, cpu_weight: 200, yields: false, ..bounds });
         assert_eq!((heavy.get("MemoryMax"), &heavy["CPUSchedulingPolicy"]), (None, &Int(SCHED_BATCH)));
+        assert_eq!(heavy["IOSchedulingClass"], Int(BEST_EFFORT), "live requests may wait for its locks");
         assert_eq!(got["ReadWritePaths"], Texts(vec!["/srv/a/releases/x".into(), "-/srv/a/views".into()]));
         assert_eq!(got["PrivateNetwork"], Bool(true));
         let alone = step(&Reach { alone: true, ..reach.clone() }, bounds);

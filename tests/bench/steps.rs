@@ -61,6 +61,9 @@ fn turn(host: &Host, shop: &Shop, who: &str) -> (f64, f64) {
                 std::thread::sleep(Duration::from_millis(100));
             }
         }
+        if who == "deployd" {
+            eprintln!("steps: {}", held_back(host));
+        }
         let plan = Plan { fast: ("/".into(), 100), slow: ("/up".into(), 0), sessions: 0, domain: shop.domain() };
         let load = Running::start(host.network(), plan);
         std::thread::sleep(WATCHED);
@@ -73,6 +76,19 @@ fn turn(host: &Host, shop: &Shop, who: &str) -> (f64, f64) {
         host.ok(&["sync"]);
         (report.p50_ms, report.p99_ms)
     })
+}
+
+/// What holds the step back here: what the slice of all steps weighs, where the host has a controller, and what the step
+/// itself has everywhere.
+fn held_back(host: &Host) -> String {
+    let weights = "cd /sys/fs/cgroup; for at in cpu/deploysteps.slice blkio/deploysteps.slice deploysteps.slice; do \
+                   for name in cpu.shares cpu.idle cpu.weight blkio.bfq.weight io.weight; do \
+                   if test -e $at/$name; then echo \"$name=$(head -n1 $at/$name)\"; fi; done; done";
+    let weights = host.sh(weights).lines().collect::<Vec<_>>().join(" ");
+    let none = |what: &str| if weights.contains(what) { String::new() } else { format!("NO controller {what}: ") };
+    let show = ["systemctl", "show", "-p", "Nice,CPUSchedulingPolicy,IOSchedulingClass", "deploy-step-shop-*"];
+    let own = host.ok(&show).lines().collect::<Vec<_>>().join(" ");
+    format!("{}{}the slice has {weights}, the step {own}", none("cpu."), none("io."))
 }
 
 fn report(all: &mut BTreeMap<(&str, &str), Vec<f64>>) -> Vec<Figure> {

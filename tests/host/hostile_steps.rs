@@ -66,8 +66,8 @@ fn a_step_reaches_nothing_that_is_not_its_own() {
     host.sh("chmod 0600 /etc/deployd/secrets/*; chmod -R a+rX /srv/other");
     let secrets = "credentials = { token = \"/etc/deployd/secrets/token\" }\n\
                    environment_file = \"/etc/deployd/secrets/shop.env\"\n";
-    let shows =
-        "cp \"$CREDENTIALS_DIRECTORY/token\" token; echo \"$FROM_FILE\" > from-file; cat /proc/self/cgroup > group";
+    let shows = "cp \"$CREDENTIALS_DIRECTORY/token\" token; echo \"$FROM_FILE\" > from-file; cat /proc/self/cgroup > group; \
+         { nice; ionice -p $$; chrt -p $$; } > share";
     let more = [
         line("secrets", secrets, shows),
         line("offline", "network = false\n", &format!("{TRIES}\nmv reached offline")),
@@ -83,6 +83,9 @@ fn a_step_reaches_nothing_that_is_not_its_own() {
     // What it weighs is nothing beside nginx and any service, not only beside its own app's.
     assert!(read("group").contains("/deploysteps.slice/deploysteps-shop.slice/deploy-step-"), "{}", read("group"));
     assert_eq!(host.ok(&["systemctl", "show", "-P", "CPUWeight", "deploysteps.slice"]), "idle\n");
+    // The same where the host has no controllers.
+    let share = read("share");
+    assert!(share.starts_with("19\nidle\n") && share.contains("SCHED_IDLE"), "{share}");
     let journal = host.ok(&["journalctl", "--no-pager", "-o", "verbose"]);
     assert!(!journal.contains("geheim"), "a secret is in the journal");
 }
