@@ -340,6 +340,19 @@ async fn bad_arguments_are_refused_by_name_before_anyone_is_asked() {
     );
     let (name, text) = refusal(manager.deploy("shop", &options(&[("force", "yes".into())])).await);
     assert_eq!((name.as_str(), text.as_str()), (INVALID, "option \"force\" has the type s; it is: force (b)"));
+    let upload = async |options| {
+        manager.upload("shop", OwnedFd::from(std::fs::File::open(file!()).unwrap()).into(), options).await
+    };
+    for refused in [
+        refusal(manager.stage("shop", &options(&[("allow-destructive", true.into())])).await),
+        refusal(manager.plan("shop", "stage", &options(&[("allow-destructive", true.into())])).await),
+        refusal(upload(&options(&[("stage", true.into()), ("allow-destructive", true.into())])).await),
+    ] {
+        assert!(
+            refused.0 == INVALID && refused.1.contains("nothing is migrated when a release is staged"),
+            "{refused:?}"
+        );
+    }
     for bad in ["../x", "", "Shop", "shop/", "a--b", &"a".repeat(33), "shop\n"] {
         let (name, text) = refusal(manager.deploy(bad, &options(&[])).await);
         assert_eq!(name, INVALID, "{bad:?}");
@@ -377,6 +390,7 @@ async fn what_is_authorised_is_what_is_started() {
         ("release", ""),
         ("force", "yes"),
         ("allow-destructive", "no"),
+        ("run-again", "no"),
     ] {
         assert_eq!(details[key], value, "{key}");
     }

@@ -62,7 +62,7 @@ fn steps() -> Vec<Step> {
         steps.push(Step { as_run_as: true, ..made });
     }
     let migrate = step("migrate", &["php", MIGRATE, "--force"], &["artisan", "database/migrations"]);
-    steps.push(Step { as_run_as: true, shared_rw: true, ..migrate });
+    steps.push(Step { as_run_as: true, shared_rw: true, once: true, ..migrate });
     steps
 }
 

@@ -191,6 +191,9 @@ impl Page<'_> {
             Some(On::Failure) => self.line("on", "\"failure\"", ""),
             None => self.line(if step.after_activate { "after" } else { "before" }, "\"activate\"", ""),
         }
+        if step.once {
+            self.line("once", "true", "");
+        }
         self.line("network", if step.network { "true" } else { "false" }, "");
         self.line("timeout", &quoted(&duration::format(step.timeout)), "");
         if !step.environment.is_empty() {

@@ -28,6 +28,8 @@ pub struct Step {
     pub shared_rw: bool,
     /// After activate instead of before.
     pub after_activate: bool,
+    /// Once for each release, however often that is made live.
+    pub once: bool,
     /// Once the deployment has ended so; its end is no longer changed by it.
     pub on: Option<On>,
     /// May use the network.
@@ -60,6 +62,7 @@ impl Step {
             makes: Vec::new(),
             shared_rw: false,
             after_activate: false,
+            once: false,
             on: None,
             network: true,
             timeout: Self::TIMEOUT,

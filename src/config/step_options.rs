@@ -59,6 +59,7 @@ pub(super) fn options(cx: &mut Context<'_>, reader: &mut Reader<'_>, step: &mut 
         Some(_) => step.on = Some(On::Success),
         None => {}
     }
+    once(cx, reader, step);
     limits(cx, reader, step);
     if let Some(at) = reader.text("environment_file", "/etc/deployd/secrets/shop.env", &mut cx.problems)
         && let Some(path) = cx.take(check::absolute(&at.value), &at.place)
@@ -68,6 +69,16 @@ pub(super) fn options(cx: &mut Context<'_>, reader: &mut Reader<'_>, step: &mut 
     if let Some(credentials) = credentials(cx, reader) {
         step.credentials = credentials;
     }
+}
+
+/// Whether it runs once for a release: what migrates does, unless it is written otherwise.
+fn once(cx: &mut Context<'_>, reader: &mut Reader<'_>, step: &mut Step) {
+    let written = reader.flag("once", &mut cx.problems).map(|flag| flag.value);
+    if let (Some(true), Some(_), Some(place)) = (written, step.on, reader.key_place("once")) {
+        let problem = Problem::new("a step with `on` runs whenever a deployment has ended so").at(place);
+        cx.problems.push(problem.help("remove once or on"));
+    }
+    step.once = written.unwrap_or(step.on.is_none() && (step.once || step.migrates()));
 }
 
 fn limits(cx: &mut Context<'_>, reader: &mut Reader<'_>, step: &mut Step) {

@@ -135,6 +135,7 @@ fn reader_rest(reader: &mut Reader<'_>) {
         "as",
         "before",
         "after",
+        "once",
         "on",
         "needs",
         "skip_if_unchanged",

@@ -91,6 +91,7 @@ fn four_lines_are_a_laravel_app() {
         ]
     );
     assert!(s.steps.iter().all(|step| step.shared_rw == (step.name == "migrate")));
+    assert!(s.steps.iter().all(|step| step.once == (step.name == "migrate")));
     assert!(s.steps.iter().all(|step| step.as_run_as == (step.name.ends_with("-cache") || step.name == "migrate")));
     assert_eq!(s.services.len(), 1);
     let Some(SlotKind::PhpFpm(fpm)) = s.services[0].slots() else { panic!() };

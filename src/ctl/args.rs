@@ -26,12 +26,16 @@ enum TypedCommand {
         #[command(flatten)]
         what: Staging,
         #[command(flatten)]
+        allow: Allowing,
+        #[command(flatten)]
         how: How,
     },
     /// Make a release and leave what is live alone
     Stage {
         #[command(flatten)]
         what: Staging,
+        #[command(flatten)]
+        allow: AllowingStaged,
         #[command(flatten)]
         how: How,
     },
@@ -41,6 +45,9 @@ enum TypedCommand {
         what: Choosing,
         #[command(flatten)]
         allow: Allowing,
+        /// Run the steps once more that run once for a release, such as its migrations
+        #[arg(long)]
+        run_again: bool,
         #[command(flatten)]
         how: How,
     },
@@ -76,6 +83,9 @@ enum TypedCommand {
         force: bool,
         #[command(flatten)]
         allow: Allowing,
+        /// As if no step had run for the release yet
+        #[arg(long)]
+        run_again: bool,
     },
     /// Say what of this host would break the promise, and what to do about it
     Check {
@@ -151,8 +161,6 @@ struct Staging {
     /// Make a new release although nothing is new
     #[arg(long)]
     force: bool,
-    #[command(flatten)]
-    allow: Allowing,
 }
 
 /// What is refused otherwise.
@@ -164,6 +172,16 @@ struct Allowing {
     /// Go live with another APP_KEY: what the old one encrypted is lost
     #[arg(long)]
     allow_key_rotation: bool,
+}
+
+/// The same of a release that is only staged: it migrates when it is activated.
+#[derive(Debug, Args)]
+struct AllowingStaged {
+    /// Make a release with another APP_KEY; to go live with it is allowed anew
+    #[arg(long)]
+    allow_key_rotation: bool,
+    #[arg(long, hide = true)]
+    allow_destructive: bool,
 }
 
 /// What a deployment that goes to a release takes.
@@ -237,28 +255,35 @@ impl TryFrom<Typed> for Command {
             Ok(Command::Start(Start { app: app(name)?, kind, options, wait: !how.no_block }))
         };
         match typed.command {
-            TypedCommand::Deploy { what, how } => start(Kind::Deploy, &what.name.clone(), what.options(), how),
-            TypedCommand::Stage { what, how } => start(Kind::Stage, &what.name.clone(), what.options(), how),
-            TypedCommand::Activate { what, allow, how } => {
-                let options = StartOptions { allow: allow.into(), ..what.options()? };
+            TypedCommand::Deploy { what, allow, how } => {
+                start(Kind::Deploy, &what.name.clone(), what.options(allow.into()), how)
+            }
+            TypedCommand::Stage { what, allow, how } => {
+                let allow = allow.checked(&what.name)?;
+                start(Kind::Stage, &what.name.clone(), what.options(allow), how)
+            }
+            TypedCommand::Activate { what, allow, run_again, how } => {
+                let options = StartOptions { allow: Allow { run_again, ..allow.into() }, ..what.options()? };
                 start(Kind::Activate, &what.name, options, how)
             }
             TypedCommand::Rollback { what, how } => start(Kind::Rollback, &what.name, what.options()?, how),
             TypedCommand::Cancel { name, id } => {
                 Ok(Command::Cancel { app: app(&name)?, id: id.as_deref().map(deployment).transpose()? })
             }
-            TypedCommand::Plan { name, kind, reference, release, force, allow } => Ok(Command::Plan(Start {
-                app: app(&name)?,
-                kind: kind.parse().map_err(CtlError::Usage)?,
-                options: StartOptions {
-                    reference,
-                    release: release.as_deref().map(release_id).transpose()?,
-                    force,
-                    allow: allow.into(),
-                    ..StartOptions::default()
-                },
-                wait: true,
-            })),
+            TypedCommand::Plan { name, kind, reference, release, force, allow, run_again } => {
+                Ok(Command::Plan(Start {
+                    app: app(&name)?,
+                    kind: kind.parse().map_err(CtlError::Usage)?,
+                    options: StartOptions {
+                        reference,
+                        release: release.as_deref().map(release_id).transpose()?,
+                        force,
+                        allow: Allow { run_again, ..allow.into() },
+                        ..StartOptions::default()
+                    },
+                    wait: true,
+                }))
+            }
             TypedCommand::Check { name } => Ok(Command::Check(name.as_deref().map(app).transpose()?)),
             TypedCommand::Status { name } => Ok(Command::Status(name.as_deref().map(app).transpose()?)),
             TypedCommand::Releases { name } => Ok(Command::Releases(app(&name)?)),
@@ -278,15 +303,25 @@ impl TryFrom<Typed> for Command {
 }
 
 impl Staging {
-    fn options(self) -> StartOptions {
-        let allow = self.allow.into();
+    fn options(self, allow: Allow) -> StartOptions {
         StartOptions { reference: self.reference, release: None, force: self.force, allow, upload: self.upload }
     }
 }
 
 impl From<Allowing> for Allow {
     fn from(typed: Allowing) -> Self {
-        Self { destructive: typed.allow_destructive, key_rotation: typed.allow_key_rotation }
+        Self { destructive: typed.allow_destructive, key_rotation: typed.allow_key_rotation, run_again: false }
+    }
+}
+
+impl AllowingStaged {
+    fn checked(&self, app: &str) -> Result<Allow, CtlError> {
+        if self.allow_destructive {
+            return Err(CtlError::Usage(format!(
+                "nothing is migrated when a release is staged: give it to `deployctl activate {app} --allow-destructive`"
+            )));
+        }
+        Ok(Allow { key_rotation: self.allow_key_rotation, ..Allow::default() })
     }
 }
 
@@ -337,8 +372,10 @@ mod tests {
             let name = sub.get_name();
             let line = shown(name);
             assert!(!line.is_empty(), "{name} is not in deployctl(1)");
-            let options: Vec<_> =
-                sub.get_arguments().filter(|arg| !arg.is_positional() && arg.get_id() != "help").collect();
+            let options: Vec<_> = sub
+                .get_arguments()
+                .filter(|arg| !arg.is_positional() && !arg.is_hide_set() && arg.get_id() != "help")
+                .collect();
             let mut known = Vec::new();
             for option in options {
                 let long = option.get_long().map(|long| format!("Fl -{long} "));
@@ -371,5 +408,11 @@ mod tests {
             assert!(matches!(parse(&bad), Err(CtlError::Usage(_))), "{bad:?}");
         }
         assert!(parse(&["logs", "shop", "--deployment", "x"]).is_err());
+        let Err(CtlError::Usage(said)) = parse(&["stage", "shop", "--allow-destructive"]) else {
+            panic!("it is taken")
+        };
+        assert!(said.contains("`deployctl activate shop --allow-destructive`"), "{said}");
+        let Ok(Command::Start(again)) = parse(&["activate", "shop", "--run-again"]) else { panic!("not a start") };
+        assert!(again.options.allow.run_again && !again.options.allow.destructive);
     }
 }

@@ -11,7 +11,10 @@ use zbus::{
 };
 
 use super::{args::StartOptions, error::CtlError};
-use crate::dbus::{self, AppProxy, DeploymentProxy, ManagerProxy};
+use crate::{
+    dbus::{self, AppProxy, DeploymentProxy, ManagerProxy},
+    model::Allow,
+};
 
 /// Properties by name.
 pub type Properties = HashMap<String, OwnedVariant>;
@@ -98,9 +101,9 @@ pub fn options(options: &StartOptions) -> HashMap<&'static str, Variant<'_>> {
     if options.force {
         out.insert("force", Variant::from(true));
     }
-    for (name, allowed) in
-        [("allow-destructive", options.allow.destructive), ("allow-key-rotation", options.allow.key_rotation)]
-    {
+    let Allow { destructive, key_rotation, run_again } = options.allow;
+    let allowed = [("allow-destructive", destructive), ("allow-key-rotation", key_rotation), ("run-again", run_again)];
+    for (name, allowed) in allowed {
         if allowed {
             out.insert(name, Variant::from(true));
         }

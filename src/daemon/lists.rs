@@ -168,12 +168,12 @@ mod tests {
     fn a_clock_that_was_set_back_does_not_change_what_was_live_last() {
         let mut state = AppState::default();
         state.releases = vec![
-            release_of(1, ReleaseState::Confirmed, Some(state.live_at(4_000_000_000))),
+            release_of(1, ReleaseState::Confirmed, Some(state.moment(4_000_000_000))),
             release_of(2, ReleaseState::Confirmed, None),
         ];
         // The clock is back in order, and both are made live within its one second.
         for seq in [2, 1] {
-            let at = state.live_at(1_700_000_000);
+            let at = state.moment(1_700_000_000);
             state.releases[seq as usize - 1].live_at = Some(at);
             assert_eq!(app(&state).current, format!("20260131T120000Z-r{seq}"));
         }

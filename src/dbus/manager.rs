@@ -71,6 +71,7 @@ impl Manager {
             ("force", yes_or_no(request.force)),
             ("allow-destructive", yes_or_no(request.allow.destructive)),
             ("allow-key-rotation", yes_or_no(request.allow.key_rotation)),
+            ("run-again", yes_or_no(request.allow.run_again)),
         ]);
         let Call { connection, header } = *call;
         polkit::authorise(&self.backend, connection, header, &caller, action, &request.app, &details).await?;
@@ -107,13 +108,15 @@ impl Wanted {
             Kind::Deploy | Kind::Stage => {
                 let known = &["ref (s)", "force (b)", "allow-destructive (b)", "allow-key-rotation (b)"];
                 let mut options = Options::new(options, known)?;
-                let reference = options.text("ref")?;
-                Ok(Self { reference, force: options.flag("force")?, allow: allow(&mut options)?, ..none })
+                let (reference, force) = (options.text("ref")?, options.flag("force")?);
+                Ok(Self { reference, force, allow: allow(kind, &mut options)?, ..none })
             }
             Kind::Activate => {
-                let known = &["release (s)", "allow-destructive (b)", "allow-key-rotation (b)"];
+                let known = &["release (s)", "allow-destructive (b)", "allow-key-rotation (b)", "run-again (b)"];
                 let mut options = Options::new(options, known)?;
-                Ok(Self { release: release(&mut options)?, allow: allow(&mut options)?, ..none })
+                let run_again = options.flag("run-again")?;
+                let allow = Allow { run_again, ..allow(kind, &mut options)? };
+                Ok(Self { release: release(&mut options)?, allow, ..none })
             }
             Kind::Rollback => {
                 let mut options = Options::new(options, &["release (s)"])?;
@@ -127,7 +130,7 @@ impl Wanted {
         let known = &["stage (b)", "force (b)", "allow-destructive (b)", "allow-key-rotation (b)"];
         let mut options = Options::new(options, known)?;
         let kind = if options.flag("stage")? { Kind::Stage } else { Kind::Deploy };
-        let (force, allow) = (options.flag("force")?, allow(&mut options)?);
+        let (force, allow) = (options.flag("force")?, allow(kind, &mut options)?);
         Ok(Self { kind, reference: None, release: None, force, allow, upload: true })
     }
 }
@@ -136,9 +139,13 @@ fn release(options: &mut Options) -> Result<Option<ReleaseId>, Error> {
     options.text("release")?.map(|id| release_id(&id)).transpose()
 }
 
-fn allow(options: &mut Options) -> Result<Allow, Error> {
+fn allow(kind: Kind, options: &mut Options) -> Result<Allow, Error> {
     let destructive = options.flag("allow-destructive")?;
-    Ok(Allow { destructive, key_rotation: options.flag("allow-key-rotation")? })
+    if destructive && kind == Kind::Stage {
+        let why = "nothing is migrated when a release is staged, but when it is activated: give \"allow-destructive\" to that";
+        return Err(Error::InvalidArgs(why.into()));
+    }
+    Ok(Allow { destructive, key_rotation: options.flag("allow-key-rotation")?, run_again: false })
 }
 
 /// A method call.

@@ -191,7 +191,7 @@ impl Deployment<'_> {
             }
         }
         self.state.fallback = fallback;
-        let live_at = self.state.live_at(now());
+        let live_at = self.state.moment(now());
         for release in &mut self.state.releases {
             if release.id == self.plan.release {
                 release.live_at = Some(live_at);

@@ -4,7 +4,7 @@
 //! whatever becomes of the deployment: a rollback lists it.
 
 use super::{
-    deployment::{Deployment, unexpected},
+    deployment::{Deployment, now, unexpected},
     error::EngineError,
 };
 use crate::{
@@ -37,8 +37,10 @@ impl Deployment<'_> {
         let names = cancel.guard(self.judge_migrations()).await?;
         let before = if names.is_empty() { Vec::new() } else { cancel.guard(self.live_answers()).await? };
         self.state.migrating = Some(Migrating { deployment: self.plan.id.clone(), names: names.clone() });
+        self.note_begun(step);
         self.save()?;
-        let ended = self.step(step).await;
+        let ended = self.run(step).await;
+        self.note_ended(step, &ended);
         self.note_migrations(&names, &ended).await?;
         ended?;
         if !names.is_empty() {
@@ -154,8 +156,8 @@ impl Deployment<'_> {
         let made = self.state.releases.iter().find(|release| release.id == self.plan.release);
         let seq = self.plan.stage.as_ref().map(|stage| stage.seq).or(made.map(|release| release.seq));
         let seq = seq.unwrap_or(self.state.seq);
-        let deployment = &self.plan.id;
-        let run = names.iter().map(|name| MigrationRun { name: name.clone(), seq, deployment: deployment.clone() });
+        let (deployment, at) = (&self.plan.id, self.state.moment(now()));
+        let run = names.iter().map(|name| MigrationRun { name: name.clone(), seq, deployment: deployment.clone(), at });
         self.state.migrations.extend(run);
         let surplus = self.state.migrations.len().saturating_sub(KEPT);
         self.state.migrations.drain(..surplus);

@@ -29,6 +29,7 @@ mod migrate;
 mod nginx_test;
 mod notice;
 mod notify;
+mod once;
 mod outcome;
 mod progress;
 mod prove_live;

@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     config::{self, Settings, SlotKind},
-    model::{Kind, LiveSlot, Outcome, Phase, ReleaseState, Request, UnitName, events},
+    model::{AppState, Kind, LiveSlot, Outcome, Phase, ReleaseState, Request, UnitName, events},
     observe::{Host, Observed, observe},
     plan::{Decision, GoLive, Handover, Plan, Stage, plan},
     system::{journal::Priority, notify::extend_timeout, tree::Lock, units::Verb},
@@ -229,7 +229,9 @@ impl Deployment<'_> {
             Ok(()) => self.succeed(plan, &before.fallback).await,
             Err(EngineError::Paused { unit, why }) => self.pause(live, &unit, &why),
             Err(error) => {
-                self.state = before;
+                // What has run stays run.
+                let once = std::mem::take(&mut self.state.once);
+                self.state = AppState { once, ..before };
                 self.roll_back(live, &error).await
             }
         }
@@ -246,6 +248,9 @@ impl Deployment<'_> {
             }
             // Before the slots: what it does is waited for longest.
             cancel.guard(self.open_tree()).await?;
+        }
+        if let Some(live) = &plan.live {
+            live.skipped.iter().for_each(|(name, why)| self.left_out(name, why));
         }
         if let Some(staged) = plan.live.as_ref().and_then(|live| live.staged.as_ref()) {
             self.complete(staged).await?;

@@ -94,7 +94,8 @@ impl Deployment<'_> {
         Ok(())
     }
 
-    fn left_out(&self, step: &str, why: &str) {
+    /// Tells that a step is not run.
+    pub fn left_out(&self, step: &str, why: &str) {
         let message = format!("the step {step} is left out: {why}");
         self.progress.event(events::STEP_LEFT_OUT, Priority::Info, &message, &[("DEPLOYD_STEP", step)]);
     }

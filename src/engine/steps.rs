@@ -12,8 +12,21 @@ use crate::{
 };
 
 impl Deployment<'_> {
-    /// Runs one step to its end.
+    /// Runs one step to its end; of one that runs once for a release it is noted.
     pub async fn step(&mut self, step: &Step) -> Result<(), EngineError> {
+        if !step.once {
+            return self.run(step).await;
+        }
+        self.note_begun(step);
+        self.save()?;
+        let ended = self.run(step).await;
+        self.note_ended(step, &ended);
+        self.save()?;
+        ended
+    }
+
+    /// The same, and nothing is noted.
+    pub async fn run(&mut self, step: &Step) -> Result<(), EngineError> {
         let phase = if step.after_activate { Phase::Verifying } else { Phase::Staging };
         // By name only: arguments are for those who may read logs, and the status is for everyone.
         self.progress.step(phase, &step.name, &step.name);

@@ -48,6 +48,9 @@ pub struct MigrationRun {
     pub seq: u64,
     /// That deployment.
     pub deployment: super::DeploymentId,
+    /// When, seconds since 1970, in one order with what was live (see [`super::AppState::moment`]); 0: it was not noted.
+    #[serde(default)]
+    pub at: i64,
 }
 
 /// Migrations that were begun and whose end was not seen yet.

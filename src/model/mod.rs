@@ -20,7 +20,7 @@ pub use key::{DeployKey, KeyAnswer, KeyChange, KeyRequest};
 pub use migration::{Driver, Migrating, Migration, MigrationRun, Statement};
 pub use name::{AppName, BadName, Slot, SlotInstance, UnitName};
 pub use paths::Paths;
-pub use record::{AppState, DeploymentRecord, Keys, LiveSlot, MadeFrom, ReleaseRecord, Running, Survey};
+pub use record::{AppState, DeploymentRecord, Keys, LiveSlot, MadeFrom, ReleaseRecord, Running, StepRun, Survey};
 pub use release::{BadReleaseId, ReleaseId, ReleaseState, Share};
 pub use request::{Actor, Allow, CheckAnswer, CheckRequest, Request};
 pub use slot_unit::SlotUnit;

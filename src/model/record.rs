@@ -30,18 +30,36 @@ pub struct AppState {
     /// Those that are running, or were when the engine ended.
     #[serde(default)]
     pub migrating: Option<Migrating>,
+    /// The steps that are run once for a release, and have been or were begun.
+    #[serde(default)]
+    pub once: Vec<StepRun>,
     /// The applications' keys of the releases, as digests.
     #[serde(default)]
     pub keys: Keys,
 }
 
 impl AppState {
-    /// When a release becomes live that does so now: later than any before it, even where the clock was set back, since
-    /// who was live last is told by it.
-    pub fn live_at(&self, now: i64) -> i64 {
-        let last = self.releases.iter().filter_map(|release| release.live_at).max();
+    /// When a release becomes live that does so now, or a migration has run: later than any before it, even where the
+    /// clock was set back, since who was live last is told by it, and what has run since.
+    pub fn moment(&self, now: i64) -> i64 {
+        let live = self.releases.iter().filter_map(|release| release.live_at);
+        let last = live.chain(self.migrations.iter().map(|run| run.at)).max();
         last.map_or(now, |last| now.max(last.saturating_add(1)))
     }
+}
+
+/// A run of a step that is run once for a release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepRun {
+    /// The step's name.
+    pub step: String,
+    /// The release.
+    pub release: ReleaseId,
+    /// The deployment that ran it.
+    pub deployment: DeploymentId,
+    /// It has ended well. If not, it was begun, and how it ended is not known.
+    pub ended: bool,
 }
 
 /// The keys of releases, as digests of no use to those who have not the salt.
@@ -93,7 +111,7 @@ pub struct ReleaseRecord {
     pub deployment: DeploymentId,
     /// Seconds since 1970.
     pub sealed_at: i64,
-    /// When it last became live, seconds since 1970; later than any before it (see [`AppState::live_at`]).
+    /// When it last became live, seconds since 1970; later than any before it (see [`AppState::moment`]).
     pub live_at: Option<i64>,
     /// What was live before it: where a rollback goes.
     #[serde(default)]

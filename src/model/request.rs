@@ -70,6 +70,9 @@ pub struct Allow {
     pub destructive: bool,
     /// Another key of the application, so that what the old one encrypted can no longer be read.
     pub key_rotation: bool,
+    /// Steps that are run once for a release, once more.
+    #[serde(default)]
+    pub run_again: bool,
 }
 
 /// A check of the host that is asked for. As a file it lies where a [`Request`] does, and cannot be taken for one.

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use super::{
     judge::judge,
     moves::moves,
+    once::once,
     value::{Decision, GoLive, Plan, Refusal, Stage, Staged},
 };
 use crate::{
     config::{ServiceKind, Settings, Step, Strategy},
-    model::{Kind, MadeFrom, Paths, ReleaseId, ReleaseRecord, ReleaseState, Request},
+    model::{Kind, MadeFrom, MigrationRun, Paths, ReleaseId, ReleaseRecord, ReleaseState, Request},
     observe::{Lack, Observed, Resolved, ServiceObserved, shared_paths, source_order},
     worker::order::{ArchiveOrder, PreviousRelease, SharedFound, SharedKind, SourceOrder},
 };
@@ -319,10 +320,23 @@ fn go(
     let live = if request.kind == Kind::Stage {
         None
     } else {
+        let mut skipped = BTreeMap::new();
+        let mut once = |steps| once(observed, request, &target.release, steps, &mut skipped);
+        let staged = match target.staged {
+            true => {
+                Some(Staged { steps: once(migrating(settings, &target.markers))?, markers: target.markers.clone() })
+            }
+            false => None,
+        };
+        let after = match request.kind {
+            Kind::Rollback => Vec::new(),
+            _ => once(steps(settings, &target.markers, true).0)?,
+        };
         Some(GoLive {
-            staged: target.staged.then(|| staged_before(settings, &target.markers)),
+            staged,
             moves: moves(settings, observed, &target.release, &mut warnings)?,
-            steps: if request.kind == Kind::Rollback { Vec::new() } else { steps(settings, &target.markers, true).0 },
+            steps: after,
+            skipped,
             health: settings.health.clone(),
             successes: settings.successes,
             interval: settings.interval,
@@ -345,15 +359,19 @@ fn go(
 }
 
 /// What staging a release has left.
-fn staged_before(settings: &Settings, markers: &[String]) -> Staged {
-    let migrating = steps(settings, markers, false).0.into_iter().filter(Step::migrates);
-    Staged { steps: migrating.collect(), markers: markers.to_owned() }
+fn migrating(settings: &Settings, markers: &[String]) -> Vec<Step> {
+    steps(settings, markers, false).0.into_iter().filter(Step::migrates).collect()
 }
 
-/// The migrations that deployments have run after they made a release.
+/// The migrations that have run since a release was live last: a staged one is made long before its own run. Of one that
+/// never was, and of records that do not tell when, those of later releases.
 fn migrated_since(observed: &Observed, release: &ReleaseId) -> Vec<String> {
     let Some(release) = record(observed, Some(release)) else { return Vec::new() };
-    observed.state.migrations.iter().filter(|run| run.seq > release.seq).map(|run| run.name.clone()).collect()
+    let since = |run: &&MigrationRun| match release.live_at {
+        Some(live_at) if run.at > 0 => run.at > live_at,
+        _ => run.seq > release.seq,
+    };
+    observed.state.migrations.iter().filter(since).map(|run| run.name.clone()).collect()
 }
 
 /// The steps that apply to a tree with these files, and the others with the reason.

@@ -6,6 +6,7 @@ mod decide;
 mod existing;
 mod judge;
 mod moves;
+mod once;
 mod value;
 
 pub use decide::{changed_shared, plan, short};

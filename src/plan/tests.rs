@@ -10,8 +10,8 @@ use crate::{
         Source, Step, Strategy, Web,
     },
     model::{
-        Actor, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, MigrationRun, ReleaseId, ReleaseRecord, ReleaseState,
-        Request, Slot,
+        Actor, Allow, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, MigrationRun, ReleaseId, ReleaseRecord,
+        ReleaseState, Request, Slot, StepRun,
     },
     observe::{InstanceObserved, Observed, Resolved, ServiceObserved},
     worker::order::{SharedFound, SharedKind},
@@ -521,9 +521,66 @@ fn nothing_is_done_only_where_that_is_proved_to_be_right() {
 #[test]
 fn a_rollback_lists_the_migrations_that_it_does_not_undo() {
     let mut world = observed();
-    let run = |name: &str, seq| MigrationRun { name: name.into(), seq, deployment: DeploymentId::from_bits(seq) };
-    world.state.migrations = vec![run("first", 1), run("second", 2), run("third", 3)];
+    let run =
+        |name: &str, seq, at| MigrationRun { name: name.into(), seq, deployment: DeploymentId::from_bits(seq), at };
+    // Written before it was noted when.
+    world.state.migrations = vec![run("first", 1, 0), run("second", 2, 0), run("third", 3, 0)];
     assert_eq!(go(&world, &request(Kind::Rollback)).migrated_since, ["second", "third"]);
+    // What counts is when it ran, not when its release was made: release 1 was live at 10, and again at 25.
+    world.state.migrations = vec![run("own", 1, 9), run("later", 2, 19), run("staged long before", 0, 30)];
+    assert_eq!(go(&world, &request(Kind::Rollback)).migrated_since, ["later", "staged long before"]);
+    world.state.releases[0].live_at = Some(25);
+    assert_eq!(go(&world, &request(Kind::Rollback)).migrated_since, ["staged long before"]);
+}
+
+#[test]
+fn what_runs_once_for_a_release_is_not_run_again_unasked() {
+    let mut settings = settings();
+    let once =
+        |name: &str, words: &str| Step { once: true, ..Step::new(name, words.split(' ').map(str::to_owned).collect()) };
+    settings.steps = vec![
+        once("migrate", "php artisan migrate"),
+        Step { after_activate: true, ..once("greet", "greet") },
+        Step { after_activate: true, ..Step::new("always", vec!["always".into()]) },
+    ];
+    let staged = record(3, B, ReleaseState::Sealed, None);
+    let mut world = observed();
+    world.on_disk.push(staged.id.clone());
+    world.state.releases.push(staged.clone());
+    let ran = |step: &str, release: &ReleaseId, ended| StepRun {
+        step: step.into(),
+        release: release.clone(),
+        deployment: DeploymentId::from_bits(7),
+        ended,
+    };
+    let run_again = |run_again| Request { allow: Allow { run_again, ..Allow::default() }, ..request(Kind::Activate) };
+    let live = |world: &Observed, again| match plan(&settings, world, &run_again(again)).unwrap() {
+        Decision::Go(plan) => plan.live.unwrap(),
+        Decision::Unchanged { message, .. } => panic!("unchanged: {message}"),
+    };
+    let names = |live: &GoLive| {
+        let before = live.staged.iter().flat_map(|staged| &staged.steps);
+        before.chain(&live.steps).map(|step| step.name.clone()).collect::<Vec<_>>()
+    };
+    world.state.once = vec![ran("migrate", &world.state.releases[0].id, true)];
+    assert_eq!(names(&live(&world, false)), ["migrate", "greet", "always"], "it ran for another release");
+    world.state.once = ["migrate", "greet", "always"].map(|step| ran(step, &staged.id, true)).into();
+    let left = live(&world, false);
+    assert_eq!(names(&left), ["always"]);
+    assert!(left.skipped["migrate"].contains("--run-again") && left.skipped.len() == 2, "{left:?}");
+    assert_eq!(names(&live(&world, true)), ["migrate", "greet", "always"]);
+
+    // Cut off: of migrations the application tells, of anything else nobody can.
+    world.state.once = vec![ran("migrate", &staged.id, false)];
+    assert_eq!(names(&live(&world, false)), ["migrate", "greet", "always"]);
+    world.state.once = vec![ran("greet", &staged.id, false)];
+    let refused = plan(&settings, &world, &run_again(false)).unwrap_err();
+    assert!(
+        refused.reason.contains("whether the step greet has run") && refused.reason.contains("unknown"),
+        "{refused:?}"
+    );
+    assert!(refused.remedy.unwrap().contains(&format!("`deployctl activate shop {} --run-again`", staged.id)));
+    assert_eq!(names(&live(&world, true)), ["migrate", "greet", "always"]);
 }
 
 #[test]

@@ -112,6 +112,8 @@ pub struct GoLive {
     pub moves: Vec<Move>,
     /// Commands after activate, in order.
     pub steps: Vec<Step>,
+    /// The commands that have run for the release already, and run once.
+    pub skipped: BTreeMap<String, String>,
     /// What proves the site.
     pub health: Vec<Health>,
     /// Successes in a row that are waited for.

@@ -95,6 +95,41 @@ fn what_is_staged_migrates_when_it_is_activated() {
 }
 
 #[test]
+fn what_has_run_for_a_release_does_not_run_again_unasked() {
+    let line = |name: &str, when: &str, script: &str| {
+        format!("[[step]]\nname = \"{name}\"\nshell = true\nas = \"run_as\"\nshared = \"rw\"\n{when}run = '{script}'\n")
+    };
+    let steps = [
+        "[[step]]\nname = \"migrate\"\nrun = []\n".to_owned(),
+        line("tables", "", "php artisan migrate --force; echo x >> storage/migrated"),
+        line("greet", "after = \"activate\"\nonce = true\n", "echo x >> storage/greeted"),
+    ];
+    let (host, shop) = with_live_shop(&steps.concat());
+    let times = || ["migrated", "greeted"].map(|name| host.read(&format!("/srv/shop/shared/storage/{name}")).len() / 2);
+    shop.commit_second(&host);
+    shop.ctl(&host, "stage", &[]).ok();
+    assert_eq!(times(), [1, 1]);
+    // It fails after it has migrated.
+    host.ok(&["systemctl", "mask", "--runtime", "app-fpm@shop:b.service"]);
+    let said = shop.ctl(&host, "activate", &[]).expect_status(1);
+    assert!(said.stderr.contains("app-fpm@shop:b") && said.stderr.contains("are not undone"), "{said}");
+    host.ok(&["systemctl", "unmask", "--runtime", "app-fpm@shop:b.service"]);
+    assert_eq!((shop.release(&host).as_str(), times()), ("r1", [2, 1]));
+    let said = shop.ctl(&host, "activate", &[]);
+    assert_eq!(said.status, 0, "{said}");
+    assert!(said.stderr.contains("the step tables is left out: it has run for"), "it does not say so: {said}");
+    assert_eq!((shop.release(&host).as_str(), times()), ("r2", [2, 2]));
+
+    // A release that was live before: what follows activate runs once as well, until it is asked for.
+    let second = shop.current(&host).replace("releases/", "");
+    for (again, greeted) in [(&[][..], 2), (&["--run-again"], 3)] {
+        shop.ctl(&host, "rollback", &[]).ok();
+        shop.ctl(&host, "activate", &[&[&*second], again].concat()).ok();
+        assert_eq!((shop.release(&host).as_str(), times()), ("r2", [2, greeted]));
+    }
+}
+
+#[test]
 fn a_migration_that_is_cut_off_or_waits_for_a_lock_ends_and_is_said() {
     let (host, shop) = with_shop("[safety]\nlock_timeout = \"1s\"\n");
     shop.deploy(&host);

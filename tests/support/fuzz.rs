@@ -133,8 +133,18 @@ const TEXTS: [&str; 26] = [
     "org.deployd1.Manager",
     "org.deployd1.App",
 ];
-const OPTIONS: [&str; 9] =
-    ["ref", "force", "allow-destructive", "allow-key-rotation", "release", "stage", "lines", "follow", "deployment"];
+const OPTIONS: [&str; 10] = [
+    "ref",
+    "force",
+    "allow-destructive",
+    "allow-key-rotation",
+    "run-again",
+    "release",
+    "stage",
+    "lines",
+    "follow",
+    "deployment",
+];
 const TYPES: [&str; 20] = [
     "y", "b", "n", "q", "i", "u", "x", "t", "d", "s", "g", "o", "v", "h", "as", "a{sv}", "a{ss}", "aa{sv}", "(sv)",
     "ay",
