@@ -6,8 +6,8 @@
 declare(strict_types=1);
 
 $shared = realpath($argv[1] ?? '') ?: '/nonexistent';
-$files = ['vendor/autoload.php', 'bootstrap/app.php'];
-if (count(array_filter($files, 'is_file')) < count($files)) {
+$app = require __DIR__ . '/configured.php';
+if ($app === null) {
     echo '{}';
     exit(0);
 }
@@ -21,12 +21,6 @@ function shared(string $path, string $shared): string
     return str_starts_with(realpath($path) . '/', $shared . '/') ? 'yes' : 'no';
 }
 
-require getcwd() . '/vendor/autoload.php';
-$app = require getcwd() . '/bootstrap/app.php';
-$app->bootstrapWith([
-    Illuminate\Foundation\Bootstrap\LoadEnvironmentVariables::class,
-    Illuminate\Foundation\Bootstrap\LoadConfiguration::class,
-]);
 $config = $app->make('config');
 
 $told = ['config.cached' => $app->configurationIsCached() ? 'yes' : 'no'];

@@ -5,17 +5,11 @@
 
 declare(strict_types=1);
 
-$files = ['vendor/autoload.php', 'bootstrap/app.php'];
-if (count(array_filter($files, 'is_file')) < count($files)) {
+$app = require __DIR__ . '/configured.php';
+if ($app === null) {
     echo '{}';
     exit(0);
 }
-require getcwd() . '/vendor/autoload.php';
-$app = require getcwd() . '/bootstrap/app.php';
-$app->bootstrapWith([
-    Illuminate\Foundation\Bootstrap\LoadEnvironmentVariables::class,
-    Illuminate\Foundation\Bootstrap\LoadConfiguration::class,
-]);
 $config = $app->make('config');
 $told = [];
 if (is_string($config->get('app.key')) && $config->get('app.key') !== '') {

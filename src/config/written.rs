@@ -118,7 +118,15 @@ impl<'t> Reader<'t> {
             let title = format!("unknown key {key:?}{place}{}", suggest::clause(key, known.clone()));
             let help = match suggest::nearest(key, known) {
                 Some(near) => format!("write `{near}`"),
-                None => format!("the keys here are {}", self.asked.join(", ")),
+                None => {
+                    let mut keys: Vec<&str> = Vec::new();
+                    self.asked.iter().for_each(|key| {
+                        if !keys.contains(key) {
+                            keys.push(key)
+                        }
+                    });
+                    format!("the keys here are {}", keys.join(", "))
+                }
             };
             problems.push(Problem::new(title).at(at).help(help).secret_if(self.name == "[environment]"));
         }

@@ -49,9 +49,12 @@ pub fn state(paths: &Paths, app: &AppName) -> Result<AppState, Error> {
     AppState::decode(&bytes).map_err(|wrong| Error::Failed(format!("{}: {wrong}", file.display())))
 }
 
-/// A deployment's record, when it has ended.
+/// A deployment's record, when it has ended; where it could not be kept, what the engine left in its place.
 pub fn record(paths: &Paths, app: &AppName, id: &DeploymentId) -> Result<Option<DeploymentRecord>, Error> {
-    read(&paths.records_dir(app).join(format!("{id}.json")))
+    match read(&paths.records_dir(app).join(format!("{id}.json")))? {
+        Some(record) => Ok(Some(record)),
+        None => Ok(read::<DeploymentRecord>(&paths.unrecorded_file(app))?.filter(|record| record.id == *id)),
+    }
 }
 
 /// All records of an app, newest first. One that cannot be read is left out, with a warning.
@@ -128,16 +131,27 @@ pub fn remove_request(paths: &Paths, app: &AppName, id: &DeploymentId) {
 pub fn requests(paths: &Paths, app: &AppName) -> Vec<Request> {
     let Some(dir) = requests_dir(paths, app) else { return Vec::new() };
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-    let paths = entries.flatten().map(|entry| entry.path());
-    let other = |path: &PathBuf| {
-        matches!(read::<CheckRequest>(path), Ok(Some(_))) || matches!(read::<KeyRequest>(path), Ok(Some(_)))
-    };
-    let (others, asked): (Vec<_>, Vec<_>) = paths.partition(other);
-    for check in others {
-        // Whoever asked for it has gone with the service that was asked.
-        let _ = std::fs::remove_file(check);
+    let mut asked = Vec::new();
+    for path in entries.flatten().map(|entry| entry.path()) {
+        match read::<Asked>(&path) {
+            Ok(Some(Asked::Deployment(request))) if request.app == *app => asked.push(request),
+            // Whoever asked for it has gone with the service that was asked.
+            Ok(Some(Asked::Check(_) | Asked::Key(_))) => {
+                let _ = std::fs::remove_file(&path);
+            }
+            _ => {}
+        }
     }
-    asked.iter().filter_map(|path| read::<Request>(path).ok().flatten()).filter(|request| request.app == *app).collect()
+    asked
+}
+
+/// What a file among the requests asks for.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Asked {
+    Deployment(Request),
+    Check(#[expect(dead_code, reason = "told by its form alone")] CheckRequest),
+    Key(#[expect(dead_code, reason = "told by its form alone")] KeyRequest),
 }
 
 /// A request by its id.

@@ -85,10 +85,13 @@ pub fn finish(
         wall_ms: progress.wall_ms(),
         timings: progress.timings(),
     };
-    if let Some(store) = store
-        && let Err(error) = store.save_record(&record)
-    {
-        tracing::error!("the record of deployment {} could not be written: {error}, ignoring", request.id);
+    match store.map(|store| store.save_record(&record)) {
+        Some(Ok(())) => {}
+        Some(Err(error)) => {
+            tracing::error!("the record of deployment {} could not be written: {error}, ignoring", request.id);
+            progress.unrecorded(&record);
+        }
+        None => progress.unrecorded(&record),
     }
     let (event, priority) = event_of(outcome);
     let status = request.exit_line(outcome, &message);

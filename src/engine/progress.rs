@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 
 use crate::{
-    model::{AppName, DeploymentId, Kind, Paths, Phase, ReleaseId, events, printable},
+    model::{AppName, DeploymentId, DeploymentRecord, Kind, Paths, Phase, ReleaseId, events, printable},
     system::{
         journal::{self, Priority},
         notify,
@@ -150,6 +150,17 @@ impl Progress {
             && let Err(error) = dir.unlink("progress.json")
         {
             tracing::debug!(%error, "no progress file to remove, ignoring");
+        }
+    }
+
+    /// Leaves a record that could not be kept to whoever asked for the deployment.
+    pub fn unrecorded(&self, record: &DeploymentRecord) {
+        let Some(dir) = &self.dir else { return };
+        let written = serde_json::to_vec(record)
+            .map_err(|e| e.to_string())
+            .and_then(|json| dir.write_volatile("unrecorded.json", &json, 0o644).map_err(|e| e.to_string()));
+        if let Err(error) = written {
+            tracing::warn!("what became of deployment {} is told in the journal only: {error}", self.id);
         }
     }
 

@@ -111,6 +111,11 @@ impl Paths {
     pub fn upstream(&self, app: &AppName, service: &str) -> PathBuf {
         self.app_run_dir(app).join(format!("upstream-{service}.conf"))
     }
+    /// `/run/deployd/NAME/unrecorded.json`: how the last deployment ended whose record could not be written.
+    pub fn unrecorded_file(&self, app: &AppName) -> PathBuf {
+        self.app_run_dir(app).join("unrecorded.json")
+    }
+
     /// What the running deployment is doing, as JSON; rewritten by rename.
     pub fn progress_file(&self, app: &AppName) -> PathBuf {
         self.app_run_dir(app).join("progress.json")

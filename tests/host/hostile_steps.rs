@@ -18,6 +18,7 @@ const TRIES: &str = r#"
 try() { name=$1; shift; if "$@" >/dev/null 2>&1; then echo "$name" >> reached; fi; }
 port() { php -r 'exit(@stream_socket_client("tcp://127.0.0.1:80", $n, $e, 2) ? 0 : 1);'; }
 setuid() { cp /bin/true own && chmod 4755 own; }
+call() { perl -e 'my $zeros = "\0" x 128; exit(syscall(map { $_ eq "zeros" ? $zeros : /^-?[0-9]+$/ ? $_ + 0 : $_ } @ARGV) < 0)' "$@"; }
 : > reached
 try other-env cat /srv/other/shared/.env
 try other-release ls /srv/other
@@ -36,7 +37,13 @@ try device mknod device c 1 3
 try namespace unshare -U true
 try mount mount -t tmpfs none .
 try terminal sh -c ': < /dev/tty'
+try push-back perl -e 'my $c = "x"; exit(!ioctl(STDIN, 0x5412, $c))'
 try processes sh -c 'cat /proc/1/environ || kill -0 1'
+try others sh -c 'test -n "$OTHERS" && kill -9 $OTHERS'
+try trace call 101 16 1 0 0
+try keys call 248 user of-a-step x 1 -4
+try programs-of-the-kernel call 321 0 zeros 128
+try faults call 323 1
 try network port
 "#;
 
@@ -68,10 +75,14 @@ fn a_step_reaches_nothing_that_is_not_its_own() {
                    environment_file = \"/etc/deployd/secrets/shop.env\"\n";
     let shows = "cp \"$CREDENTIALS_DIRECTORY/token\" token; echo \"$FROM_FILE\" > from-file; cat /proc/self/cgroup > group; \
          { nice; ionice -p $$; chrt -p $$; } > share";
+    let mains = || host.ok(&["systemctl", "show", "--property=Id,MainPID", "nginx", "dbus", "systemd-journald"]);
+    let before = mains();
+    let pids = before.lines().filter_map(|line| line.strip_prefix("MainPID=")).collect::<Vec<_>>().join(" ");
+    let others = format!("environment = {{ OTHERS = \"1 {pids}\" }}\n");
     let more = [
         line("secrets", secrets, shows),
-        line("offline", "network = false\n", &format!("{TRIES}\nmv reached offline")),
-        line("online", "", &format!("{TRIES}\nmv reached online")),
+        line("offline", &format!("network = false\n{others}"), &format!("{TRIES}\nmv reached offline")),
+        line("online", &others, &format!("{TRIES}\nmv reached online")),
     ];
     let shop = shop(&host, &more.concat());
     // The tries work where nothing denies them.
@@ -79,6 +90,7 @@ fn a_step_reaches_nothing_that_is_not_its_own() {
     shop.deploy(&host);
     let read = |name: &str| host.read(&format!("/srv/shop/current/{name}"));
     assert_eq!((read("offline").as_str(), read("online").as_str()), ("", "network\n"));
+    assert_eq!(mains(), before, "what others run was ended");
     assert_eq!((read("token").as_str(), read("from-file").as_str()), ("geheim\n", "also-geheim\n"));
     // What it weighs is nothing beside nginx and any service, not only beside its own app's.
     assert!(read("group").contains("/deploysteps.slice/deploysteps-shop.slice/deploy-step-"), "{}", read("group"));

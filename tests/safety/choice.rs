@@ -9,7 +9,7 @@ use crate::support::command;
 const SHORT: usize = 60;
 /// Every call is killed at; every so many is also failed, with one error in turns.
 const FAILED: u64 = 4;
-const ERRORS: [&str; 3] = ["EIO", "ENOSPC", "EINTR"];
+const ERRORS: [&str; 7] = ["EIO", "ENOSPC+", "EINTR", "EIO+", "EMFILE", "ENOSPC", "ENOMEM"];
 
 /// What was asked for.
 pub struct Choice {
@@ -35,7 +35,8 @@ impl Choice {
     pub fn cases<'a>(&self, counted: &[(&'a Scenario, u64)]) -> Vec<Case<'a>> {
         let all = counted.iter().copied().flat_map(|(scenario, points)| {
             (1..=points).flat_map(move |point| {
-                let failed = (point % FAILED == 0).then(|| ERRORS[usize::try_from(point / FAILED).unwrap() % 3]);
+                let failed =
+                    (point % FAILED == 0).then(|| ERRORS[usize::try_from(point / FAILED).unwrap() % ERRORS.len()]);
                 [Some("kill"), failed].into_iter().flatten().map(move |kind| (scenario, point, kind))
             })
         });

@@ -2,7 +2,8 @@
 //! and at the one that was asked for ends it, or has the call fail. Without a plan for its unit it is not there.
 //!
 //! `/run/deployd-crash` holds one line: part of a unit's name, a number from 1 (0: count only), and what is to happen:
-//! `kill` (before the call is made), `EIO`, `ENOSPC`, `EINTR`. With `lose:CALL` or `lose:CALL:PATH` that call, or that
+//! `kill` (before the call is made), `EIO`, `ENOSPC`, `EINTR`, `EMFILE`, `ENOMEM`; `EIO+` and `ENOSPC+` fail it and all
+//! that come after it, as far as files are concerned and the disk would. With `lose:CALL` or `lose:CALL:PATH` that call, or that
 //! call for that file, is never made, and says that it was. What was done is said in the journal.
 
 use std::{env, ffi::OsString, fs, os::unix::process::CommandExt, process::Command};
@@ -46,6 +47,8 @@ fn panic_of(error: std::io::Error) -> ! {
 struct Plan {
     at: u64,
     errno: Option<i32>,
+    /// What comes after it fails too.
+    on: bool,
     lose: Option<(String, Option<String>)>,
 }
 
@@ -57,17 +60,19 @@ fn plan() -> Option<Plan> {
     if !fs::read_to_string("/proc/self/cgroup").ok()?.contains(unit) {
         return None;
     }
-    let errno = match what {
+    let errno = match what.trim_end_matches('+') {
         "EIO" => Some(nix::libc::EIO),
         "ENOSPC" => Some(nix::libc::ENOSPC),
         "EINTR" => Some(nix::libc::EINTR),
+        "EMFILE" => Some(nix::libc::EMFILE),
+        "ENOMEM" => Some(nix::libc::ENOMEM),
         _ => None,
     };
     let lose = what.strip_prefix("lose:").map(|lost| match lost.split_once(':') {
         Some((call, path)) => (call.to_owned(), Some(path.to_owned())),
         None => (lost.to_owned(), None),
     });
-    Some(Plan { at: at.parse().ok()?, errno, lose })
+    Some(Plan { at: at.parse().ok()?, errno, on: what.ends_with('+'), lose })
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -224,7 +229,8 @@ mod watched {
             if self.plan.at == 0 && self.plan.lose.is_none() {
                 say(&format!("at {} {call}", self.count));
             }
-            if self.count != self.plan.at {
+            let later = self.plan.on && self.count > self.plan.at && self.plan.at > 0 && self.disk_refuses(&call);
+            if self.count != self.plan.at && !later {
                 return Ok(());
             }
             match self.plan.errno {
@@ -240,6 +246,12 @@ mod watched {
                 }
             }
             Ok(())
+        }
+
+        /// Whether a disk that is dead, or only full, fails this call.
+        fn disk_refuses(&self, call: &str) -> bool {
+            let frees = ["unlink", "rmdir", "fchmod", "fchown", "rename"].iter().any(|name| call.starts_with(name));
+            !call.starts_with("sendmsg") && (self.plan.errno != Some(libc::ENOSPC) || !frees)
         }
 
         /// Whether this call is one that is never to be made.
