@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    Gates, Step, check,
+    AUDIT, Gates, Step, check,
     context::{Context, quoted_list},
     errors::Problem,
     preset::Preset,
@@ -42,9 +42,9 @@ pub(super) fn gates(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &mut Pre
     gates
 }
 
-/// Any advisory of a package that is installed.
-const COMPOSER: [&str; 5] = ["composer", "audit", "--locked", "--no-dev", "--no-interaction"];
-/// Those that are critical: of npm's there is always one.
+/// The packages that are installed, of whose advisories those that are critical refuse.
+const COMPOSER: [&str; 2] = ["php", AUDIT];
+/// The same of npm's, which judges itself.
 const NPM: [&str; 4] = ["npm", "audit", "--omit=dev", "--audit-level=critical"];
 
 /// `true`: the preset's command. A list: that one.

@@ -43,7 +43,7 @@ pub use services::*;
 pub use settings::*;
 pub use show::show;
 pub use source::check_reference;
-pub use step::{Limits, MIGRATE, On, Step};
+pub use step::{AUDIT, Limits, MIGRATE, On, Step};
 
 use crate::model::{AppName, Paths};
 use errors::{Problem, Problems, SourceFile};

@@ -106,6 +106,9 @@ impl Page<'_> {
                 if git.submodules {
                     self.line("submodules", "true", "source.submodules");
                 }
+                if git.lfs_pointers {
+                    self.line("lfs", "false", "source.lfs");
+                }
                 let secret = git.credential.as_ref().map(|credential| match credential {
                     GitCredential::SshKey(file) => ("ssh_key_credential", file),
                     GitCredential::Token(file) => ("token_credential", file),

@@ -16,7 +16,7 @@ use super::{
 const KINDS: [&str; 4] = ["git", "archive", "directory", "upload"];
 
 /// The other keys, and the kinds that they go with.
-const KEYS: [(&str, &[&str]); 13] = [
+const KEYS: [(&str, &[&str]); 14] = [
     ("ref", &["git", "archive"]),
     ("ssh_key", &["git"]),
     ("known_hosts", &["git"]),
@@ -24,6 +24,7 @@ const KEYS: [(&str, &[&str]); 13] = [
     ("token_credential", &["git"]),
     ("depth", &["git"]),
     ("submodules", &["git"]),
+    ("lfs", &["git"]),
     ("sha256", &["archive"]),
     ("signed_by", &["archive"]),
     ("signature", &["archive"]),
@@ -126,8 +127,10 @@ fn git_source(cx: &mut Context<'_>, reader: &mut Reader<'_>, git: At<String>, ro
     }
     let depth = reader.number("depth", 1..=1_000_000, &mut cx.problems).and_then(|at| u32::try_from(at.value).ok());
     let submodules = reader.flag("submodules", &mut cx.problems).is_some_and(|at| at.value);
+    let lfs_pointers = reader.flag("lfs", &mut cx.problems).is_some_and(|at| !at.value);
     let credential = key.map(GitCredential::SshKey).or(token.map(GitCredential::Token));
-    Some(Source::Git(GitSource { url: git.value, reference, ssh_key, known_hosts, depth, submodules, credential }))
+    let url = git.value;
+    Some(Source::Git(GitSource { url, reference, ssh_key, known_hosts, depth, submodules, lfs_pointers, credential }))
 }
 
 /// A file by which a repository is reached in one way.

@@ -6,6 +6,8 @@ use serde::Serialize;
 
 /// Where the package installs what runs `artisan migrate` with a limit on locks.
 pub const MIGRATE: &str = "/usr/share/deployd/probe/migrate.php";
+/// Where it installs what runs `composer audit` and judges what that has found.
+pub const AUDIT: &str = "/usr/share/deployd/probe/audit.php";
 
 /// One command of a deployment.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]

@@ -94,8 +94,8 @@ impl Deployment<'_> {
             ("APP_KEY".to_owned(), key),
             ("DEPLOYD_APP".to_owned(), self.settings.app.to_string()),
         ]);
-        surroundings(&mut environment, self.settings, Some(&cache));
-        Ok(Place { dir: dir.to_owned(), reach, environment, builds: step.network })
+        surroundings(&mut environment, self.settings, Some(&cache), true);
+        Ok(Place { dir: dir.to_owned(), reach, environment, builds: true })
     }
 
     /// A worker of its own: the copy goes also when the deployment is being cancelled.

@@ -8,7 +8,7 @@ use super::{
     bake::{bake, look_once},
     cancel::Cancel,
     error::EngineError,
-    prune::{prune, sweep},
+    prune::{prune, sweep, tidy},
     recover,
     run::run,
     site::Site,
@@ -262,6 +262,7 @@ impl Settling<'_> {
         prune(self.host, self.settings, self.store, &mut state).await?;
         drop(lock);
         sweep(self.host, self.settings, &pending.id).await?;
+        tidy(self.host, self.settings, &pending.id, &state).await;
         Ok(Passed::Done)
     }
 

@@ -41,23 +41,23 @@ impl Site<'_> {
 
     /// The program as an absolute path: PID 1 takes no other. `php` is the PHP that serves.
     pub fn command(&self, run: &[String]) -> Result<Vec<String>, EngineError> {
-        self.command_in(&self.dir(), run)
+        self.command_in(&self.dir(), run, false)
     }
 
-    /// The same, where a relative program is in `dir`.
-    pub fn command_in(&self, dir: &Path, run: &[String]) -> Result<Vec<String>, EngineError> {
+    /// The same, where a relative program is in `dir`, and what builds finds the build's own programs.
+    pub fn command_in(&self, dir: &Path, run: &[String], builds: bool) -> Result<Vec<String>, EngineError> {
         let (program, arguments) =
             run.split_first().ok_or_else(|| EngineError::Other("a step without a command".into()))?;
         let found = if program.contains('/') {
             // Below the release only the step itself looks.
             Some(dir.join(program))
         } else {
-            find_program(self.settings, program)
+            find_program(self.settings, program, builds)
         };
         let path = found.ok_or_else(|| {
             EngineError::Other(format!(
                 "the program {program} of a step is not in {}: install it, or write its path",
-                search_path(self.settings)
+                search_path(self.settings, builds)
             ))
         })?;
         Ok([path.display().to_string()].into_iter().chain(arguments.iter().cloned()).collect())

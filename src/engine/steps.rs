@@ -44,7 +44,8 @@ pub struct Place {
     pub reach: Reach,
     /// Its environment, before its own.
     pub environment: BTreeMap<String, String>,
-    /// It builds as the app's user, with the network: it gets the secrets of the package managers.
+    /// It builds as the app's user: it finds the build's own programs and, with the network, gets the secrets of the
+    /// package managers.
     pub builds: bool,
 }
 
@@ -91,8 +92,8 @@ fn in_release(site: Site<'_>, step: &Step, sealed: bool) -> Place {
     let hidden = site.host.hidden_from(settings);
     let reach = Reach { write, open, hidden, network: step.network, ..Reach::default() };
     let mut environment = site.environment();
-    surroundings(&mut environment, settings, own.then_some(&cache));
-    let builds = !sealed && !step.as_run_as && step.network;
+    let builds = !sealed && !step.as_run_as;
+    surroundings(&mut environment, settings, own.then_some(&cache), builds);
     Place { dir: release, reach, environment, builds }
 }
 
@@ -105,8 +106,8 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
         environment.insert("DEPLOYD_LOCK_TIMEOUT".to_owned(), seconds.to_string());
     }
     environment.extend(step.environment.clone());
-    let secrets = if place.builds { secrets(&settings.build) } else { Vec::new() };
-    let mut exec = site.command_in(&place.dir, &step.run)?;
+    let secrets = if place.builds && place.reach.network { secrets(&settings.build) } else { Vec::new() };
+    let mut exec = site.command_in(&place.dir, &step.run, place.builds)?;
     if !secrets.is_empty() {
         // A secret in a unit's environment is everyone's to read: the step's own process takes it into its own.
         let ours = [site.host.program.display().to_string(), "step".into(), "--".into()];
@@ -169,11 +170,16 @@ fn secrets(build: &Build) -> Vec<(String, String)> {
 
 /// What every command finds: where programs are, and a home. A user of services has no cache of ours: its private /tmp
 /// serves.
-pub fn surroundings(environment: &mut BTreeMap<String, String>, settings: &Settings, cache: Option<&PathBuf>) {
+pub fn surroundings(
+    environment: &mut BTreeMap<String, String>,
+    settings: &Settings,
+    cache: Option<&PathBuf>,
+    builds: bool,
+) {
     let home = cache.map_or_else(|| "/tmp".to_owned(), |dir| dir.display().to_string());
     let below = |name: &str| format!("{home}/{name}");
     environment.extend([
-        ("PATH".to_owned(), search_path(settings)),
+        ("PATH".to_owned(), search_path(settings, builds)),
         ("LANG".to_owned(), "C.UTF-8".to_owned()),
         ("COMPOSER_HOME".to_owned(), below("composer")),
         ("COMPOSER_CACHE_DIR".to_owned(), below("composer/cache")),

@@ -9,9 +9,12 @@ use std::{
 use rustix::process::geteuid;
 use serde::Serialize;
 
-use super::{Host, Resolved, find_program, search_path};
+use super::{
+    Host, Resolved, find_program,
+    programs::{named_php, search_path},
+};
 use crate::{
-    config::{Settings, Step},
+    config::{AUDIT, Settings, Step},
     model::{AppState, Paths, Request},
 };
 
@@ -56,32 +59,58 @@ fn to_run<'a>(settings: &'a Settings, markers: Option<&[String]>) -> Vec<(&'a St
     settings.steps.iter().filter_map(|step| Some((step, needed(&step.needs)?))).collect()
 }
 
-fn programs(settings: &Settings, markers: Option<&[String]>, steps: &[(&Step, Option<&str>)]) -> Vec<Lack> {
-    let wanted =
-        steps.iter().filter_map(|(step, needs)| Some((step.run.first()?.as_str(), step.name.as_str(), *needs)));
+/// A program, the step that runs it, whether that step builds, and on what in the source it depends.
+type Wanted<'a> = (&'a str, &'a str, bool, Option<&'a str>);
+
+fn wanted<'a>(
+    settings: &'a Settings,
+    markers: Option<&[String]>,
+    steps: &[(&'a Step, Option<&'a str>)],
+) -> Vec<Wanted<'a>> {
+    let of_steps = steps.iter().flat_map(|(step, needs)| {
+        let builds = !step.as_run_as && !step.after_activate && step.on.is_none();
+        let one = move |program| (program, step.name.as_str(), builds, *needs);
+        // What asks composer for advisories is PHP.
+        let composer = step.run.iter().any(|word| word == AUDIT).then_some(COMPOSER[0]);
+        step.run.first().map(String::as_str).into_iter().chain(composer).map(one)
+    });
     let tests = settings.gates.tests.iter().flat_map(|tests| {
-        let own = tests.run.first().map(|program| (program.as_str(), "tests", None));
+        let own = tests.run.first().map(|program| (program.as_str(), "tests", true, None));
         let installs = markers.is_none_or(|markers| markers.iter().any(|marker| marker == COMPOSER[1]));
         let needs = markers.is_none().then_some(COMPOSER[1]);
-        own.into_iter().chain(installs.then_some((COMPOSER[0], "tests-install", needs)))
+        own.into_iter().chain(installs.then_some((COMPOSER[0], "tests-install", true, needs)))
     });
-    let mut found: Vec<(&str, Vec<String>)> = Vec::new();
     // A path is one of the release, or of its shell's making.
-    for (program, step, needs) in wanted.chain(tests).filter(|(program, ..)| !program.contains('/')) {
-        if find_program(settings, program).is_some() {
+    of_steps.chain(tests).filter(|(program, ..)| !program.contains('/')).collect()
+}
+
+fn programs(settings: &Settings, markers: Option<&[String]>, steps: &[(&Step, Option<&str>)]) -> Vec<Lack> {
+    let mut found: Vec<(String, bool, Vec<String>)> = Vec::new();
+    for (program, step, builds, needs) in wanted(settings, markers, steps) {
+        // `php` is the PHP that serves; another one would build and migrate for it.
+        let program = named_php(settings).filter(|_| program == "php").unwrap_or_else(|| program.to_owned());
+        if find_program(settings, &program, builds).is_some() {
             continue;
         }
         let user = needs.map_or_else(|| step.to_owned(), |need| format!("{step}, if the source has {need}"));
-        match found.iter_mut().find(|(known, _)| *known == program) {
-            Some((_, users)) => users.push(user),
-            None => found.push((program, vec![user])),
+        match found.iter_mut().find(|(known, known_builds, _)| *known == program && *known_builds == builds) {
+            Some((.., users)) => users.push(user),
+            None => found.push((program, builds, vec![user])),
         }
     }
-    let lack = |(program, users): (&str, Vec<String>)| Lack {
-        what: format!("the program {program} is not in {} (for {})", search_path(settings), users.join("; ")),
-        remedy: Some(format!("install {program}, or name its directory in path of [build]")),
+    found.into_iter().map(|(program, builds, users)| lack_of(settings, &program, builds, &users)).collect()
+}
+
+fn lack_of(settings: &Settings, program: &str, builds: bool, users: &[String]) -> Lack {
+    let what = format!("the program {program} is not in {} (for {})", search_path(settings, builds), users.join("; "));
+    let remedy = match (named_php(settings), builds) {
+        (Some(php), _) if php == program => {
+            format!("install {php}-cli: php-fpm {} serves", php.trim_start_matches("php"))
+        }
+        (_, true) => format!("install {program}, or name its directory in path of [build]"),
+        (_, false) => format!("install {program}; path of [build] is for what builds as the app's user"),
     };
-    found.into_iter().map(lack).collect()
+    Lack { what, remedy: Some(remedy) }
 }
 
 fn files(
@@ -141,6 +170,27 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     use super::*;
+    use crate::config::tests::Host;
+
+    #[test]
+    fn what_is_lacking_is_told_with_who_needs_it_and_where_it_was_looked_for() {
+        let text = "preset = \"laravel\"\nroot = \"/srv/shop\"\nuser = \"shop\"\nsource.git = \"/g\"\n[gates]\n\
+                    composer_audit = true\n[build]\npath = [\"/opt/none\"]\n[[service]]\nkind = \"php-fpm\"\n\
+                    [[step]]\nname = \"tool\"\nrun = [\"shop-tool\"]\n[[step]]\nname = \"later\"\n\
+                    after = \"activate\"\nrun = [\"shop-tool\"]\n";
+        let settings = Host::with(text).load().unwrap();
+        let markers = ["composer.json", "composer.lock"].map(str::to_owned);
+        let steps = to_run(&settings, Some(&markers));
+        let wanted = wanted(&settings, Some(&markers), &steps);
+        assert!(wanted.contains(&("composer", "composer-audit", true, None)), "{wanted:?}");
+        let found = programs(&settings, Some(&markers), &steps);
+        let of = |name: &str| found.iter().filter(|lack| lack.what.contains(name)).collect::<Vec<_>>();
+        let [builds, later] = of("shop-tool")[..] else { panic!("{found:?}") };
+        assert!(builds.what.contains("/opt/none") && builds.remedy.as_deref().unwrap().contains("name its directory"));
+        assert!(later.what.contains("(for later)") && !later.what.contains("/opt/none"), "{later:?}");
+        let php = lack_of(&settings, &named_php(&settings).unwrap(), true, &["composer-install".into()]);
+        assert!(php.remedy.as_deref().unwrap().contains("-cli: php-fpm"), "{php:?}");
+    }
 
     #[test]
     fn a_secret_that_somebody_else_may_replace_is_found() {

@@ -375,8 +375,11 @@ fn settings_digest(host: &Host, settings: &Settings) -> String {
 /// Where the source is, without the reference: another branch alone makes no new release of the same commit.
 fn source_place(settings: &Settings) -> String {
     match &settings.source {
-        crate::config::Source::Git(git) if git.submodules => format!("{} with submodules", git.url),
-        crate::config::Source::Git(git) => git.url.clone(),
+        crate::config::Source::Git(git) => {
+            let submodules = if git.submodules { " with submodules" } else { "" };
+            let pointers = if git.lfs_pointers { " with LFS pointers" } else { "" };
+            format!("{}{submodules}{pointers}", git.url)
+        }
         crate::config::Source::Directory { path, exclude } => format!("{} without {exclude:?}", path.display()),
         crate::config::Source::Upload { unpack } => format!("uploads as {unpack:?}"),
         crate::config::Source::Archive { at, unpack, .. } => format!("{at} as {unpack:?}"),

@@ -18,7 +18,9 @@ use super::{
     acl, carry, directory,
     exporter::{Exported, Exporter, Sharing},
     git::{Git, Running},
-    git_names, git_tree,
+    git_names,
+    git_tree::{self, Done},
+    lfs::LfsFiles,
     order::{Answer, PreviousRelease, SourceOrder},
     previous::Previous,
     refusal::Refusal,
@@ -89,10 +91,10 @@ fn from_git(git: &Git<'_>, revision: &str, prefix: &[u8], exporter: &mut Exporte
         return Err(Refusal::new(format!("\"{revision}\" is not a commit's id")));
     }
     let modules = match git_tree::export(git, revision, prefix, exporter)? {
-        Some(modules) if git.submodules => submodules::among(git, revision, &modules)?,
-        Some(_) => Vec::new(),
-        None => {
-            archive(git, revision, prefix, exporter)?;
+        Done::Written(modules) if git.submodules => submodules::among(git, revision, &modules)?,
+        Done::Written(_) => Vec::new(),
+        Done::Converted(lfs) => {
+            archive(git, revision, prefix, &lfs, exporter)?;
             if git.submodules { submodules::of(git, revision)? } else { Vec::new() }
         }
     };
@@ -104,7 +106,13 @@ fn from_git(git: &Git<'_>, revision: &str, prefix: &[u8], exporter: &mut Exporte
 }
 
 /// Streams `git archive` into the exporter.
-fn archive(git: &Git<'_>, revision: &str, prefix: &[u8], exporter: &mut Exporter) -> Result<(), Refusal> {
+fn archive(
+    git: &Git<'_>,
+    revision: &str,
+    prefix: &[u8],
+    lfs: &LfsFiles,
+    exporter: &mut Exporter,
+) -> Result<(), Refusal> {
     let failed = |error| Refusal::new(format!("cannot export {revision} from {}: {error}", git.mirror().display()));
     let mut command = git.command(&["archive", "--format=tar"]);
     if !prefix.is_empty() {
@@ -115,7 +123,7 @@ fn archive(git: &Git<'_>, revision: &str, prefix: &[u8], exporter: &mut Exporter
     let mut running = Running::start(command).map_err(failed)?;
     let Some(stdout) = running.child.stdout.take() else { return Err(Refusal::new("git has no output")) };
     git_tree::widen(&stdout);
-    match unpack(BufReader::with_capacity(git_tree::PIPE as usize, stdout), exporter) {
+    match unpack(BufReader::with_capacity(git_tree::PIPE as usize, stdout), lfs, exporter) {
         Ok(()) => running.end().map_err(failed),
         // Cut off, it is git that knows why, when it is not the archive itself that was refused.
         Err(Problem::Stream(error)) => {
@@ -142,7 +150,7 @@ impl From<Refusal> for Problem {
 }
 
 /// Writes the entries of a tar stream: directories, files and symbolic links, and nothing else.
-fn unpack(stream: impl Read, writer: &mut Exporter) -> Result<(), Problem> {
+fn unpack(stream: impl Read, lfs: &LfsFiles, writer: &mut Exporter) -> Result<(), Problem> {
     let mut archive = tar::Archive::new(stream);
     for entry in archive.entries().map_err(Problem::Stream)? {
         let mut entry = entry.map_err(Problem::Stream)?;
@@ -162,8 +170,13 @@ fn unpack(stream: impl Read, writer: &mut Exporter) -> Result<(), Problem> {
             }
             EntryType::Regular => {
                 let executable = entry.header().mode().map_err(Problem::Stream)? & 0o100 != 0;
+                let mode = if executable { 0o755 } else { 0o644 };
+                if let Some(pointer) = lfs.get(&path) {
+                    lfs.write(&path, mode, pointer, writer)?;
+                    continue;
+                }
                 let mut content = entry.by_ref().take(entry_size);
-                writer.file(&path, if executable { 0o755 } else { 0o644 }, &mut content)?;
+                writer.file(&path, mode, &mut content)?;
                 if content.limit() > 0 {
                     return Err(Problem::Stream(std::io::ErrorKind::UnexpectedEof.into()));
                 }
@@ -222,7 +235,7 @@ mod tests {
     fn unpack_all(stream: &[u8], below: &Path) -> Result<(), String> {
         let sharing = Sharing { previous: None, share: Share::Reflink, own: Vec::new() };
         let mut exporter = Exporter::new(&rooted::open(below).unwrap(), below, sharing).unwrap();
-        unpack(stream, &mut exporter).map_err(|problem| format!("{problem:?}"))
+        unpack(stream, &LfsFiles::default(), &mut exporter).map_err(|problem| format!("{problem:?}"))
     }
 
     #[test]

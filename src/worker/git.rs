@@ -34,6 +34,8 @@ pub struct Git<'a> {
     pub depth: Option<u32>,
     /// Submodules are a part of a release.
     pub submodules: bool,
+    /// What is in Git LFS is released as its pointers.
+    pub lfs_pointers: bool,
     cache: &'a Path,
     access: Access,
 }
@@ -46,7 +48,8 @@ impl<'a> Git<'a> {
 
     /// The same, reached in another way.
     pub fn reached(order: &'a GitOrder, cache: &'a Path, access: Access) -> Result<Self, Refusal> {
-        Self { depth: order.depth, submodules: order.submodules, ..Self::with(&order.url, cache, access)? }.settled()
+        let GitOrder { depth, submodules, lfs_pointers, .. } = *order;
+        Self { depth, submodules, lfs_pointers, ..Self::with(&order.url, cache, access)? }.settled()
     }
 
     /// One that is reached without any secret, or whose mirror alone is asked.
@@ -56,13 +59,13 @@ impl<'a> Git<'a> {
 
     /// The repository of a submodule, reached as this one is.
     pub fn module<'m>(&self, url: &'m str, cache: &'m Path) -> Result<Git<'m>, Refusal> {
-        let (depth, submodules) = (self.depth, self.submodules);
-        Git { depth, submodules, ..Git::with(url, cache, self.access.clone())? }.settled()
+        let Self { depth, submodules, lfs_pointers, .. } = *self;
+        Git { depth, submodules, lfs_pointers, ..Git::with(url, cache, self.access.clone())? }.settled()
     }
 
     fn with(url: &'a str, cache: &'a Path, access: Access) -> Result<Self, Refusal> {
         let transport = git_names::transport(url)?;
-        Ok(Self { url, transport, depth: None, submodules: false, cache, access })
+        Ok(Self { url, transport, depth: None, submodules: false, lfs_pointers: false, cache, access })
     }
 
     /// Writes the settings file, if it is not there as it must be.
@@ -74,6 +77,16 @@ impl<'a> Git<'a> {
     /// The bare mirror.
     pub fn mirror(&self) -> PathBuf {
         self.cache.join("git")
+    }
+
+    /// What whoever fetches into the mirror has locked.
+    pub fn lock(&self) -> PathBuf {
+        self.cache.join("git.lock")
+    }
+
+    /// What is known of commits' files in Git LFS, by the commit.
+    pub fn lfs_lists(&self) -> PathBuf {
+        self.cache.join("lfs")
     }
 
     /// Where submodules' repositories are mirrored, each in a cache of its own.
@@ -95,14 +108,32 @@ impl<'a> Git<'a> {
         text
     }
 
+    /// A git-lfs command on the mirror. For a repository of this host git-lfs starts a git of which it takes every variable
+    /// away that begins with `GIT_`: that one finds the settings at its home.
+    pub fn lfs_command(&self, arguments: &[&str]) -> Result<Command, Refusal> {
+        let home = self.home();
+        std::fs::create_dir_all(&home).map_err(|error| Refusal::io("make the directory", &home, error))?;
+        pin(&home.join(".gitconfig"), &self.settings())?;
+        Ok(self.command(arguments))
+    }
+
+    /// The file of a program as git would find it.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        self.access.programs().split(':').map(|dir| Path::new(dir).join(name)).find(|path| path.is_file())
+    }
+
+    fn home(&self) -> PathBuf {
+        self.cache.join("home")
+    }
+
     /// A git command on the mirror.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("git");
         command.arg("--git-dir").arg(self.mirror()).arg("--no-pager").args(arguments);
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).current_dir("/");
         command
-            .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("HOME", self.cache.join("home"))
+            .env("PATH", self.access.programs())
+            .env("HOME", self.home())
             .env("LANG", "C.UTF-8")
             .env("GIT_CONFIG_NOSYSTEM", "1")
             .env("GIT_CONFIG_GLOBAL", self.settings_file())
@@ -255,6 +286,11 @@ const SETTINGS: &str = "\
 	auto = false
 [credential]
 	helper =
+[lfs]
+	repositoryformatversion = 0
+	locksverify = false
+[lfs \"ssh\"]
+	automultiplex = false
 [http]
 	lowSpeedLimit = 1000
 	lowSpeedTime = 60

@@ -16,6 +16,8 @@ use super::{
 
 /// The keys of the large forges, as the package brings them.
 const FORGES: &str = "/usr/share/deployd/ssh/known_hosts";
+/// Where git and what it starts are found.
+const PROGRAMS: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// The largest token, in bytes.
 const LARGEST: u64 = 4096;
 /// The user of a token that names none: GitHub wants this one of its apps, the others take any.
@@ -32,6 +34,8 @@ pub struct Access {
     header: Option<(String, String)>,
     /// In the place of ssh, for tests.
     program: Option<PathBuf>,
+    /// In the place of [`PROGRAMS`], for tests.
+    programs: Option<String>,
 }
 
 impl std::fmt::Debug for Access {
@@ -59,7 +63,18 @@ impl Access {
             (Some(path), Some(server)) => Some((server, header(&path)?)),
             _ => None,
         };
-        Ok(Self { ssh_key, own_key, known_hosts: order.known_hosts.clone(), header, program: None })
+        Ok(Self { ssh_key, own_key, known_hosts: order.known_hosts.clone(), header, ..Self::default() })
+    }
+
+    /// Where git and what it starts are found, as `PATH`.
+    pub fn programs(&self) -> &str {
+        self.programs.as_deref().unwrap_or(PROGRAMS)
+    }
+
+    /// With the programs of this directory alone.
+    #[cfg(test)]
+    pub fn with_programs(dir: &Path) -> Self {
+        Self { programs: Some(dir.display().to_string()), ..Self::default() }
     }
 
     /// By another program than ssh.

@@ -1,4 +1,5 @@
-//! The attributes that matter for an export (gitattributes(5), "Creating an archive"), as `git archive` heeds them.
+//! The attributes that matter for an export (gitattributes(5), "Creating an archive"), as `git archive` heeds them, and what
+//! is in Git LFS.
 
 use std::{collections::HashSet, io::Read, process::Stdio};
 
@@ -11,17 +12,22 @@ use super::{
 /// The largest file of attributes that is looked at, in bytes; git itself reads none above 100 MiB.
 const MAX_TEXT: u64 = 1024 * 1024;
 /// Words of attributes by which an archive's content is another than the object's.
-const CONVERTING: [&[u8]; 5] = [b"export-subst", b"crlf", b"ident", b"working-tree-encoding", b"filter"];
+/// `filter` is none of them: there is no configuration that gives one a program.
+const CONVERTING: [&[u8]; 4] = [b"export-subst", b"crlf", b"ident", b"working-tree-encoding"];
 /// The attribute of what is left out.
 const IGNORE: &str = "export-ignore";
+/// The attribute, and its value, of what is in Git LFS.
+const LFS: [&str; 2] = ["filter", "lfs"];
 
 /// What the attributes of a tree mean for its export.
-#[derive(Debug)]
-pub enum Meaning {
-    /// Everything, but these paths and what is below them.
-    Without(HashSet<Vec<u8>>),
-    /// Content may be converted: git itself has to write it.
-    Converted,
+#[derive(Debug, Default)]
+pub struct Meaning {
+    /// These paths, and what is below them, are left out.
+    pub ignored: HashSet<Vec<u8>>,
+    /// Content may be converted: git itself has to write it, and leaves out what is ignored.
+    pub converted: bool,
+    /// These are in Git LFS, unless their pointers are wanted.
+    pub lfs: HashSet<Vec<u8>>,
 }
 
 /// Reads the tree's own files of attributes. Where there are none, nothing is asked.
@@ -32,31 +38,39 @@ pub fn read(git: &Git<'_>, items: &[Item]) -> Result<Meaning, Refusal> {
     };
     let files: Vec<&Item> = items.iter().filter(of_attributes).collect();
     if files.is_empty() {
-        return Ok(Meaning::Without(HashSet::new()));
+        return Ok(Meaning::default());
     }
     let failed =
         |error: Failed| Refusal::new(format!("cannot read attributes from {}: {error}", git.mirror().display()));
     let mut contents = Contents::start(git).map_err(failed)?;
     contents.ask(files.iter().map(|file| file.id.clone()).collect());
-    let (mut ignoring, mut converted) = (false, false);
+    let (mut ignoring, mut converted, mut lfs) = (false, false, false);
     for file in &files {
         let text = contents.text(&file.path, MAX_TEXT)?;
         let speaks_of = |word: &[u8]| text.windows(word.len()).any(|window| window == word);
         converted |= text.len() as u64 >= MAX_TEXT || CONVERTING.iter().any(|word| speaks_of(word));
         ignoring |= speaks_of(IGNORE.as_bytes());
+        lfs |= text.len() as u64 >= MAX_TEXT || speaks_of(LFS[1].as_bytes());
     }
     contents.end().map_err(failed)?;
-    match (converted, ignoring) {
-        (true, _) => Ok(Meaning::Converted),
-        (false, true) => Ok(Meaning::Without(ignored(git, &files, items).map_err(failed)?)),
-        (false, false) => Ok(Meaning::Without(HashSet::new())),
+    let mut meaning = Meaning { converted, ..Meaning::default() };
+    let (ignoring, lfs) = (ignoring && !converted, lfs && !git.lfs_pointers);
+    if ignoring || lfs {
+        let (ignored, in_lfs) = asked(git, &files, items).map_err(failed)?;
+        meaning.ignored = if ignoring { ignored } else { HashSet::new() };
+        meaning.lfs = if lfs { in_lfs } else { HashSet::new() };
     }
+    Ok(meaning)
 }
 
-/// The files and directories that git says are ignored. It reads attributes from an index, so it gets one that has
-/// nothing else.
-fn ignored(git: &Git<'_>, attributes: &[&Item], items: &[Item]) -> Result<HashSet<Vec<u8>>, Failed> {
-    let index = git.mirror().with_file_name("attributes.index");
+/// Paths of files and directories.
+type Paths = HashSet<Vec<u8>>;
+
+/// What git says is ignored, and what is in Git LFS. It reads attributes from an index, so it gets one that has nothing
+/// else.
+fn asked(git: &Git<'_>, attributes: &[&Item], items: &[Item]) -> Result<(Paths, Paths), Failed> {
+    // Another worker of the app may be asking, too.
+    let index = git.mirror().with_file_name(format!("attributes-{}.index", std::process::id()));
     let _ = std::fs::remove_file(&index);
     let lines =
         attributes.iter().flat_map(|item| [format!("100644 {}\t", item.id).as_bytes(), &item.path[..], b"\0"].concat());
@@ -67,7 +81,7 @@ fn ignored(git: &Git<'_>, attributes: &[&Item], items: &[Item]) -> Result<HashSe
     running.end()?;
     drop(feeding);
 
-    let mut check = git.command(&["check-attr", "--cached", "-z", "--stdin", IGNORE]);
+    let mut check = git.command(&["check-attr", "--cached", "-z", "--stdin", IGNORE, LFS[0]]);
     check.env("GIT_INDEX_FILE", &index).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut running = Running::start(check)?;
     let feeding = running.child.stdin.take().map(|stdin| feed(stdin, questions(items)));
@@ -78,9 +92,17 @@ fn ignored(git: &Git<'_>, attributes: &[&Item], items: &[Item]) -> Result<HashSe
     running.end()?;
     drop(feeding);
     let _ = std::fs::remove_file(&index);
-    let fields: Vec<&[u8]> = answer.split(|byte| *byte == 0).collect();
-    let set = fields.chunks_exact(3).filter(|fields| fields.last() == Some(&&b"set"[..]));
-    Ok(set.filter_map(|fields| fields.first()).map(|path| path.strip_suffix(b"/").unwrap_or(path).to_vec()).collect())
+    let (mut ignored, mut lfs) = (Paths::new(), Paths::new());
+    let mut fields = answer.split(|byte| *byte == 0);
+    while let (Some(path), Some(attribute), Some(value)) = (fields.next(), fields.next(), fields.next()) {
+        let path = path.strip_suffix(b"/").unwrap_or(path);
+        if attribute == IGNORE.as_bytes() && value == b"set" {
+            ignored.insert(path.to_vec());
+        } else if attribute == LFS[0].as_bytes() && value == LFS[1].as_bytes() {
+            lfs.insert(path.to_vec());
+        }
+    }
+    Ok((ignored, lfs))
 }
 
 /// Every path, and every directory with a slash, as git asks itself.

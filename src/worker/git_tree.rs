@@ -12,7 +12,8 @@ use std::{
 use super::{
     exporter::{Exporter, Wanted},
     git::{Failed, Git, Running},
-    git_attributes::{self, Meaning, is_ignored},
+    git_attributes::{self, is_ignored},
+    lfs::{self, LfsFiles},
     refusal::Refusal,
     rooted::MAX_PATH,
     walk::{ContentId, MAX_ENTRIES},
@@ -46,37 +47,47 @@ pub enum ItemKind {
     Submodule,
 }
 
-/// Exports the tree of `revision` below `prefix`, which is empty or ends with a slash. Its submodules are returned, their
-/// directories empty; none: it must be read from `git archive`.
-pub fn export(
-    git: &Git<'_>,
-    revision: &str,
-    prefix: &[u8],
-    exporter: &mut Exporter,
-) -> Result<Option<Vec<Item>>, Refusal> {
+/// What became of a tree.
+#[derive(Debug)]
+pub enum Done {
+    /// It was written, but for these submodules, whose directories are empty.
+    Written(Vec<Item>),
+    /// Nothing was: it must be read from `git archive`, but for what is in Git LFS.
+    Converted(LfsFiles),
+}
+
+/// Exports the tree of `revision` below `prefix`, which is empty or ends with a slash.
+pub fn export(git: &Git<'_>, revision: &str, prefix: &[u8], exporter: &mut Exporter) -> Result<Done, Refusal> {
     let failed = |error| Refusal::new(format!("cannot export {revision} from {}: {error}", git.mirror().display()));
     // Started first: it gets ready while the tree is listed.
     let mut contents = Contents::start(git).map_err(failed)?;
     let mut items = list(git, revision).map_err(failed)?;
-    match git_attributes::read(git, &items)? {
-        Meaning::Without(ignored) => items.retain(|item| !is_ignored(&ignored, &item.path)),
-        Meaning::Converted => return Ok(None),
+    let meaning = git_attributes::read(git, &items)?;
+    items.retain(|item| !is_ignored(&meaning.ignored, &item.path));
+    let lfs = LfsFiles::below(prefix, lfs::pointers(git, &items, &meaning.lfs)?, git);
+    if meaning.converted {
+        return Ok(Done::Converted(lfs));
     }
     let modules = items.iter().filter(|item| item.kind == ItemKind::Submodule).cloned().collect();
     if !prefix.is_empty() {
         items.iter_mut().for_each(|item| item.path.splice(..0, prefix.iter().copied()).for_each(drop));
     }
-    let mut links = write(items, &mut contents, exporter)?;
+    let mut links = write(items, &lfs, &mut contents, exporter)?;
     for link in links.drain(..) {
         let target = contents.text(&link.path, MAX_PATH as u64 + 1)?;
         exporter.link(&link.path, &target)?;
     }
     contents.end().map_err(failed)?;
-    Ok(Some(modules))
+    Ok(Done::Written(modules))
 }
 
 /// Shares or writes the files; asks for the links' texts too, and returns the links.
-fn write(items: Vec<Item>, contents: &mut Contents, exporter: &mut Exporter) -> Result<Vec<Item>, Refusal> {
+fn write(
+    items: Vec<Item>,
+    lfs: &LfsFiles,
+    contents: &mut Contents,
+    exporter: &mut Exporter,
+) -> Result<Vec<Item>, Refusal> {
     let (mut files, mut links) = (Vec::with_capacity(items.len()), Vec::new());
     for item in items {
         match item.kind {
@@ -84,7 +95,8 @@ fn write(items: Vec<Item>, contents: &mut Contents, exporter: &mut Exporter) -> 
             ItemKind::Link => links.push(item),
             ItemKind::File { executable } => {
                 let mode = if executable { 0o755 } else { 0o644 };
-                let id = ContentId::git(&item.id).ok_or_else(|| Refusal::new("git listed an impossible id"))?;
+                let id = lfs.content_of(&item.path).or_else(|| ContentId::git(&item.id));
+                let id = id.ok_or_else(|| Refusal::new("git listed an impossible id"))?;
                 files.push(Wanted { path: item.path, mode, id });
             }
         }
@@ -93,7 +105,10 @@ fn write(items: Vec<Item>, contents: &mut Contents, exporter: &mut Exporter) -> 
     let ids = fresh.iter().filter_map(|one| one.id.object());
     contents.ask(ids.chain(links.iter().map(|link| link.id.clone())).collect());
     for file in &fresh {
-        contents.next(&file.path, |content| exporter.file_of(file, content))?;
+        match lfs.get(&file.path) {
+            Some(pointer) => lfs.write(&file.path, file.mode, pointer, exporter)?,
+            None => contents.next(&file.path, |content| exporter.file_of(file, content))?,
+        }
     }
     Ok(links)
 }

@@ -212,6 +212,15 @@ pub enum Order {
         /// Full id.
         to: String,
     },
+    /// Remove from the mirrors what none of these commits needs, and pack what is left. Answer: [`Answer::Done`].
+    Tidy {
+        /// The repository's, by which its mirror is known.
+        url: String,
+        /// The app's cache directory.
+        cache: PathBuf,
+        /// Commits of the releases that are kept: full ids.
+        kept: Vec<String>,
+    },
     /// Post JSON to a webhook. Answer: [`Answer::Probed`].
     Post {
         /// Where to.
@@ -337,6 +346,9 @@ pub struct GitOrder {
     pub depth: Option<u32>,
     /// Submodules are a part of a release.
     pub submodules: bool,
+    /// What is in Git LFS is released as its pointers.
+    #[serde(default)]
+    pub lfs_pointers: bool,
 }
 
 /// The worker's credential with an ssh private key for its source.
@@ -347,10 +359,10 @@ pub const DEPLOY_KEY: &str = "deploy-key";
 pub const TOKEN: &str = "source-token";
 
 impl SourceOrder {
-    /// Whether it is reached over the network.
+    /// Whether the network may be needed for it. A repository of this host may have submodules and Git LFS elsewhere.
     pub fn is_remote(&self) -> bool {
         match self {
-            SourceOrder::Git(git) => !git.url.starts_with('/'),
+            SourceOrder::Git(git) => !git.url.starts_with('/') || git.submodules || !git.lfs_pointers,
             SourceOrder::Directory { .. } => false,
             SourceOrder::Archive(archive) => archive.at.starts_with("https://"),
         }

@@ -17,7 +17,7 @@ use super::{
     order::{Answer, MAX_LINE, Order, SourceOrder},
     post, probe_run,
     refusal::Refusal,
-    seal, survey, tell, traverse,
+    seal, survey, tell, tidy, traverse,
 };
 
 /// Serves orders from standard input until it ends.
@@ -133,6 +133,7 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         Order::Seal { release, cache, except } => seal::run(release, cache, except, exported.as_ref()),
         Order::Traverse { path } => traverse::run(path),
         Order::Commits { url, cache, from, to } => commits::run(&Git::new(url, cache)?, from, to),
+        Order::Tidy { url, cache, kept } => tidy::run(&Git::new(url, cache)?, kept),
         Order::Empty { dir } => empty::run(dir),
         Order::Fresh { dir } => empty::fresh(dir),
         Order::Inspect { release, since, except } => inspect::run(release, *since, except),

@@ -15,7 +15,7 @@ use super::{
 use crate::model::printable;
 
 /// How deep submodules may have submodules.
-const DEEPEST: usize = 8;
+pub const DEEPEST: usize = 8;
 /// The most submodules of a release.
 const MOST: usize = 256;
 
@@ -33,9 +33,13 @@ pub struct Module {
 impl Module {
     /// The cache of its repository, below the app's.
     fn cache(&self, git: &Git<'_>) -> PathBuf {
+        git.modules().join(self.cache_name())
+    }
+
+    /// What that is called.
+    pub fn cache_name(&self) -> String {
         let digest = Sha256::digest(self.url.as_bytes());
-        let name: String = digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect();
-        git.modules().join(name)
+        digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// Its name in messages.

@@ -1,8 +1,11 @@
 //! The tests as a gate: what they wipe is a scratch copy's, and a release that does not pass them is none.
 
 use crate::{
-    common::{releases, with_live_shop},
-    support::host::Host,
+    common::{installed, releases, with_live_shop},
+    support::{
+        host::Host,
+        shop::{Shop, Spec},
+    },
 };
 
 /// A small runner in the place of phpunit, which the test root does not have: it does to the default database what
@@ -63,4 +66,61 @@ fn what_tests_wipe_is_a_scratch_copy_s() {
     // The same runner in the release, beside the site's .env, does wipe the site's database: the gate is what kept it.
     host.run_as("shop", &["php", "/srv/shop/current/tests/run.php", "outside"]).ok();
     assert_ne!(database(&host), before);
+}
+
+/// Debian's composer, which tells no severity yet, and what a later one would say.
+const COMPOSER: &str = r#"#!/bin/sh
+said=$(/usr/bin/composer "$@"); status=$?
+severity=$(cat /srv/advisories/severity)
+printf '%s\n' "$said" | sed -e '' ${severity:+-e "s/\"advisoryId\"/\"severity\": \"$severity\", &/"}
+exit $status
+"#;
+
+const ADVISORY: &str = r#"{"packages": {"acme/danger": [
+{"name": "acme/danger", "version": "1.0.0", "version_normalized": "1.0.0.0", "type": "metapackage"}]},
+"security-advisories": [{"advisoryId": "X-1", "affectedVersions": "<2.0", "title": "Everything leaks", "cve": "CVE-2026-1",
+"link": "https://example.org/1", "reportedAt": "2026-01-01T00:00:00+00:00", "sources": [{"name": "x", "remoteId": "1"}]}]}"#;
+
+#[test]
+fn an_audit_refuses_what_is_critical_and_what_cannot_be_asked() {
+    let host = installed();
+    let more = "[gates]\ncomposer_audit = true\n[build]\npath = [\"/opt/tools/bin\"]\n";
+    let shop = Shop::make(&host, Spec::new("shop").more(more));
+    host.write(
+        "/srv/advisories/packages.json",
+        r#"{"metadata-url": "/srv/advisories/%package%.json", "available-packages": ["acme/danger"],
+"security-advisories": {"metadata": true}}"#,
+    );
+    host.write("/srv/advisories/acme/danger.json", ADVISORY);
+    host.write("/srv/advisories/severity", "");
+    host.write("/opt/tools/bin/composer", COMPOSER);
+    host.ok(&["chmod", "-R", "a+rX,a+x", "/opt/tools", "/srv/advisories"]);
+    let composer = include_str!("../app/composer.json")
+        .replace(
+            "\"repositories\": [",
+            "\"repositories\": [{\"type\": \"composer\", \"url\": \"file:///srv/advisories\"}, ",
+        )
+        .replace("\"require\": {", "\"require\": {\"acme/danger\": \"^1.0\", ");
+    shop.commit(&host, "r2", &[("composer.json", &composer)]);
+    host.sh("cd /srv/build/shop; runuser -u shop -- composer update --no-install --no-scripts --no-interaction -q");
+    shop.commit(&host, "r3", &[]);
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r3");
+    host.ok(&["journalctl", "--sync"]);
+    let told = host.ok(&["journalctl", "-o", "cat", "-p", "warning", "SYSLOG_IDENTIFIER=composer-audit"]);
+    assert!(told.contains("acme/danger: CVE-2026-1, of unknown severity: Everything leaks"), "{told}");
+
+    shop.commit(&host, "r4", &[]);
+    for (severity, live) in [("critical", "r3"), ("high", "r4")] {
+        host.write("/srv/advisories/severity", severity);
+        let said = shop.ctl(&host, "deploy", &[]);
+        assert_eq!(said.status, i32::from(live == "r3"), "{said}");
+        assert!(live == "r4" || said.stderr.contains("the step composer-audit failed"), "{said}");
+        assert_eq!(shop.release(&host), live);
+    }
+    shop.commit(&host, "r5", &[]);
+    host.sh("mv /srv/advisories/acme /srv/advisories/away; rm -r /var/cache/deployd/shop/composer");
+    let said = shop.ctl(&host, "deploy", &[]).expect_status(1);
+    assert!(said.stderr.contains("the step composer-audit failed"), "{said}");
+    assert_eq!(shop.release(&host), "r4");
 }

@@ -24,6 +24,7 @@ mod going_back;
 mod host_faults;
 mod hostile_steps;
 mod input;
+mod lfs;
 mod lifecycle;
 mod load;
 mod meter;

@@ -16,6 +16,7 @@ const PACKAGES: &[&str] = &[
     "composer",
     "dbus",
     "git",
+    "git-lfs",
     "iproute2",
     "less",
     "libnss-systemd",

@@ -1,0 +1,152 @@
+//! Brings into the mirror what a commit has in Git LFS, by git-lfs, which is started as git is: no hook, no prompt, the
+//! same key or token. What `.lfsconfig` says is a repository's word: only a server's place is taken from it, if it is one.
+
+use std::{fmt::Write as _, fs::OpenOptions, path::Path, process::Stdio, time::SystemTime};
+
+use super::{
+    git::{Failed, Git, Running, pin},
+    git_attributes::{self, is_ignored},
+    git_names::{self, Transport},
+    git_tree,
+    lfs::{self, Pointer},
+    mirror,
+    refusal::Refusal,
+};
+use crate::model::printable;
+
+/// What git starts for `git lfs`.
+const PROGRAM: &str = "git-lfs";
+/// How many files a refusal names.
+const NAMED: usize = 3;
+
+/// Fetches what of a commit's files is not there yet. Where the pointers themselves are wanted, nothing.
+pub fn fetch(git: &Git<'_>, revision: &str) -> Result<(), Refusal> {
+    if git.lfs_pointers {
+        return Ok(());
+    }
+    let lacking = lacking(git, known(git, revision)?);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    if git.program(PROGRAM).is_none() {
+        let (many, some) = (lacking.len(), named(&lacking));
+        let reason =
+            format!("{} keeps {many} files of {revision} in Git LFS ({some}), and git-lfs is not there", git.url);
+        let remedy = "install git-lfs, or write lfs = false in [source] to release the pointers as they are";
+        return Err(Refusal::with(reason, remedy));
+    }
+    let place = place(git, revision)?;
+    let ended = {
+        let _held = mirror::hold(git)?;
+        run(git, revision, &place)?
+    };
+    let lacking = self::lacking(git, lacking);
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    let why = ended.err().map_or_else(|| "it has not got them".to_owned(), |failed| failed.said);
+    let reason = format!("{} files of {revision} that are in Git LFS ({}) ", lacking.len(), named(&lacking));
+    let remedy = match git.transport {
+        Transport::Local => format!("`git lfs push --all {}` in a clone that has them", git.url),
+        _ => "see that they were pushed (`git lfs push --all`), and that the key or token may read them".into(),
+    };
+    Err(Refusal::with(format!("{reason}cannot be fetched from {place}: {why}"), remedy))
+}
+
+/// A file in Git LFS: what it is called in messages, and its pointer.
+pub type Named = (String, Pointer);
+
+fn lacking(git: &Git<'_>, files: Vec<Named>) -> Vec<Named> {
+    files.into_iter().filter(|(_, pointer)| !pointer.is_there(git)).collect()
+}
+
+fn named(files: &[Named]) -> String {
+    let some: Vec<&str> = files.iter().take(NAMED).map(|(name, _)| name.as_str()).collect();
+    format!("{}{}", some.join(", "), if files.len() > NAMED { ", …" } else { "" })
+}
+
+/// The commit's files in Git LFS. They are the same for ever: what was found is kept beside the mirror.
+fn known(git: &Git<'_>, revision: &str) -> Result<Vec<Named>, Refusal> {
+    let lists = git.lfs_lists();
+    let list = lists.join(revision);
+    if let Some(files) = listed(&list) {
+        // By this it is known when it was last of use.
+        let file = OpenOptions::new().append(true).open(&list);
+        let touched = file.and_then(|file| file.set_modified(SystemTime::now()));
+        touched.map_err(|error| Refusal::io("touch", &list, error))?;
+        return Ok(files);
+    }
+    let failed = |error: Failed| Refusal::new(format!("cannot list {revision} of {}: {error}", git.url));
+    let mut items = git_tree::list(git, revision).map_err(failed)?;
+    let meaning = git_attributes::read(git, &items)?;
+    items.retain(|item| !is_ignored(&meaning.ignored, &item.path));
+    let found = lfs::pointers(git, &items, &meaning.lfs)?;
+    let shown = |(path, pointer): (Vec<u8>, Pointer)| (printable(&String::from_utf8_lossy(&path)), pointer);
+    let files: Vec<Named> = found.into_iter().map(shown).collect();
+    std::fs::create_dir_all(&lists).map_err(|error| Refusal::io("make the directory", &lists, error))?;
+    pin(&list, &text(&files))?;
+    Ok(files)
+}
+
+/// What was found before.
+pub fn listed(list: &Path) -> Option<Vec<Named>> {
+    parse(&std::fs::read_to_string(list).ok()?)
+}
+
+/// A line for each; the last one says that it is whole.
+fn text(files: &[Named]) -> String {
+    let mut text = String::new();
+    for (name, Pointer { oid, size }) in files {
+        let _ = writeln!(text, "{oid} {size} {name}");
+    }
+    text + END
+}
+
+const END: &str = "end\n";
+
+fn parse(text: &str) -> Option<Vec<Named>> {
+    let one = |line: &str| {
+        let mut words = line.splitn(3, ' ');
+        let (oid, size, name) = (words.next()?, words.next()?, words.next()?);
+        Some((name.to_owned(), Pointer::of(oid, size)?))
+    };
+    text.strip_suffix(END)?.lines().map(one).collect()
+}
+
+/// Where the contents are: what `.lfsconfig` of the commit says, else where git-lfs looks for them beside a repository.
+fn place(git: &Git<'_>, revision: &str) -> Result<String, Refusal> {
+    let blob = format!("{revision}:.lfsconfig");
+    // One that is not there, or has no such word, is an error for git.
+    let written = git.run(&["config", "--no-includes", "--blob", &blob, "--get", "lfs.url"], b"").unwrap_or_default();
+    let written = String::from_utf8_lossy(&written).trim().to_owned();
+    if !written.is_empty() {
+        return match git_names::transport(&written) {
+            Ok(Transport::Https | Transport::Ssh) => Ok(written),
+            _ => {
+                let reason = "lfs.url in .lfsconfig is none from which a deployment fetches";
+                Err(Refusal::with(reason, "write https://HOST/PATH, ssh://USER@HOST/PATH or USER@HOST:PATH there"))
+            }
+        };
+    }
+    let url = git.url.trim_end_matches('/');
+    Ok(match git.transport {
+        Transport::Https if url.ends_with(".git") => format!("{url}/info/lfs"),
+        Transport::Https => format!("{url}.git/info/lfs"),
+        Transport::Ssh => url.to_owned(),
+        Transport::Local => format!("file://{url}"),
+    })
+}
+
+/// Runs git-lfs to its end; how that was matters only when something is still lacking.
+fn run(git: &Git<'_>, revision: &str, place: &str) -> Result<Result<(), Failed>, Refusal> {
+    // What the mirror's own HEAD says in its `.lfsconfig` counts less than this.
+    let only = format!("lfs.url={place}");
+    let arguments = ["-c", &only, "lfs", "fetch", "--include=", "--exclude=", place, revision];
+    let mut command = git.lfs_command(&arguments)?;
+    command.stdout(Stdio::null());
+    Ok(Running::start(command).and_then(Running::end))
+}
+
+#[cfg(test)]
+#[path = "lfs_tests.rs"]
+mod tests;
