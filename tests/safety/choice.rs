@@ -7,7 +7,7 @@ use crate::support::command;
 
 /// How many a short run takes.
 const SHORT: usize = 60;
-/// Every call is killed at; every so many is also failed, with one error in turns.
+/// Every call is killed at; every so many is also failed, with one error in turns, and told to end two calls later.
 const FAILED: u64 = 4;
 const ERRORS: [&str; 7] = ["EIO", "ENOSPC+", "EINTR", "EIO+", "EMFILE", "ENOSPC", "ENOMEM"];
 
@@ -37,7 +37,8 @@ impl Choice {
             (1..=points).flat_map(move |point| {
                 let failed =
                     (point % FAILED == 0).then(|| ERRORS[usize::try_from(point / FAILED).unwrap() % ERRORS.len()]);
-                [Some("kill"), failed].into_iter().flatten().map(move |kind| (scenario, point, kind))
+                let told = (point % FAILED == 2).then_some("term");
+                [Some("kill"), failed, told].into_iter().flatten().map(move |kind| (scenario, point, kind))
             })
         });
         let mut cases: Vec<_> = all.collect();

@@ -2,9 +2,10 @@
 //! and at the one that was asked for ends it, or has the call fail. Without a plan for its unit it is not there.
 //!
 //! `/run/deployd-crash` holds one line: part of a unit's name, a number from 1 (0: count only), and what is to happen:
-//! `kill` (before the call is made), `EIO`, `ENOSPC`, `EINTR`, `EMFILE`, `ENOMEM`; `EIO+` and `ENOSPC+` fail it and all
-//! that come after it, as far as files are concerned and the disk would. With `lose:CALL` or `lose:CALL:PATH` that call, or that
-//! call for that file, is never made, and says that it was. What was done is said in the journal.
+//! `kill` (before the call is made), `term` (SIGTERM, and the call is made), `EIO`, `ENOSPC`, `EINTR`, `EMFILE`, `ENOMEM`;
+//! `EIO+` and `ENOSPC+` fail it and all that come after it, as far as files are concerned and the disk would. With
+//! `lose:CALL` or `lose:CALL:PATH` that call, or that call for that file, is never made, and says that it was. What was
+//! done is said in the journal.
 
 use std::{env, ffi::OsString, fs, os::unix::process::CommandExt, process::Command};
 
@@ -49,6 +50,8 @@ struct Plan {
     errno: Option<i32>,
     /// What comes after it fails too.
     on: bool,
+    /// It is told to end, and not ended.
+    told: bool,
     lose: Option<(String, Option<String>)>,
 }
 
@@ -72,7 +75,7 @@ fn plan() -> Option<Plan> {
         Some((call, path)) => (call.to_owned(), Some(path.to_owned())),
         None => (lost.to_owned(), None),
     });
-    Some(Plan { at: at.parse().ok()?, errno, on: what.ends_with('+'), lose })
+    Some(Plan { at: at.parse().ok()?, errno, on: what.ends_with('+'), told: what == "term", lose })
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -234,6 +237,10 @@ mod watched {
                 return Ok(());
             }
             match self.plan.errno {
+                None if self.plan.told => {
+                    say(&format!("terminated before {} {call}", self.count));
+                    kill(self.main, Signal::SIGTERM)?;
+                }
                 None => {
                     say(&format!("killed before {} {call}", self.count));
                     kill(self.main, Signal::SIGKILL)?;

@@ -59,7 +59,8 @@ impl Scenario {
         }
         let interrupted = rig.now();
         rig.no_plan();
-        let call = rig.said().into_iter().find(|line| line.starts_with("killed") || line.starts_with("failed"));
+        let met = |line: &String| ["killed", "failed", "terminated"].iter().any(|word| line.starts_with(word));
+        let call = rig.said().into_iter().find(met);
         rig.settle();
         let settled = rig.settled();
         // Before its first deployment nothing answered, and nothing need while that is under way.
