@@ -189,19 +189,26 @@ fn what_hinders_a_commit_from_being_fetched_is_told() {
 }
 
 #[test]
-fn one_fetch_waits_for_the_other() {
+fn whoever_fetches_has_the_mirror_for_himself() {
     let host = Host::new();
-    let git = Git::new(host.source.path().to_str().unwrap(), host.cache.path()).unwrap();
+    let cache = host.cache.path();
+    let (ssh, lock) = (cache.join("ssh"), cache.join("git.lock"));
+    let text = format!(
+        "#!/bin/sh\nif flock -n '{}' true; then mark=free; else mark=held; fi; touch '{}/'$mark\n\
+         for last; do :; done\nexec sh -c \"$last\"\n",
+        lock.display(),
+        cache.display()
+    );
+    testing::program(&ssh, &text);
+    let order = GitOrder { url: format!("git@h.example:{}", host.source.path().display()), ..GitOrder::default() };
+    let git = Git::reached(&order, cache, Access::through(&ssh)).unwrap();
+    resolve(&git, "main", &[]).unwrap();
+    assert!(cache.join("held").exists() && !cache.join("free").exists());
     let held = hold(&git).unwrap();
-    std::thread::scope(|scope| {
-        let (tell, told) = std::sync::mpsc::channel();
-        let host = &host;
-        scope.spawn(move || tell.send(host.resolve("main", &[]).is_ok()).unwrap());
-        let early = told.recv_timeout(std::time::Duration::from_millis(300));
-        drop(held);
-        assert!(early.is_err(), "it waits");
-        assert!(told.recv().unwrap());
-    });
+    let other = File::open(&lock).unwrap();
+    assert_eq!(flock(&other, FlockOperation::NonBlockingLockExclusive), Err(Errno::WOULDBLOCK));
+    drop(held);
+    assert_eq!(flock(&other, FlockOperation::NonBlockingLockExclusive), Ok(()));
 }
 
 #[test]
