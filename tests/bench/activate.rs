@@ -22,9 +22,13 @@ const TOML: &str = "root = \"/srv/shop\"\nuser = \"shop\"\nsource.git = \"/srv/r
                     [[service]]\nkind = \"php-fpm\"\n[health]\nhttp = \"http://127.0.0.1/\"\n\
                     host = \"shop.example.org\"\nsuccesses = 1\nbake = \"0s\"\n[releases]\nkeep = 2\n";
 
-/// Measures both and prints the table, with what the larger one takes of the smaller one's time.
+/// Measures both in turns and prints the table, with what the larger one takes of the smaller one's time.
 pub fn compare(root: &Root, runs: usize) -> Vec<Figure> {
-    let [small, large] = [Tree::ten(), Tree::many()].map(|tree| (tree.work(), measure(root, &tree, runs)));
+    let mut sites = [Tree::ten(), Tree::many()].map(|tree| Site::make(root, tree));
+    for run in 1..=runs {
+        sites.iter_mut().for_each(|site| site.run(run));
+    }
+    let [small, large] = sites.map(|site| (site.tree.work(), [median(site.live), median(site.wall)]));
     let (mut figures, mut rows) = (Vec::new(), Vec::new());
     for (work, [live, wall]) in [&small, &large] {
         figures.push(table::figure(work, WHO, "live_ms", *live, "ms"));
@@ -38,29 +42,54 @@ pub fn compare(root: &Root, runs: usize) -> Vec<Figure> {
     figures
 }
 
-/// The medians of the milliseconds to the release's answer at nginx, and to the command's return.
-fn measure(root: &Root, tree: &Tree, runs: usize) -> [f64; 2] {
-    let disk = Disk::make("ext4", DISK_GIB);
-    let host = Host::boot_on(root, &[(&disk, "srv"), (&disk, "var/cache/deployd")]);
-    host.install_deb(&deb::ensure());
-    tree.put(&disk.dir().join("srv/repo"));
-    host.sh("useradd --create-home shop; chown -R shop: /srv/repo");
-    site::install(&host, "shop", "/srv/shop", &Php::Snippet);
-    host.write("/etc/deployd/apps/shop.toml", TOML);
-    host.ok(&["deployctl", "deploy", "shop"]);
-    let mut times = [Vec::new(), Vec::new()];
-    for run in 1..=runs {
-        tree::point(&disk.dir().join("srv/repo"), run);
-        host.ok(&["deployctl", "stage", "shop"]);
-        wait_quiet(&host);
-        let (live, wall) = watched(&host, DOMAIN, &format!("r{run}"), || host.run(&["deployctl", "activate", "shop"]));
-        eprintln!("{}: live after {live:.0} ms, returned after {wall:.0} ms (run {run} of {runs})", tree.work());
-        times[0].push(live);
-        times[1].push(wall);
-        wait_quiet(&host);
+/// An app whose release has the files of a tree, and what its activations took, in milliseconds: to the release's answer
+/// at nginx, and to the command's return.
+struct Site {
+    host: Host,
+    disk: Disk,
+    tree: Tree,
+    live: Vec<f64>,
+    wall: Vec<f64>,
+}
+
+impl Site {
+    fn make(root: &Root, tree: Tree) -> Self {
+        let disk = Disk::make("ext4", DISK_GIB);
+        let host = Host::boot_on(root, &[(&disk, "srv"), (&disk, "var/cache/deployd")]);
+        host.install_deb(&deb::ensure());
+        tree.put(&disk.dir().join("srv/repo"));
+        host.sh("useradd --create-home shop; chown -R shop: /srv/repo");
+        site::install(&host, "shop", "/srv/shop", &Php::Snippet);
+        host.write("/etc/deployd/apps/shop.toml", TOML);
+        host.ok(&["deployctl", "deploy", "shop"]);
+        Self { host, disk, tree, live: Vec::new(), wall: Vec::new() }
     }
-    times.map(|mut times| {
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
-    })
+
+    fn run(&mut self, run: usize) {
+        let host = &self.host;
+        tree::point(&self.disk.dir().join("srv/repo"), run);
+        host.ok(&["deployctl", "stage", "shop"]);
+        wait_quiet(host);
+        let (live, wall) = watched(host, DOMAIN, &format!("r{run}"), || host.run(&["deployctl", "activate", "shop"]));
+        eprintln!(
+            "{}: live after {live:.0} ms, returned after {wall:.0} ms, of it {}",
+            self.tree.work(),
+            self.phases()
+        );
+        self.live.push(live);
+        self.wall.push(wall);
+        wait_quiet(&self.host);
+    }
+
+    /// What the newest deployment's record says of its phases, in milliseconds.
+    fn phases(&self) -> String {
+        let newest = "cd /var/lib/deployd/apps/shop/deployments; cat \"$(ls -t | head -n1)\"";
+        let record: serde_json::Value = serde_json::from_str(&self.host.sh(newest)).expect("a record");
+        record["timings"].to_string()
+    }
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
 }
