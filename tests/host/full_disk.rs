@@ -78,6 +78,12 @@ fn a_full_disk_refuses_or_ends_a_deployment_and_leaves_nothing() {
     shop.commit(&site.host, "r2", &[]);
     site.ends(3, &["MiB free, and the next release may take", "keep fewer releases"]);
     assert!(!site.is_fetched("r2"), "it was fetched before it was judged");
+    // The same of inodes, of which a disk may have too few while it has room.
+    site.leave(60);
+    site.host.sh("mkdir /srv/shop/names; cd /srv/shop/names; seq 100000 | xargs touch 2>&1 | tail -n1");
+    site.ends(3, &["inodes free, and the next release may take", "keep fewer releases"]);
+    assert!(!site.is_fetched("r2"), "it was fetched before it was judged");
+    site.host.ok(&["rm", "-r", "/srv/shop/names"]);
 
     // The mirror's disk.
     site.leave(60);
