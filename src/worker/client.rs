@@ -197,7 +197,11 @@ impl Worker {
             let units = &self.units;
             let left = async move {
                 match starting.await {
-                    Ok(Ok(running)) => units.wait(running).await.map(drop),
+                    Ok(Ok(running)) => match units.wait(running).await {
+                        // How it has left is of no use.
+                        Ok(_) | Err(UnitError::Unseen(_)) => Ok(()),
+                        Err(error) => Err(error),
+                    },
                     Ok(Err(error)) => Err(error),
                     Err(_) => Ok(()),
                 }

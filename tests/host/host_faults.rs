@@ -2,10 +2,10 @@
 //! upgraded, a step killed, the file system read-only, a reboot. Each ends as promised: what is live is a complete
 //! release, and the next deployment works.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
-    common::{Live, eventually, forget_slow_step, installed, slow_step_begun},
+    common::{Live, forget_slow_step, installed, slow_step_begun},
     support::{
         command::Ended,
         deb,
@@ -16,7 +16,7 @@ use crate::{
 
 const MORE: &str = "shared = [\"storage/\"]\n\
     [[step]]\nname = \"build\"\nrun = [\"php\", \"-r\", \"copy('RELEASE', 'built');\"]\n\
-    [[step]]\nname = \"slow\"\nshared = \"rw\"\nrun = [\"sh\", \"-c\", \"touch storage/step-began; sleep 3\"]\n\
+    [[step]]\nname = \"slow\"\nshared = \"rw\"\nrun = [\"sh\", \"-c\", \"touch storage/step-began; echo >> storage/steps; sleep 3\"]\n\
     [[service]]\nkind = \"php-fpm\"\n[health]\nbake = \"0s\"\n";
 
 /// A host with r1 live.
@@ -41,24 +41,51 @@ fn deploy_under(host: &Host, shop: &Shop, label: &str, fault: impl FnOnce()) -> 
     })
 }
 
-/// Deploys `label` while systemd is told to do this, ten times a second, from before the first worker until after the end.
-fn under_a_loop(host: &Host, shop: &Shop, label: &str, verb: &str) -> Ended {
+/// Deploys `label` while systemd is told to do this again and again, from before the first worker until after the end;
+/// how often it was. systemctl itself may lose PID 1 over a re-execution: what its unit says is how it has ended.
+fn under_a_loop(host: &Host, shop: &Shop, label: &str, verb: &str) -> usize {
     shop.commit(host, label, &[]);
-    std::thread::scope(|scope| {
-        let deploying = scope.spawn(|| shop.start(host));
-        while !deploying.is_finished() {
-            host.run(&["systemctl", verb]);
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        deploying.join().expect("it is waited for")
-    })
+    forget_slow_step(host, shop);
+    host.ok(&["systemctl", "start", "--no-block", "deploy@shop"]);
+    let until = Instant::now() + Duration::from_secs(120);
+    let mut times = 0;
+    while !(shop.release(host) == label && is_over(host)) {
+        let failed = host.run(&["systemctl", "is-failed", "--quiet", "deploy@shop"]).status == 0;
+        assert!(!failed && Instant::now() < until, "{label} after {times} times {verb}: {}", host.journal(60));
+        host.run(&["systemctl", verb]);
+        times += 1;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    times
 }
 
-/// Returns when neither a deployment nor its settling is under way. systemctl may lose PID 1 over a re-execution.
-fn has_ended(host: &Host) {
-    let active = || host.run(&["systemctl", "is-active", "deploy@shop", "deploy-settle@shop"]).stdout;
-    let over = || active().lines().filter(|state| !state.starts_with("activ")).count() == 2;
-    eventually("it has ended", Duration::from_secs(60), over);
+/// How often the slow step has run.
+fn steps(host: &Host) -> usize {
+    host.read("/srv/shop/shared/storage/steps").lines().count()
+}
+
+/// Whether neither a deployment nor its settling is under way.
+fn is_over(host: &Host) -> bool {
+    let states = host.run(&["systemctl", "is-active", "deploy@shop", "deploy-settle@shop"]).stdout;
+    states.lines().filter(|state| matches!(*state, "inactive" | "failed")).count() == 2
+}
+
+#[test]
+fn a_purge_ends_a_deployment_and_changes_nothing_that_is_live() {
+    let (host, shop) = with_small_shop("");
+    let before = shop.current(&host);
+    shop.commit(&host, "r2", &[]);
+    forget_slow_step(&host, &shop);
+    host.ok(&["systemctl", "start", "--no-block", "deploy@shop"]);
+    slow_step_begun(&host, &shop);
+    host.ok(&["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--purge", "deployd"]);
+    let left =
+        host.run(&["systemctl", "list-units", "--no-legend", "--state=active,activating", "deploy-*", "deploy@*"]);
+    assert_eq!(left.stdout, "", "units of the deployment");
+    assert_eq!((shop.current(&host), shop.release(&host)), (before, "r1".into()));
+    host.install_again(&deb::ensure());
+    shop.deploy(&host);
+    assert_eq!(shop.release(&host), "r2");
 }
 
 /// What is live but for the entries of `releases/`, of which a settling may be removing one.
@@ -69,20 +96,16 @@ fn live(host: &Host, shop: &Shop) -> Live {
 #[test]
 fn systemd_the_bus_and_deployd_itself_are_replaced_during_a_deployment() {
     let (host, shop) = with_small_shop("");
-    under_a_loop(&host, &shop, "r2", "daemon-reload").ok();
-    assert_eq!(shop.release(&host), "r2");
-    // A call to PID 1 at that very moment has no answer, and the deployment then fails as before activate it may.
-    let ended = under_a_loop(&host, &shop, "reexec", "daemon-reexec");
-    has_ended(&host);
-    let label = shop.release(&host);
-    println!("under re-executions: {label} is live, {ended}");
-    assert!(label == "r2" || label == "reexec", "{label}");
+    under_a_loop(&host, &shop, "r2", "daemon-reload");
+    // A call to PID 1 at such a moment has no answer: it is neither lost nor carried out twice.
+    for label in ["again-1", "again-2"] {
+        let (before, times) = (steps(&host), under_a_loop(&host, &shop, label, "daemon-reexec"));
+        println!("{label} is live after {times} re-executions");
+        assert_eq!(steps(&host), before + 1, "{label}");
+    }
 
-    deploy_under(&host, &shop, "r3", || drop(host.run(&["systemctl", "restart", "dbus.service"])));
-    has_ended(&host);
-    let label = shop.release(&host);
-    println!("under a restart of the bus: {label} is live");
-    assert!(["r2", "reexec", "r3"].contains(&&*label), "{label}");
+    deploy_under(&host, &shop, "r3", || drop(host.run(&["systemctl", "restart", "dbus.service"]))).ok();
+    assert_eq!(shop.release(&host), "r3");
     assert!(shop.ctl(&host, "status", &[]).ok().contains("shop"), "deployd is there again");
 
     let package = deb::ensure();

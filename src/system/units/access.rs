@@ -1,8 +1,8 @@
 //! As whom a service runs and what of the file system it may write, as PID 1 has it.
 
-use std::path::Path;
+use std::{path::Path, sync::Arc};
 
-use super::{UnitError, Units, link::answer, load};
+use super::{UnitError, Units, answer::answer, link::Link, load};
 use crate::model::UnitName;
 
 /// A service's user, and its view of the file system as far as it says which parts may be written.
@@ -40,19 +40,21 @@ impl Access {
 impl Units {
     /// As whom a service runs and what it may write.
     pub async fn access(&self, unit: &UnitName) -> Result<Access, UnitError> {
-        let link = self.link().await?;
-        let path = load(&link, unit).await?;
-        let read = async {
-            let service = link.service(&path).await?;
-            let (user, system, home) =
-                tokio::try_join!(service.user(), service.protect_system(), service.protect_home())?;
-            let (mut closed, inaccessible, open) =
-                tokio::try_join!(service.read_only_paths(), service.inaccessible_paths(), service.read_write_paths())?;
-            closed.extend(inaccessible);
-            Ok(Access { user, system, home, closed, open })
-        };
-        answer(&format!("tell what {unit} may write"), read).await
+        self.ask(|link| read(link, unit)).await
     }
+}
+
+async fn read(link: Arc<Link>, unit: &UnitName) -> Result<Access, UnitError> {
+    let path = load(&link, unit).await?;
+    let read = async {
+        let service = link.service(&path).await?;
+        let (user, system, home) = tokio::try_join!(service.user(), service.protect_system(), service.protect_home())?;
+        let (mut closed, inaccessible, open) =
+            tokio::try_join!(service.read_only_paths(), service.inaccessible_paths(), service.read_write_paths())?;
+        closed.extend(inaccessible);
+        Ok(Access { user, system, home, closed, open })
+    };
+    answer(&format!("tell what {unit} may write"), read).await
 }
 
 #[cfg(test)]

@@ -6,13 +6,18 @@ use tokio::sync::mpsc;
 use zbus::OwnedObjectPath;
 
 use super::{
-    UnitError, UnitStatus, Units, has_ended,
-    link::{Event, Link, answer},
+    UnitError, UnitStatus, Units,
+    answer::answer,
+    has_ended,
+    link::{Event, Link},
 };
 use crate::model::UnitName;
 
 /// A new job takes the place of one that contradicts it, as with `systemctl`.
 pub(super) const REPLACE: &str = "replace";
+
+/// How often a restart or a reload is done whose end is not seen.
+const TRIES: usize = 5;
 
 /// What a unit can be asked for: [`Verb`] and `ReloadUnit`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +38,12 @@ impl Ask {
         }
     }
 
-    /// Whether a unit in state `active` shows that a job whose end was not seen did its work. A restart and a reload
-    /// leave nothing to tell by.
-    pub(super) fn is_shown_by(self, active: &str) -> bool {
+    /// Whether a unit's state shows that a job whose end was not seen did its work: a oneshot may be over by then. A
+    /// restart and a reload leave nothing to tell by.
+    pub(super) fn is_shown_by(self, status: &UnitStatus) -> bool {
+        let UnitStatus { active, kind, result, .. } = status;
         match self {
-            Self::Start => active == "active",
+            Self::Start => active == "active" || (kind == "oneshot" && active == "inactive" && result == "success"),
             Self::Stop => has_ended(active),
             Self::Restart | Self::Reload => false,
         }
@@ -45,26 +51,36 @@ impl Ask {
 }
 
 impl Units {
-    /// Subscribed first, then called, then awaited.
+    /// A job, to its end. One that leaves nothing to tell by is done again when its end was not seen.
     pub(super) async fn job(&self, ask: Ask, unit: &UnitName) -> Result<(), UnitError> {
-        let (link, events, job) = loop {
-            let link = self.link().await?;
-            let events = link.listen();
-            match call(&link, ask, unit).await {
-                // It may have arrived or not; to ask twice for the same is harmless.
-                Err(_) if link.is_lost() => {}
-                job => break (link, events, job?),
+        let mut result = Box::pin(self.one_job(ask, unit)).await?;
+        for _ in 1..TRIES {
+            if result.is_some() || !matches!(ask, Ask::Restart | Ask::Reload) {
+                break;
             }
-        };
-        let result = self.job_result(link, events, &job).await?;
+            result = Box::pin(self.one_job(ask, unit)).await?;
+        }
         if result.as_deref() == Some("done") {
             return Ok(());
         }
         let status = self.status(unit).await;
-        if result.is_none() && status.as_ref().is_ok_and(|status| ask.is_shown_by(&status.active)) {
+        if result.is_none() && status.as_ref().is_ok_and(|status| ask.is_shown_by(status)) {
             return Ok(());
         }
         Err(UnitError::Job { unit: unit.clone(), verb: ask.verb(), detail: describe(result.as_deref(), status) })
+    }
+
+    /// Subscribed first, then called, then awaited.
+    async fn one_job(&self, ask: Ask, unit: &UnitName) -> Result<Option<String>, UnitError> {
+        loop {
+            let link = self.link().await?;
+            let events = link.listen();
+            match call(&link, ask, unit).await {
+                Ok(job) => return self.job_result(link, events, &job).await,
+                // It may have arrived or not; to ask twice for the same is harmless.
+                Err(error) => self.again(&link, error).await?,
+            }
+        }
     }
 
     /// Awaits the end of a job: its result, or `None` when PID 1 no longer knows it and its end was not seen, as can
@@ -85,10 +101,13 @@ impl Units {
                     events = link.listen();
                 }
             }
-            let exists = match link.job_exists(job).await {
-                // The queue tells it next.
-                Err(_) if link.is_lost() => continue,
-                exists => exists?,
+            let exists = loop {
+                match link.job_exists(job).await {
+                    // The queue tells it next.
+                    Err(_) if link.is_lost() => break true,
+                    Err(error) => self.again(&link, error).await?,
+                    Ok(exists) => break exists,
+                }
             };
             if !exists {
                 while let Ok(event) = events.try_recv() {
@@ -137,22 +156,29 @@ mod tests {
 
     #[test]
     fn an_unseen_end_is_judged_by_state_only_where_state_tells() {
-        assert!(Ask::Start.is_shown_by("active") && !Ask::Start.is_shown_by("activating"));
-        assert!(Ask::Stop.is_shown_by("failed") && !Ask::Stop.is_shown_by("deactivating"));
-        assert!(!Ask::Restart.is_shown_by("active") && !Ask::Reload.is_shown_by("active"));
+        let shows = |ask: Ask, active: &str| ask.is_shown_by(&status(active, "success", "exec"));
+        assert!(shows(Ask::Start, "active") && !shows(Ask::Start, "activating") && !shows(Ask::Start, "inactive"));
+        assert!(shows(Ask::Stop, "failed") && !shows(Ask::Stop, "deactivating"));
+        assert!(!shows(Ask::Restart, "active") && !shows(Ask::Reload, "active"));
+        assert!(Ask::Start.is_shown_by(&status("inactive", "success", "oneshot")));
+        assert!(!Ask::Start.is_shown_by(&status("failed", "exit-code", "oneshot")));
+    }
+
+    fn status(active: &str, result: &str, kind: &str) -> UnitStatus {
+        let sub = active.to_owned();
+        UnitStatus {
+            load: "loaded".into(),
+            active: active.into(),
+            sub,
+            result: result.into(),
+            main_pid: 0,
+            kind: kind.into(),
+        }
     }
 
     #[test]
     fn a_failed_job_tells_the_units_result_too() {
-        let status = UnitStatus {
-            load: "loaded".into(),
-            active: "failed".into(),
-            sub: "failed".into(),
-            result: "exit-code".into(),
-            main_pid: 0,
-            kind: "exec".into(),
-        };
-        let text = describe(Some("failed"), Ok(status));
+        let text = describe(Some("failed"), Ok(status("failed", "exit-code", "exec")));
         assert_eq!(text, "the job's result is failed, the unit is failed with result exit-code");
     }
 }

@@ -3,13 +3,9 @@
 //! Every waiter gets every event through a queue of its own that a task fills, because zbus stops reading the socket
 //! when a stream's queue is full, and the answer a waiter is waiting for may be behind it.
 
-use std::{
-    future::Future,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc, Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, Ordering},
 };
 
 use futures_util::StreamExt;
@@ -17,16 +13,17 @@ use tokio::{
     sync::{Notify, mpsc},
     task::JoinHandle,
 };
-use zbus::{Connection, MatchRule, MessageStream, OwnedObjectPath, message, proxy::CacheProperties};
+use zbus::{
+    Connection, MatchRule, MessageStream, OwnedObjectPath, message,
+    proxy::{CacheProperties, OwnerChangedStream},
+};
 
 use super::{
     UnitError, UnitStatus,
-    proxy::{JobProxy, ManagerProxy, ServiceProxy, UnitProxy},
+    answer::{answer, is_named, is_unanswered},
+    proxy::{JobProxy, Listed, ManagerProxy, ServiceProxy, UnitProxy},
 };
-use crate::model::printable;
 
-/// How long PID 1 has for an answer, like libdbus gives.
-pub(super) const ANSWER: Duration = Duration::from_secs(25);
 const SYSTEMD: &str = "org.freedesktop.systemd1";
 
 /// What PID 1 told.
@@ -90,15 +87,7 @@ impl Link {
             )
         };
         let (mut removed, mut reloading, mut owner) = answer(what, streams).await?;
-        let subscribed = async {
-            while let Err(error) = subscribe(&manager).await {
-                if !is_absent(&error) || owner.next().await.is_none() {
-                    return Err(error);
-                }
-            }
-            Ok(())
-        };
-        answer(what, subscribed).await?;
+        answer(what, subscribed(&manager, &mut owner)).await?;
 
         let listeners = Listeners::default();
         let lost = Arc::new(AtomicBool::new(false));
@@ -137,6 +126,13 @@ impl Link {
         self.lost.load(Ordering::Acquire) || self.connection.is_closed()
     }
 
+    /// Returns when PID 1 is on the bus, after a call that it left without an answer, and subscribes again.
+    pub(super) async fn back(&self) -> Result<(), UnitError> {
+        let what = "come back to the system bus";
+        let mut owner = answer(what, self.manager.inner().receive_owner_changed()).await?;
+        answer(what, subscribed(&self.manager, &mut owner)).await
+    }
+
     /// Every event from now on. When the connection is gone already, the queue ends at once.
     pub(super) fn listen(&self) -> mpsc::UnboundedReceiver<Event> {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -147,9 +143,11 @@ impl Link {
         receiver
     }
 
-    /// Subscribes again: PID 1 may have forgotten it. That the connection is gone by now is for [`Event::Lost`] to tell.
+    /// Subscribes again: PID 1 may have forgotten it. That the connection is gone by now is for [`Event::Lost`] to tell,
+    /// that PID 1 is executed once more for [`Event::Reloaded`].
     pub(super) async fn renew(&self) -> Result<(), UnitError> {
         match answer("take a subscription", subscribe(&self.manager)).await {
+            Err(UnitError::Unanswered { .. }) => Ok(()),
             Err(_) if self.is_lost() => Ok(()),
             other => other,
         }
@@ -177,6 +175,11 @@ impl Link {
             }
         });
         Ok(Changes { bell, _task: Task(task) })
+    }
+
+    /// The units that PID 1 has loaded whose names match `pattern`.
+    pub(super) async fn list(&self, pattern: &str) -> Result<Vec<Listed>, UnitError> {
+        answer(&format!("list {pattern}"), self.manager.list_units_by_patterns(&[], &[pattern])).await
     }
 
     /// Whether a job is still queued or running.
@@ -241,46 +244,12 @@ async fn subscribe(manager: &ManagerProxy<'_>) -> zbus::Result<()> {
     }
 }
 
-/// Whether nobody owns PID 1's name at the moment. `systemd1.service` has `Exec=/bin/false`, hence the first.
-fn is_absent(error: &zbus::Error) -> bool {
-    let name = error_name(error).unwrap_or_default();
-    name.starts_with("org.freedesktop.DBus.Error.Spawn.")
-        || name == "org.freedesktop.DBus.Error.ServiceUnknown"
-        || name == "org.freedesktop.DBus.Error.NameHasNoOwner"
-}
-
-fn error_name(error: &zbus::Error) -> Option<String> {
-    match error {
-        zbus::Error::MethodError(name, ..) => Some(name.to_string()),
-        zbus::Error::FDO(error) => Some(zbus::DBusError::name(&**error).to_string()),
-        _ => None,
+/// Subscribes, as soon as PID 1 is there to take it.
+async fn subscribed(manager: &ManagerProxy<'_>, owner: &mut OwnerChangedStream<'_>) -> zbus::Result<()> {
+    while let Err(error) = subscribe(manager).await {
+        if !is_unanswered(&error) || owner.next().await.is_none() {
+            return Err(error);
+        }
     }
-}
-
-/// Whether the peer answered with the error `name`.
-pub(super) fn is_named(error: &zbus::Error, name: &str) -> bool {
-    error_name(error).as_deref() == Some(name)
-}
-
-/// An error in the peer's words.
-pub(super) fn call_error(what: &str, error: &zbus::Error) -> UnitError {
-    let detail = match error {
-        zbus::Error::MethodError(_, Some(text), _) => printable(text),
-        other => printable(&other.to_string()),
-    };
-    UnitError::Call { what: what.into(), detail }
-}
-
-/// Awaits an answer of PID 1, at most [`ANSWER`].
-pub(super) async fn answer<T>(what: &str, call: impl Future<Output = zbus::Result<T>>) -> Result<T, UnitError> {
-    answer_within(ANSWER, what, call).await?.map_err(|error| call_error(what, &error))
-}
-
-/// Awaits an answer of PID 1, at most `limit`; the peer's refusal is left to the caller.
-pub(super) async fn answer_within<T>(
-    limit: Duration,
-    what: &str,
-    call: impl Future<Output = zbus::Result<T>>,
-) -> Result<zbus::Result<T>, UnitError> {
-    tokio::time::timeout(limit, call).await.map_err(|_| UnitError::Timeout(limit, what.into()))
+    Ok(())
 }

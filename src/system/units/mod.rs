@@ -2,6 +2,7 @@
 //! answers have a time limit, jobs end by the unit's own timeouts.
 
 mod access;
+mod answer;
 mod job;
 mod kill;
 mod link;
@@ -24,8 +25,9 @@ pub use self::{
     transient::{Exit, Running},
 };
 use self::{
+    answer::{ANSWER, answer, answer_within, call_error, is_named},
     job::Ask,
-    link::{Event, Link, answer, answer_within, call_error, is_named},
+    link::{Event, Link},
 };
 use crate::model::UnitName;
 
@@ -44,6 +46,17 @@ pub enum UnitError {
         /// The peer's words.
         detail: String,
     },
+    /// PID 1 or the bus went away before the answer, and did not come back: whether it was done is not known.
+    #[error("systemd gave no answer when it was to {what}: {detail}")]
+    Unanswered {
+        /// The verb and the unit.
+        what: String,
+        /// What was seen instead.
+        detail: String,
+    },
+    /// What became of a transient unit was not seen, and PID 1 no longer knows it.
+    #[error("the bus was restarted, and {0} has ended unseen, if it was started: its result is not known")]
+    Unseen(UnitName),
     /// No answer in time; the unit's state is unknown.
     #[error("systemd did not answer within {0:?} on {1}")]
     Timeout(Duration, String),
@@ -133,40 +146,29 @@ impl Units {
             Verb::Stop => Ask::Stop,
             Verb::Restart => Ask::Restart,
         };
-        job::call(&*self.link().await?, ask, unit).await.map(drop)
+        self.ask(|link| async move { job::call(&link, ask, unit).await.map(drop) }).await
     }
     /// `ResetFailedUnit`; a unit that is not loaded is no error.
     pub async fn reset_failed(&self, unit: &UnitName) -> Result<(), UnitError> {
-        let what = format!("reset {unit}");
-        let link = self.link().await?;
-        match answer_within(link::ANSWER, &what, link.manager.reset_failed_unit(unit.as_str())).await? {
-            Err(error) if !is_named(&error, NO_SUCH_UNIT) => Err(call_error(&what, &error)),
-            _ => Ok(()),
-        }
+        let what = &format!("reset {unit}");
+        self.ask(|link| async move {
+            match answer_within(ANSWER, what, link.manager.reset_failed_unit(unit.as_str())).await? {
+                Err(error) if !is_named(&error, NO_SUCH_UNIT) => Err(call_error(what, &error)),
+                _ => Ok(()),
+            }
+        })
+        .await
     }
     /// A unit's state; one that does not exist has load state `not-found`.
     pub async fn status(&self, unit: &UnitName) -> Result<UnitStatus, UnitError> {
-        loop {
-            let link = self.link().await?;
-            let read = async { link.status(&load(&link, unit).await?).await };
-            match read.await {
-                Err(_) if link.is_lost() => {}
-                status => return status,
-            }
-        }
+        self.ask(|link| async move { link.status(&load(&link, unit).await?).await }).await
     }
     /// The active state of every unit that PID 1 has loaded and whose name matches `pattern` (as glob(7)): who is not
     /// among them is inactive. In one call and without loading any: PID 1 reads a unit that is not active from disk
     /// anew for each of its properties, and starts nothing meanwhile.
     pub async fn active_states(&self, pattern: &str) -> Result<BTreeMap<String, String>, UnitError> {
-        let what = format!("list {pattern}");
-        loop {
-            let link = self.link().await?;
-            match answer(&what, link.manager.list_units_by_patterns(&[], &[pattern])).await {
-                Err(_) if link.is_lost() => {}
-                listed => return Ok(listed?.into_iter().map(|unit| (unit.0, unit.3)).collect()),
-            }
-        }
+        let listed = self.ask(|link| async move { link.list(pattern).await }).await?;
+        Ok(listed.into_iter().map(|unit| (unit.0, unit.3)).collect())
     }
     /// Returns when the unit is neither active, activating, deactivating nor reloading. By signal, not by polling.
     pub async fn wait_ended(&self, unit: &UnitName) -> Result<UnitStatus, UnitError> {
@@ -174,14 +176,9 @@ impl Units {
     }
     /// The processes of a unit's control group, sorted.
     pub async fn processes(&self, unit: &UnitName) -> Result<Vec<u32>, UnitError> {
-        let what = format!("tell the processes of {unit}");
-        let listed = loop {
-            let link = self.link().await?;
-            match answer(&what, link.manager.get_unit_processes(unit.as_str())).await {
-                Err(_) if link.is_lost() => {}
-                listed => break listed?,
-            }
-        };
+        let what = &format!("tell the processes of {unit}");
+        let read = |link: Arc<Link>| async move { answer(what, link.manager.get_unit_processes(unit.as_str())).await };
+        let listed = self.ask(read).await?;
         let mut pids: Vec<u32> = listed.into_iter().map(|(_, pid, _)| pid).collect();
         pids.sort_unstable();
         pids.dedup();
@@ -190,8 +187,35 @@ impl Units {
     /// Makes PID 1 read unit files and run generators again.
     pub async fn daemon_reload(&self) -> Result<(), UnitError> {
         let what = "reload its units";
-        let link = self.link().await?;
-        answer_within(RELOAD, what, link.manager.reload()).await?.map_err(|error| call_error(what, &error))
+        self.ask(|link| async move {
+            answer_within(RELOAD, what, link.manager.reload()).await?.map_err(|error| call_error(what, &error))
+        })
+        .await
+    }
+
+    /// Asks until there is an answer: PID 1 may be executed again meanwhile, or the bus restarted. For what may be
+    /// done twice.
+    async fn ask<T, F>(&self, call: impl Fn(Arc<Link>) -> F) -> Result<T, UnitError>
+    where
+        F: Future<Output = Result<T, UnitError>>,
+    {
+        loop {
+            let link = self.link().await?;
+            match Box::pin(call(link.clone())).await {
+                Err(error) => self.again(&link, error).await?,
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Returns when what failed so can be asked for again: on a new connection, or by a PID 1 that is back on this one.
+    /// The error, when it is an answer.
+    async fn again(&self, link: &Link, error: UnitError) -> Result<(), UnitError> {
+        let unanswered = matches!(error, UnitError::Unanswered { .. });
+        if link.is_lost() || (unanswered && (Box::pin(link.back()).await.is_ok() || link.is_lost())) {
+            return Ok(());
+        }
+        Err(error)
     }
 
     /// The connection, or a new one when it is gone.
@@ -218,13 +242,19 @@ impl Units {
                 Ok((path, changes))
             };
             let (path, changes) = match begin.await {
-                Err(_) if link.is_lost() => continue,
-                begun => begun?,
+                Ok(begun) => begun,
+                Err(error) => {
+                    self.again(&link, error).await?;
+                    continue;
+                }
             };
             loop {
                 let status = match link.status(&path).await {
-                    Err(_) if link.is_lost() => break,
-                    status => status?,
+                    Ok(status) => status,
+                    Err(error) => {
+                        self.again(&link, error).await?;
+                        break;
+                    }
                 };
                 if has_ended(&status.active) {
                     return Ok((status, link));

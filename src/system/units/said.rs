@@ -22,14 +22,7 @@ pub enum Word {
 impl Units {
     /// What a service last said of itself; empty: nothing since its start.
     pub async fn said(&self, unit: &UnitName) -> Result<String, UnitError> {
-        loop {
-            let link = self.link().await?;
-            let read = async { link.status_text(&load(&link, unit).await?).await };
-            match read.await {
-                Err(_) if link.is_lost() => {}
-                said => return said,
-            }
-        }
+        self.ask(|link| async move { link.status_text(&load(&link, unit).await?).await }).await
     }
 
     /// Waits until a running service says one of `wanted`, at most `limit`. One that is not running is not waited for.
@@ -53,14 +46,20 @@ impl Units {
                 Ok((path, changes))
             };
             let (path, changes) = match begin.await {
-                Err(_) if link.is_lost() => continue,
-                begun => begun?,
+                Ok(begun) => begun,
+                Err(error) => {
+                    self.again(&link, error).await?;
+                    continue;
+                }
             };
             loop {
                 let read = async { Ok((link.status(&path).await?, link.status_text(&path).await?)) };
                 let (status, said) = match read.await {
-                    Err(_) if link.is_lost() => break,
-                    read => read?,
+                    Ok(read) => read,
+                    Err(error) => {
+                        self.again(&link, error).await?;
+                        break;
+                    }
                 };
                 match status.active.as_str() {
                     "active" | "reloading" if wanted.contains(&said.as_str()) => return Ok(Word::Said),

@@ -7,8 +7,9 @@ use zbus::OwnedObjectPath;
 
 use super::{
     Hold, Link, NO_SUCH_UNIT, Transient, UnitError, Units,
+    answer::{ANSWER, answer, answer_within, call_error, is_named},
     job::{Ask, describe},
-    link::{ANSWER, Event, answer, answer_within, call_error, is_named},
+    link::Event,
 };
 use crate::model::UnitName;
 
@@ -34,9 +35,12 @@ pub struct Begun {
     unit: UnitName,
     link: Arc<Link>,
     events: mpsc::UnboundedReceiver<Event>,
-    job: OwnedObjectPath,
+    /// None: it has ended.
+    job: Option<OwnedObjectPath>,
 }
 
+/// More than are ever held.
+const REFERENCES: usize = 1000;
 /// `CLD_EXITED` (waitid(2)).
 const EXITED: i32 = 1;
 /// What PID 1's child exits with when it could not become the program (systemd.exec(5), "Process exit codes"):
@@ -50,49 +54,90 @@ impl Units {
         self.begun(begun).await
     }
 
-    /// Has PID 1 begin to start a transient service; [`Units::begun`] tells how that went.
+    /// Has PID 1 begin to start a transient service; [`Units::begun`] tells how that went. Never twice: when PID 1 gave
+    /// no answer, the unit itself tells whether it was asked for. Our reference keeps it as long as the connection is
+    /// the same; without that, only a service that first waits for what it is told on its standard input has surely not
+    /// been there when it is not.
     pub async fn begin(&self, spec: Transient) -> Result<Begun, UnitError> {
         let unit = check(&spec)?;
-        let link = self.link().await?;
-        let events = link.listen();
+        let waits = spec.stdio.is_some();
         let properties = spec.into_properties();
-        let call = link.manager.start_transient_unit(unit.as_str(), "fail", &properties, &[]);
-        let job = answer(&format!("start {unit}"), call).await?;
-        // The unit has the descriptors now: the other ends are to see it when the unit closes them.
-        drop(properties);
-        Ok(Begun { unit, link, events, job })
+        let mut asked: Option<Arc<Link>> = None;
+        loop {
+            let link = self.link().await?;
+            let events = link.listen();
+            let begin = async {
+                if asked.is_some()
+                    && let Some(there) = link.list(unit.as_str()).await?.into_iter().next()
+                {
+                    return Ok(Some((there.7 != 0).then_some(there.9)));
+                }
+                if asked.as_ref().is_some_and(|before| !Arc::ptr_eq(before, &link)) && !waits {
+                    return Ok(None);
+                }
+                let call = link.manager.start_transient_unit(unit.as_str(), "fail", &properties, &[]);
+                answer(&format!("start {unit}"), call).await.map(|job| Some(Some(job)))
+            };
+            match begin.await {
+                // The unit has the descriptors now: the other ends are to see it when the unit closes them.
+                Ok(Some(job)) => return Ok(Begun { unit, link, events, job }),
+                Ok(None) => return Err(UnitError::Unseen(unit)),
+                Err(error) => self.again(&link, error).await?,
+            }
+            asked.get_or_insert(link);
+        }
     }
 
     /// Returns when the process of what was begun runs, or has ended already.
     pub async fn begun(&self, begun: Begun) -> Result<Running, UnitError> {
         let Begun { unit, link, events, job } = begun;
-        let result = self.job_result(link, events, &job).await?;
+        let result = match job {
+            Some(job) => self.job_result(link, events, &job).await?,
+            None => None,
+        };
         if result.as_deref() == Some("done") {
             return Ok(Running { unit });
         }
-        let link = self.link().await?;
-        let path = object(&unit)?;
-        let status = link.status(&path).await;
-        let (code, exit) = link.main_exit(&path).await.unwrap_or_default();
-        let alive = result.is_none() && status.as_ref().is_ok_and(|status| Ask::Start.is_shown_by(&status.active));
+        let path = &object(&unit)?;
+        let status = self.ask(|link| async move { link.status(path).await }).await;
+        let read = self.ask(|link| async move { link.main_exit(path).await }).await;
+        let (code, exit) = read.unwrap_or_default();
+        let alive = result.is_none() && status.as_ref().is_ok_and(|status| Ask::Start.is_shown_by(status));
         if alive || has_run(code, exit) {
             return Ok(Running { unit });
         }
-        forget(&link, &unit).await;
+        self.forget(&unit).await;
         Err(UnitError::Job { unit, verb: "start", detail: describe(result.as_deref(), status) + &reason(code, exit) })
     }
 
     /// Awaits the end of a transient service and all its processes, and lets PID 1 forget it.
     pub async fn wait(&self, running: Running) -> Result<Exit, UnitError> {
         let unit = running.unit;
-        let (status, link) = self.ended(&unit, Hold::Reference).await?;
-        let read = link.main_exit(&object(&unit)?).await;
-        forget(&link, &unit).await;
-        if status.load == "not-found" {
-            let detail = "it ended unseen while the bus or systemd was restarted; its result is not known".into();
-            return Err(UnitError::Call { what: format!("tell the result of {unit}"), detail });
+        loop {
+            let (status, link) = self.ended(&unit, Hold::Reference).await?;
+            if status.load == "not-found" {
+                return Err(UnitError::Unseen(unit));
+            }
+            match link.main_exit(&object(&unit)?).await {
+                Ok((_, exit)) => {
+                    self.forget(&unit).await;
+                    return Ok(Exit { result: status.result, status: exit });
+                }
+                Err(error) => self.again(&link, error).await?,
+            }
         }
-        Ok(Exit { result: status.result, status: read?.1 })
+    }
+
+    /// Lets PID 1 forget the unit. That it has already is no error. A reference is taken anew whenever an answer on the
+    /// unit did not come.
+    async fn forget(&self, unit: &UnitName) {
+        let what = &format!("forget {unit}");
+        let unref = |link: Arc<Link>| async move { answer(what, link.manager.unref_unit(unit.as_str())).await };
+        for _ in 0..REFERENCES {
+            if let Err(error) = self.ask(unref).await {
+                return tracing::debug!("{error}, ignoring");
+            }
+        }
     }
 }
 
@@ -115,18 +160,6 @@ pub(super) async fn hold(link: &Link, unit: &UnitName) -> Result<OwnedObjectPath
     match answer_within(ANSWER, &what, link.manager.ref_unit(unit.as_str())).await? {
         Err(error) if !is_named(&error, NO_SUCH_UNIT) => Err(call_error(&what, &error)),
         _ => object(unit),
-    }
-}
-
-/// Lets PID 1 forget the unit. That it has already is no error, nor is a connection that is gone: its references went
-/// with it.
-async fn forget(link: &Link, unit: &UnitName) {
-    for _ in 0..2 {
-        let call = link.manager.unref_unit(unit.as_str());
-        if let Ok(Err(error)) = answer_within(ANSWER, "forget a unit", call).await {
-            tracing::debug!("cannot let systemd forget {unit}: {error}, ignoring");
-            return;
-        }
     }
 }
 
