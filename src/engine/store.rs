@@ -119,26 +119,27 @@ impl Store {
         records.write(&own, &json, 0o640)?;
         let names = records.names()?;
         if names.len() > KEEP_RECORDS {
-            self.forget_oldest(&records, &names, &own);
+            self.forget_oldest(&records, &names, &own, record.started_at);
         }
         Ok(())
     }
 
-    /// Old records are for people only: one that cannot be removed is left, ignoring the failure. The one that was just
-    /// written stays even where the clock was set back and all others are later.
-    fn forget_oldest(&self, records: &Dir, names: &[String], own: &str) {
+    /// Old records are for people only: one that cannot be removed is left, ignoring the failure. What is dated later than
+    /// the one that was just written has a date of a clock that was set back since, and goes first: it would stay for
+    /// ever, and what was written since would not.
+    fn forget_oldest(&self, records: &Dir, names: &[String], own: &str, now: i64) {
         let mut dated: Vec<_> = names
             .iter()
             .filter(|name| *name != own)
             .filter_map(|name| {
                 let bytes = records.read(name, MAX_BYTES).ok()??;
                 let record: DeploymentRecord = serde_json::from_slice(&bytes).ok()?;
-                Some((record.started_at, name))
+                Some((record.started_at <= now, record.started_at, name))
             })
             .collect();
         dated.sort();
         let surplus = (dated.len() + 1).saturating_sub(KEEP_RECORDS);
-        for (_, name) in dated.into_iter().take(surplus) {
+        for (.., name) in dated.into_iter().take(surplus) {
             if let Err(error) = records.unlink(name) {
                 tracing::debug!(%error, "an old record could not be removed, ignoring");
             }
@@ -170,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_record_stays_even_where_the_clock_was_set_back() {
+    fn the_newest_records_stay_even_where_the_clock_was_set_back() {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::below(dir.path());
         let app = "shop".parse().unwrap();
@@ -182,9 +183,13 @@ mod tests {
             let path = paths.records_dir(&app).join(format!("{}.json", earlier.id));
             std::fs::write(path, serde_json::to_vec(&earlier).unwrap()).unwrap();
         }
-        store.save_record(&record(kept + 1, 1_700_000_000)).unwrap();
+        for later in 1..=3 {
+            store.save_record(&record(kept + later, 1_700_000_000 + i64::try_from(later).unwrap())).unwrap();
+        }
         let names = store.dir.dir("deployments").unwrap().names().unwrap();
-        assert!(names.contains(&format!("{}.json", DeploymentId::from_bits(kept + 1))), "{names:?}");
+        for later in 1..=3 {
+            assert!(names.contains(&format!("{}.json", DeploymentId::from_bits(kept + later))), "{names:?}");
+        }
         assert_eq!(names.len(), KEEP_RECORDS);
     }
 }
