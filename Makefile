@@ -25,7 +25,7 @@ ZSHDIR ?= $(DATADIR)/zsh/site-functions
 LIBEXECDIR := /usr/libexec/deployd
 SYSTEMDDIR := /usr/lib/systemd
 
-.PHONY: help build install deb rpm demo check check-fast check-runtimes check-safety check-safety-short safety power bench lint deps clean
+.PHONY: help build install deb rpm demo check check-fast check-runtimes check-safety check-safety-short safety power fuzz bench lint deps clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -131,6 +131,24 @@ power:
 	@$(MAKE) deps WHAT=power
 	cargo build --locked --example crash-at
 	cargo bench --locked --profile dev --bench power -- $(WORDS)
+
+# Of each parser, without a sanitizer: what is looked for are panics and broken promises, and any compiler does.
+FUZZED := config record protocol archive
+SECONDS ?= 60
+FUZZ := $(TARGET)/fuzz
+HOST = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+
+fuzz: ## Fuzz the parsers with libFuzzer, each for a minute (SECONDS=); what is found stays below target/fuzz
+	RUSTFLAGS="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cdebug-assertions=yes \
+	  -Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	  -Cllvm-args=-sanitizer-coverage-trace-compares" \
+	  cargo build --locked --release --target $(HOST) --target-dir $(FUZZ) --manifest-path tests/fuzz/Cargo.toml
+	@for name in $(FUZZED); do \
+	  mkdir -p $(FUZZ)/corpus/$$name; \
+	  echo "== $$name, $(SECONDS) s"; \
+	  $(FUZZ)/$(HOST)/release/$$name -max_total_time=$(SECONDS) -timeout=10 -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix=$(FUZZ)/$$name- $(FUZZ)/corpus/$$name tests/fuzz/corpus/$$name; \
+	done
 
 check-runtimes: ## Build FrankenPHP and RoadRunner from their Go modules; Octane's tests with them
 	@$(MAKE) deps WHAT=host

@@ -2,10 +2,11 @@
 //!
 //! The engine writes one [`order::Order`] a line on the worker's standard input and reads one [`order::Answer`] a line
 //! from its standard output; the worker ends when its input does. What it says to people goes to the journal.
-//! Architecture invariant: nothing here runs as root, and other modules use only [`order`], [`client`] and [`sandbox`].
+//! Architecture invariant: nothing here runs as root, and other modules use only [`order`], [`client`] and [`sandbox`];
+//! [`archive`] is seen from outside for those who try it with any bytes.
 
 mod acl;
-mod archive;
+pub mod archive;
 mod assets;
 mod carry;
 pub mod client;
