@@ -446,7 +446,7 @@ async fn a_check_is_asked_about_as_a_plan_is() {
 }
 
 #[tokio::test]
-async fn a_deploy_key_has_an_action_of_its_own_that_knows_of_rotation() {
+async fn a_deploy_key_is_seen_by_one_action_and_replaced_by_another() {
     let scene = Scene::new().await;
     let manager = scene.manager().await;
     let key = manager.make_key("shop", &options(&[])).await.unwrap();
@@ -454,7 +454,7 @@ async fn a_deploy_key_has_an_action_of_its_own_that_knows_of_rotation() {
     assert_eq!(manager.make_key("shop", &options(&[("rotate", true.into())])).await.unwrap().1, "replaced");
     let asked = scene.asked.lock().unwrap().clone();
     let told: Vec<_> = asked.iter().map(|(action, details, _)| (action.as_str(), details["rotate"].as_str())).collect();
-    assert_eq!(told, [("org.deployd1.key", "no"), ("org.deployd1.key", "yes")]);
+    assert_eq!(told, [("org.deployd1.key", "no"), ("org.deployd1.rotate-key", "yes")]);
     assert_eq!(refusal(manager.make_key("other", &options(&[])).await).0, "org.freedesktop.DBus.Error.AccessDenied");
     assert_eq!(refusal(manager.make_key("nothing", &options(&[])).await).0, "org.deployd1.Error.NoSuchApp");
 }

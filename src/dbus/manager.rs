@@ -319,7 +319,8 @@ impl Manager {
         let request = KeyRequest { key: app, id: self.backend.new_id()?, rotate, actor: caller.actor() };
         let app = &request.key;
         let details = HashMap::from([("app", app.as_str()), ("kind", "key"), ("rotate", yes_or_no(rotate))]);
-        polkit::authorise(&self.backend, connection, &header, &caller, Action::Key, app, &details).await?;
+        let action = if rotate { Action::RotateKey } else { Action::Key };
+        polkit::authorise(&self.backend, connection, &header, &caller, action, app, &details).await?;
         let key = self.backend().make_key(request).await?;
         Ok((key.public, key.change.as_str().to_owned()))
     }

@@ -24,11 +24,12 @@ pub enum Action {
     Plan,
     Upload,
     Key,
+    RotateKey,
 }
 
 impl Action {
     #[cfg(test)]
-    pub(super) const ALL: [Action; 9] = [
+    pub(super) const ALL: [Action; 10] = [
         Action::Deploy,
         Action::Stage,
         Action::Activate,
@@ -38,6 +39,7 @@ impl Action {
         Action::Plan,
         Action::Upload,
         Action::Key,
+        Action::RotateKey,
     ];
 
     /// The action's id.
@@ -52,6 +54,7 @@ impl Action {
             Action::Plan => "org.deployd1.plan",
             Action::Upload => "org.deployd1.upload",
             Action::Key => "org.deployd1.key",
+            Action::RotateKey => "org.deployd1.rotate-key",
         }
     }
 }

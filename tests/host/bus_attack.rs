@@ -145,7 +145,7 @@ fn fuzz_as(host: &Host, user: &str, seed: u64, calls: usize) {
 
 /// What nobody may change.
 fn state(host: &Host) -> String {
-    host.sh("find /srv/shop /var/lib/deployd/apps /etc/deployd -printf '%p %y %U %m %s %T@\\n' | grep -v '/lock' | sort
+    host.sh("find /srv/shop /var/lib/deployd/apps /var/lib/deployd/keys /etc/deployd -printf '%p %y %U %m %s %T@\\n' | grep -v '/lock' | sort
              readlink /srv/shop/current; sha256sum /var/lib/deployd/apps/shop/state.json")
 }
 
@@ -247,9 +247,10 @@ fn each_action_is_denied_to_others_and_told() {
     let denied = |verb: &str, more: &[&str]| {
         host.run_as("nobody", &[&["deployctl", verb, "shop"], more].concat()).expect_status(7);
     };
-    for verb in ["deploy", "stage", "activate", "rollback", "plan", "check", "logs"] {
+    for verb in ["deploy", "stage", "activate", "rollback", "plan", "check", "key", "logs"] {
         denied(verb, &[]);
     }
+    denied("key", &["--rotate"]);
     denied("deploy", &["--upload", "/srv/builds/shop.tar.gz"]);
     is_as_before(&state(&host), &before);
     shop.configure(&host, &format!("shared = [\"storage/\"]\n{SLOW_STEP}"));
@@ -257,7 +258,9 @@ fn each_action_is_denied_to_others_and_told() {
     slow_step_begun(&host, &shop);
     denied("cancel", &[]);
     let told = host.journal_of("MESSAGE_ID", events::ACCESS_DENIED);
-    for action in ["deploy", "upload", "stage", "activate", "rollback", "cancel", "read-logs", "plan"] {
+    for action in
+        ["deploy", "upload", "stage", "activate", "rollback", "cancel", "read-logs", "plan", "key", "rotate-key"]
+    {
         assert!(told.contains(&format!("org.deployd1.{action}")), "{action} is not in {told}");
     }
 }

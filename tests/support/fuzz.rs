@@ -133,13 +133,14 @@ const TEXTS: [&str; 26] = [
     "org.deployd1.Manager",
     "org.deployd1.App",
 ];
-const OPTIONS: [&str; 10] = [
+const OPTIONS: [&str; 11] = [
     "ref",
     "force",
     "allow-destructive",
     "allow-key-rotation",
     "run-again",
     "release",
+    "rotate",
     "stage",
     "lines",
     "follow",
