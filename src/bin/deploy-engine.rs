@@ -46,6 +46,9 @@ enum Command {
     Worker,
     /// Becomes a step's program, with the secrets that it was handed in its environment
     Step {
+        /// The words are those that stand for the command's own in a unit's file
+        #[arg(long)]
+        kept: bool,
         #[arg(last = true)]
         command: Vec<String>,
     },
@@ -58,9 +61,9 @@ fn main() -> ExitCode {
         return generate(arguments.next().map(PathBuf::from));
     }
     let command = Arguments::parse().command;
-    if let Command::Step { command } = &command {
+    if let Command::Step { kept, command } = &command {
         journal::init("deployd-worker");
-        return ExitCode::from(worker::step(command));
+        return ExitCode::from(worker::step(command, *kept));
     }
     journal::init(if matches!(command, Command::Worker) { "deployd-worker" } else { "deploy-engine" });
     // Directories are made with the modes that they shall have; a unit's mask must not leave them otherwise for a moment.
@@ -141,7 +144,7 @@ async fn carry_out(command: Command) -> Result<u8> {
             Ok(0)
         }
         // Done before there was a runtime.
-        Command::Step { command } => Ok(worker::step(&command)),
+        Command::Step { kept, command } => Ok(worker::step(&command, kept)),
         Command::Recover => {
             engine::boot(&host("deployd-recover").await?).await?;
             Ok(0)

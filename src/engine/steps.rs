@@ -1,13 +1,16 @@
 //! Steps: each in its own sandboxed transient unit, with a time limit, its output in the journal.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use super::{deployment::Deployment, error::EngineError, site::Site};
 use crate::{
     config::{Build, Limits, Settings, Step},
     model::{AppName, Phase},
     observe::search_path,
-    system::units::{Exit, Property, Transient},
+    system::units::{Exit, Property, Transient, kept_words},
     worker::sandbox::{self, Bounds, Reach, STEP_SECRETS},
 };
 
@@ -107,12 +110,8 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
     }
     environment.extend(step.environment.clone());
     let secrets = if place.builds && place.reach.network { secrets(&settings.build) } else { Vec::new() };
-    let mut exec = site.command_in(&place.dir, &step.run, place.builds)?;
-    if !secrets.is_empty() {
-        // A secret in a unit's environment is everyone's to read: the step's own process takes it into its own.
-        let ours = [site.host.program.display().to_string(), "step".into(), "--".into()];
-        exec.splice(..0, ours);
-    }
+    let command = site.command_in(&place.dir, &step.run, place.builds)?;
+    let exec = by_its_own_process(&site.host.program, command, !secrets.is_empty());
     Ok(Transient {
         name: unit.into(),
         description: format!("Step {} of {}", step.name, settings.app),
@@ -133,6 +132,20 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
         limit: Some(step.timeout),
         properties: properties(step, &place.reach, secrets),
     })
+}
+
+/// A secret in a unit's environment is everyone's to read: the step's own process takes it into its own. So it does with
+/// words that a unit's file would change.
+fn by_its_own_process(program: &Path, command: Vec<String>, secrets: bool) -> Vec<String> {
+    let ours = |more: &[&str], command: Vec<String>| {
+        let before = [program.display().to_string(), "step".into()].into_iter();
+        before.chain(more.iter().map(|word| (*word).to_owned())).chain(command).collect()
+    };
+    match kept_words(&command) {
+        Some(kept) => ours(&["--kept", "--"], kept),
+        None if secrets => ours(&["--"], command),
+        None => command,
+    }
 }
 
 /// Where it is accounted. What yields does so to every service of the host, not only to those of its own app.

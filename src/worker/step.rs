@@ -1,5 +1,6 @@
 //! A step's own process, for a moment: takes the secrets of the package managers from its credentials into its environment
-//! and becomes the step's program. Nothing of them ever stands in a unit's properties.
+//! and becomes the step's program. Nothing of them ever stands in a unit's properties. And a command of which PID 1
+//! would make another one stands there in other words.
 
 use std::{
     io::{self, Read},
@@ -9,6 +10,7 @@ use std::{
 };
 
 use super::sandbox::STEP_SECRETS;
+use crate::system::units::own_words;
 
 /// The largest `auth.json`, in bytes: it must fit into an environment.
 const LARGEST: u64 = 64 * 1024;
@@ -17,8 +19,10 @@ const NOT_EXECUTED: u8 = 203;
 /// The same for credentials (`EXIT_CREDENTIALS`).
 const NO_CREDENTIAL: u8 = 243;
 
-/// Becomes the program; the exit status when it cannot.
-pub fn step(command: &[String]) -> u8 {
+/// Becomes the program, of a command in its own words or, `is_kept`, in those that a unit's file keeps; the exit status
+/// when it cannot.
+pub fn step(command: &[String], is_kept: bool) -> u8 {
+    let command = if is_kept { own_words(command) } else { command.to_vec() };
     let Some((program, arguments)) = command.split_first() else { return NOT_EXECUTED };
     let mut command = Command::new(program);
     command.args(arguments);
@@ -76,7 +80,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_run_exits_as_systemd_says_it() {
-        assert_eq!(step(&[]), NOT_EXECUTED);
-        assert_eq!(step(&["/nonexistent/program".to_owned()]), NOT_EXECUTED);
+        assert_eq!(step(&[], false), NOT_EXECUTED);
+        assert_eq!(step(&["/nonexistent/program".to_owned()], false), NOT_EXECUTED);
     }
 }

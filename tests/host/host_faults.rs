@@ -104,7 +104,13 @@ fn systemd_the_bus_and_deployd_itself_are_replaced_during_a_deployment() {
         assert_eq!(steps(&host), before + 1, "{label}");
     }
 
-    deploy_under(&host, &shop, "r3", || drop(host.run(&["systemctl", "restart", "dbus.service"]))).ok();
+    deploy_under(&host, &shop, "r3", || {
+        host.run(&["systemctl", "restart", "dbus.service"]);
+        // What PID 1 reads anew when it is told to reload before the step's process is there.
+        let file = host.sh("grep -h ^ExecStart= /run/systemd/transient/deploy-step-shop-*-slow.service");
+        assert!(file.contains("storage/steps") && !file.contains(['$', '\\']), "{file}");
+    })
+    .ok();
     assert_eq!(shop.release(&host), "r3");
     assert!(shop.ctl(&host, "status", &[]).ok().contains("shop"), "deployd is there again");
 

@@ -11,6 +11,7 @@ mod said;
 mod spec;
 mod stop;
 mod transient;
+mod words;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -23,6 +24,7 @@ pub use self::{
     spec::{Property, Transient},
     stop::Stop,
     transient::{Exit, Running},
+    words::{kept_words, own_words},
 };
 use self::{
     answer::{ANSWER, answer, answer_within, call_error, is_named},
