@@ -8,12 +8,13 @@ mod promises;
 
 use promises::Table;
 
-/// Whether `FILE::NAME` is a test, or a scenario of the crash suite.
+/// Whether `FILE::NAME` is a test, or a scenario of the crash suite or of the power cuts.
 fn is_run(test: &str) -> bool {
     let Some((file, name)) = test.split_once("::") else { return false };
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(file)).unwrap_or_default();
     let scenario = file == "tests/safety/scenario.rs" && text.contains(&format!("name: \"{name}\","));
-    scenario || is_test(&text, name)
+    let power = file.starts_with("tests/safety/power/") && text.contains(&format!("\"{name}\""));
+    scenario || power || is_test(&text, name)
 }
 
 /// Whether the function `name` of a source is marked as a test, maybe among other attributes, and not ignored.
@@ -42,6 +43,7 @@ fn every_row_has_its_tests_or_its_reason() {
 #[test]
 fn what_is_no_test_is_not_taken_for_one() {
     assert!(is_run("tests/promises.rs::what_is_no_test_is_not_taken_for_one"));
+    assert!(is_run("tests/safety/power/cut.rs::power-first") && !is_run("tests/safety/power/cut.rs::power-last"));
     assert!(is_run("tests/safety/scenario.rs::deploy") && is_run("tests/safety/scenario.rs::recovery"));
     for no in ["tests/promises.rs::is_run", "tests/none.rs::x", "tests/safety/scenario.rs::deplo", "x", "src/lib.rs::"]
     {
