@@ -1,8 +1,10 @@
 //! Git LFS with the real git-lfs: what is served is the content, shared while its pointer is the same, and the one that the
 //! pointer names; without git-lfs nothing is touched.
 
+use std::time::Duration;
+
 use crate::{
-    common::{installed, releases},
+    common::{eventually, installed, releases},
     support::{
         host::Host,
         shop::{Shop, Spec},
@@ -64,6 +66,14 @@ fn what_is_in_git_lfs_is_served_shared_and_proved() {
 
     // The mirror has all of it: the same again needs neither the repository's contents nor git-lfs.
     host.sh("mv /usr/bin/git-lfs /root/; mv /srv/git/shop.git/lfs /srv/git/lfs");
+    let mirror = "/var/cache/deployd/shop/git";
+    host.sh(&format!("runuser -u shop -- git --git-dir={mirror} update-ref refs/deployd/commits/x refs/tags/r1"));
     shop.ctl(&host, "deploy", &["--force"]).ok();
     assert_eq!(shop.get(&host, "/img/hero.dat").body, HERO);
+
+    // Once that is confirmed the mirror is tidied: no release is kept that was made of r1.
+    let asked = format!("{mirror}/refs/deployd/commits/x");
+    let gone = || host.run(&["test", "-e", &asked]).status == 1;
+    eventually("what nothing needs is gone", Duration::from_secs(60), gone);
+    assert_eq!(host.sh(&format!("grep -rlxF -e two -e 'a picture of a hero' {mirror}/lfs/objects")).lines().count(), 2);
 }
