@@ -3,6 +3,7 @@
 use std::fs;
 
 use serde::Serialize;
+use serde_json::Value;
 
 use super::{load::Report, lock::target_dir};
 
@@ -41,12 +42,17 @@ pub fn figures(work: &str, who: &str, report: &Report) -> Vec<Figure> {
     counts.into_iter().chain(times).collect()
 }
 
-/// Writes all figures to `target/bench/results.json`, where people and later runs find them.
+/// Writes all figures to `target/bench/results.json`, where people and later runs find them. What was measured of other
+/// works stays: a run may be of some of them.
 pub fn save(figures: &[Figure]) {
     let dir = target_dir().join("bench");
     fs::create_dir_all(&dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
     let path = dir.join("results.json");
-    let text = serde_json::to_string_pretty(figures).expect("plain values");
+    let before = fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Vec<Value>>(&bytes).ok());
+    let other = |row: &Value| figures.iter().all(|figure| row["work"] != figure.work.as_str());
+    let rows: Vec<Value> = before.unwrap_or_default().into_iter().filter(other).collect();
+    let now = figures.iter().map(|figure| serde_json::to_value(figure).expect("plain values"));
+    let text = serde_json::to_string_pretty(&rows.into_iter().chain(now).collect::<Vec<_>>()).expect("plain values");
     fs::write(&path, text + "\n").unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     println!("written to {}", path.display());
 }
