@@ -85,7 +85,7 @@ fn by_script(tree: &Tree, runs: usize, who: &str, script: &str) -> Vec<Figure> {
         Scripted { dir: app.dir.clone(), script: by_rsync }.release("first-1", "");
     } else {
         let times = (1..=runs).map(|run| timed(&disk, || app.release(&format!("first-{run}"), "")));
-        figures.push(row(&tree.work(), who, times.collect()));
+        figures.extend(rows(&tree.work(), who, times.collect()));
     }
     if let Some(changed) = tree.changed() {
         let mut previous = "first-1".to_owned();
@@ -96,7 +96,7 @@ fn by_script(tree: &Tree, runs: usize, who: &str, script: &str) -> Vec<Figure> {
             previous = name;
             time
         });
-        figures.push(row(&changed, who, times.collect()));
+        figures.extend(rows(&changed, who, times.collect()));
     }
     eprintln!("stage: {who}, {} files", tree.files);
     figures
@@ -142,13 +142,13 @@ fn by_deployd(root: &Root, tree: &Tree, runs: usize, who: &str, kind: &str, more
         app.forget();
         timed(&app.disk, || app.stage())
     });
-    let mut figures = vec![row(&tree.work(), who, first.collect())];
+    let mut figures = rows(&tree.work(), who, first.collect()).to_vec();
     if let Some(changed) = tree.changed() {
         let next = (1..=runs).map(|run| {
             app.point(run);
             timed(&app.disk, || app.stage())
         });
-        figures.push(row(&changed, who, next.collect()));
+        figures.extend(rows(&changed, who, next.collect()));
     }
     eprintln!("stage: {who}, {} files", tree.files);
     figures
@@ -182,34 +182,47 @@ fn disk_row(tree: &Tree, who: &str, disk: &Disk, release: impl Fn(usize)) -> Fig
     table::figure(&tree.work(), who, "mb", (disk.used() - before) as f64 / 1e6, "MB")
 }
 
-/// Milliseconds of some work and the sync after it.
-fn timed(disk: &Disk, work: impl Fn()) -> f64 {
+/// Milliseconds of some work and the sync after it, and the megabytes that they wrote.
+fn timed(disk: &Disk, work: impl Fn()) -> (f64, f64) {
     disk.sync();
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), disk.written());
     work();
     disk.sync();
-    begun.elapsed().as_secs_f64() * 1000.0
+    (begun.elapsed().as_secs_f64() * 1000.0, (disk.written() - before) as f64 / 1e6)
 }
 
-fn row(work: &str, who: &str, mut times: Vec<f64>) -> Figure {
+fn rows(work: &str, who: &str, runs: Vec<(f64, f64)>) -> [Figure; 2] {
+    let (times, written): (Vec<_>, Vec<_>) = runs.into_iter().unzip();
     eprintln!("{work}: {who}: {}", times.iter().map(|time| format!("{time:.0}")).collect::<Vec<_>>().join(" "));
-    times.sort_by(f64::total_cmp);
-    table::figure(work, who, "wall_ms", times[times.len() / 2], "ms")
+    let median = |mut values: Vec<f64>| {
+        values.sort_by(f64::total_cmp);
+        values[values.len() / 2]
+    };
+    [
+        table::figure(work, who, "wall_ms", median(times), "ms"),
+        table::figure(work, who, "written_mb", median(written), "MB"),
+    ]
 }
 
 fn report(figures: &[Figure]) {
-    let faster = |work: &str| {
-        let scripts =
-            figures.iter().filter(|one| one.work == work && matches!(&*one.who, "git-reference" | "link-dest"));
+    let faster = |of: &Figure| {
+        let scripts = figures.iter().filter(|one| {
+            one.work == of.work && one.metric == of.metric && matches!(&*one.who, "git-reference" | "link-dest")
+        });
         scripts.map(|one| one.value).fold(f64::INFINITY, f64::min)
     };
     let rows: Vec<_> = figures
         .iter()
         .map(|one| {
-            let ratio = format!("{:.2}", one.value / faster(&one.work));
-            vec![format!("{}: {}", one.work, one.who), format!("{:.0} {}", one.value, one.unit), ratio]
+            let what = match &*one.metric {
+                "wall_ms" => "time",
+                "written_mb" => "written",
+                _ => "in use",
+            };
+            let ratio = format!("{:.2}", one.value / faster(one));
+            vec![format!("{}: {}", one.work, one.who), what.into(), format!("{:.0} {}", one.value, one.unit), ratio]
         })
         .collect();
-    println!("\nmaking a release, medians; the ratio is to the faster script\n");
-    println!("{}", table::table(&["work: who", "cost", "ratio"], &rows));
+    println!("\nmaking a release, medians; the ratio is to the cheaper script\n");
+    println!("{}", table::table(&["work: who", "what", "cost", "ratio"], &rows));
 }

@@ -51,6 +51,16 @@ impl Disk {
         rustix::fs::syncfs(&dir).expect("it can be synced");
     }
 
+    /// What was written to it since it was made, in bytes: its device's own count. Not of btrfs, whose device is no disk's.
+    pub fn written(&self) -> u64 {
+        let found = rustix::fs::stat(self.dir()).expect("it is mounted").st_dev;
+        let (major, minor) = (rustix::fs::major(found), rustix::fs::minor(found));
+        let file = format!("/sys/dev/block/{major}:{minor}/stat");
+        let stat = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file}: {e}"));
+        // In sectors of 512 bytes, whatever the device's are (Documentation/block/stat.rst).
+        stat.split_whitespace().nth(6).and_then(|sectors| sectors.parse::<u64>().ok()).expect("a count") * 512
+    }
+
     /// What is in use, in bytes.
     pub fn used(&self) -> u64 {
         used(&self.dir())
