@@ -262,7 +262,14 @@ impl Settling<'_> {
         prune(self.host, self.settings, self.store, &mut state).await?;
         drop(lock);
         sweep(self.host, self.settings, &pending.id).await?;
-        tidy(self.host, self.settings, &pending.id, &state).await;
+        let tidied = async {
+            tidy(self.host, self.settings, &pending.id, &state).await;
+            Ok::<_, EngineError>(())
+        };
+        if self.cancel.guard(tidied).await.is_err() {
+            // The next release waits to be watched; the mirror can wait.
+            tracing::debug!("the mirror of {} is left as it is", self.settings.app);
+        }
         Ok(Passed::Done)
     }
 

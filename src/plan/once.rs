@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{decide::refusal, value::Refusal};
 use crate::{
     config::Step,
-    model::{AppName, ReleaseId, Request},
+    model::{AppName, DeploymentId, ReleaseId, Request},
     observe::Observed,
 };
 
@@ -28,8 +28,8 @@ pub(super) fn once(
                     format!("it has run for {release} in the deployment {}, and runs once; {again}", run.deployment);
                 skipped.insert(step.name, why);
             }
-            // Of migrations the application itself tells which have run.
-            Some(run) if !step.migrates() => {
+            // Of migrations the application itself tells which have run, where it was asked before.
+            Some(run) if !(step.migrates() && told(observed, &run.deployment)) => {
                 let why = format!(
                     "whether the step {} has run for {release} is unknown: the deployment {} was cut off meanwhile",
                     step.name, run.deployment
@@ -40,6 +40,11 @@ pub(super) fn once(
         }
     }
     Ok(left)
+}
+
+/// Whether the migrations that a deployment was cut off in are known by their names.
+fn told(observed: &Observed, deployment: &DeploymentId) -> bool {
+    observed.state.migrating.as_ref().is_some_and(|begun| begun.deployment == *deployment && !begun.names.is_empty())
 }
 
 fn again(app: &AppName, release: &ReleaseId) -> String {

@@ -10,8 +10,8 @@ use crate::{
         Source, Step, Strategy, Web,
     },
     model::{
-        Actor, Allow, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, MigrationRun, ReleaseId, ReleaseRecord,
-        ReleaseState, Request, Slot, StepRun,
+        Actor, Allow, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, Migrating, MigrationRun, ReleaseId,
+        ReleaseRecord, ReleaseState, Request, Slot, StepRun,
     },
     observe::{InstanceObserved, Observed, Resolved, ServiceObserved},
     worker::order::{SharedFound, SharedKind},
@@ -570,8 +570,18 @@ fn what_runs_once_for_a_release_is_not_run_again_unasked() {
     assert!(left.skipped["migrate"].contains("--run-again") && left.skipped.len() == 2, "{left:?}");
     assert_eq!(names(&live(&world, true)), ["migrate", "greet", "always"]);
 
-    // Cut off: of migrations the application tells, of anything else nobody can.
+    // Cut off: of migrations that are known the application tells, of anything else nobody can.
     world.state.once = vec![ran("migrate", &staged.id, false)];
+    let migrating = |deployment, names: &[&str]| {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Some(Migrating { deployment: DeploymentId::from_bits(deployment), names })
+    };
+    for unknown in [None, migrating(7, &[]), migrating(8, &["add"])] {
+        world.state.migrating = unknown;
+        let refused = plan(&settings, &world, &run_again(false)).unwrap_err();
+        assert!(refused.reason.contains("whether the step migrate has run"), "{refused:?}");
+    }
+    world.state.migrating = migrating(7, &["add"]);
     assert_eq!(names(&live(&world, false)), ["migrate", "greet", "always"]);
     world.state.once = vec![ran("greet", &staged.id, false)];
     let refused = plan(&settings, &world, &run_again(false)).unwrap_err();

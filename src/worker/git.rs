@@ -161,6 +161,10 @@ impl<'a> Git<'a> {
         if let Some(stdout) = running.child.stdout.take() {
             stdout.take(MAX_ANSWER).read_to_end(&mut answer).map_err(|error| Failed::from(error.to_string()))?;
         }
+        if answer.len() as u64 >= MAX_ANSWER {
+            running.kill();
+            return Err(Failed::from(format!("its answer to {} is too long", arguments.first().unwrap_or(&""))));
+        }
         running.end()?;
         Ok(answer)
     }

@@ -118,9 +118,27 @@ fn is_elsewhere(reference: &str) -> bool {
     reference.starts_with("refs/") && !reference.starts_with("refs/heads/") && !reference.starts_with("refs/tags/")
 }
 
-/// Whether the mirror itself is what failed.
+/// Whether the mirror itself is what failed: git says so, and not a server whose words it repeats.
 fn broken(said: &str) -> bool {
-    [".lock': File exists", "is corrupt", "is empty", "bad object", "not a git repository: '", "unable to read tree"]
-        .iter()
-        .any(|sign| said.contains(sign))
+    let signs = [
+        ".lock': File exists",
+        "is corrupt",
+        "is empty",
+        "bad object",
+        "not a git repository: '",
+        "unable to read tree",
+    ];
+    let own = |line: &&str| !line.trim_start().starts_with("remote:");
+    said.lines().filter(own).any(|line| signs.iter().any(|sign| line.contains(sign)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_is_no_sign_of_a_broken_mirror() {
+        assert!(broken("error: object file /var/cache/deployd/shop/git/objects/4b is empty\nfatal: bad object"));
+        assert!(!broken("remote: your quota is empty\nremote: bad object\nfatal: could not read from remote"));
+    }
 }

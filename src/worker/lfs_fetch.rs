@@ -24,7 +24,11 @@ pub fn fetch(git: &Git<'_>, revision: &str) -> Result<(), Refusal> {
     if git.lfs_pointers {
         return Ok(());
     }
-    let lacking = lacking(git, known(git, revision)?);
+    let files = {
+        let _held = mirror::hold(git)?;
+        known(git, revision)?
+    };
+    let lacking = lacking(git, files);
     if lacking.is_empty() {
         return Ok(());
     }
@@ -38,7 +42,9 @@ pub fn fetch(git: &Git<'_>, revision: &str) -> Result<(), Refusal> {
     let place = place(git, revision)?;
     let ended = {
         let _held = mirror::hold(git)?;
-        run(git, revision, &place)?
+        let ended = run(git, revision, &place)?;
+        drop_remains(git)?;
+        ended
     };
     let lacking = self::lacking(git, lacking);
     if lacking.is_empty() {
@@ -121,7 +127,8 @@ fn place(git: &Git<'_>, revision: &str) -> Result<String, Refusal> {
     let written = String::from_utf8_lossy(&written).trim().to_owned();
     if !written.is_empty() {
         return match git_names::transport(&written) {
-            Ok(Transport::Https | Transport::Ssh) => Ok(written),
+            Ok(Transport::Https) => Ok(written),
+            Ok(Transport::Ssh) => plain(written),
             _ => {
                 let reason = "lfs.url in .lfsconfig is none from which a deployment fetches";
                 Err(Refusal::with(reason, "write https://HOST/PATH, ssh://USER@HOST/PATH or USER@HOST:PATH there"))
@@ -129,11 +136,30 @@ fn place(git: &Git<'_>, revision: &str) -> Result<String, Refusal> {
         };
     }
     let url = git.url.trim_end_matches('/');
-    Ok(match git.transport {
-        Transport::Https if url.ends_with(".git") => format!("{url}/info/lfs"),
-        Transport::Https => format!("{url}.git/info/lfs"),
-        Transport::Ssh => url.to_owned(),
-        Transport::Local => format!("file://{url}"),
+    match git.transport {
+        Transport::Https if url.ends_with(".git") => Ok(format!("{url}/info/lfs")),
+        Transport::Https => Ok(format!("{url}.git/info/lfs")),
+        Transport::Ssh => plain(url.to_owned()),
+        Transport::Local => Ok(format!("file://{url}")),
+    }
+}
+
+/// A place over ssh. git quotes a path for the shell on the server; git-lfs does not, so that it must mean itself there.
+fn plain(url: String) -> Result<String, Refusal> {
+    if url.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/._~+-@:".contains(&byte)) {
+        return Ok(url);
+    }
+    let reason = format!("the place of the contents in Git LFS, {}, is more than a path to a shell", printable(&url));
+    Err(Refusal::with(reason, "over ssh write it of letters, digits and / . _ ~ + - @ : alone, or fetch over https"))
+}
+
+/// Removes what git-lfs had begun to receive: half of a content, or one that was not what its pointer says. The lock of the
+/// mirror is held.
+pub fn drop_remains(git: &Git<'_>) -> Result<(), Refusal> {
+    let store = git.mirror().join("lfs");
+    ["incomplete", "tmp"].iter().filter(|name| store.join(name).is_dir()).try_for_each(|name| {
+        let dir = store.join(name);
+        std::fs::remove_dir_all(&dir).map_err(|error| Refusal::io("remove", &dir, error))
     })
 }
 

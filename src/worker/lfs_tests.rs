@@ -203,6 +203,9 @@ fn contents_are_where_the_repository_or_its_lfsconfig_says_and_never_where_that_
         ("/srv/other", false),
         ("https://user:secret@lfs.example/x", false),
         ("ssh://-oProxyCommand=x/y", false),
+        ("backup@nas:x|touch${IFS}y", false),
+        ("ssh://git@lfs.example/x%20y", false),
+        ("ssh://git@lfs.example/$(id)", false),
         ("http://lfs.example/acme", false),
     ] {
         let text =

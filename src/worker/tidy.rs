@@ -39,9 +39,16 @@ fn repository(git: &Git<'_>, kept: &BTreeSet<String>, deep: usize) -> Result<u64
     {
         let _held = mirror::hold(git)?;
         mirror::make(git)?;
-        removed += references(git, kept)?;
+        // A repository of very many of them is tidied of the rest all the same.
+        match references(git, kept) {
+            Ok(gone) => removed += gone,
+            Err(refusal) => tracing::warn!("{}, ignoring", refusal.reason()),
+        }
         removed += contents(git, kept)?;
+        lfs_fetch::drop_remains(git)?;
     }
+    // In a shallow one it takes the lock that a fetch takes, and would be taken for what a crash left.
+    let _held = git.mirror().join("shallow").exists().then(|| mirror::hold(git)).transpose()?;
     // By itself it does nothing most of the time.
     if let Err(failed) = git.run(&GC, b"") {
         tracing::warn!("{} is not packed: {failed}, ignoring", git.mirror().display());

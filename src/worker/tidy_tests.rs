@@ -75,10 +75,13 @@ fn contents_of_lfs_stay_while_a_list_names_them() {
     for object in [&kept, &other] {
         std::fs::write(object, "x").unwrap();
     }
+    let half = git.mirror().join("lfs/incomplete/half");
+    std::fs::create_dir_all(half.parent().unwrap()).unwrap();
+    std::fs::write(&half, "x").unwrap();
     let list = git.lfs_lists().join(&scene.commits[0]);
     std::fs::write(&list, format!("{OID} 1 hero.bin\nend\n")).unwrap();
     scene.tidy(&[0]);
-    assert!(kept.exists() && !other.exists());
+    assert!(kept.exists() && !other.exists() && !half.exists());
     // A deployment that is under way has looked at it: it is in no record yet.
     scene.tidy(&[1]);
     assert!(kept.exists() && list.exists());

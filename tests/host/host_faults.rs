@@ -82,6 +82,8 @@ fn a_purge_ends_a_deployment_and_changes_nothing_that_is_live() {
     let left =
         host.run(&["systemctl", "list-units", "--no-legend", "--state=active,activating", "deploy-*", "deploy@*"]);
     assert_eq!(left.stdout, "", "units of the deployment");
+    // Told to end, it says so itself; it does not die of programs that are gone.
+    assert!(host.journal_of("DEPLOYD_OUTCOME", "cancelled").contains("cancelled"), "{}", host.journal(40));
     assert_eq!((shop.current(&host), shop.release(&host)), (before, "r1".into()));
     host.install_again(&deb::ensure());
     shop.deploy(&host);
