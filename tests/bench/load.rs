@@ -1,6 +1,6 @@
 //! Alternating releases under load: deployd's handover, and the script with php-fpm's two ways to reload.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::support::{
     deb,
@@ -52,6 +52,7 @@ fn under_load(who: &str, host: &Host, shop: &Shop, deployments: u32, deploy: imp
     shop.point(host, "r1");
     deploy();
     shop.wait_release(host, "r1");
+    let began = SystemTime::now();
     let load = Running::start(host.network(), Plan::promise(&shop.domain()));
     std::thread::sleep(PAUSE);
     for number in 0..deployments {
@@ -66,5 +67,14 @@ fn under_load(who: &str, host: &Host, shop: &Shop, deployments: u32, deploy: imp
     assert_eq!(report.releases.len(), 2, "both releases answered: {report:?}");
     report.failures.iter().for_each(|failure| eprintln!("{who}: {failure}"));
     eprintln!("{who}: the worst wait was {:.0} ms, at {:.1} s", report.worst_ms, report.worst_at);
+    eprintln!("{}", meanwhile(host, began + Duration::from_secs_f64(report.worst_at), report.worst_ms));
     report
+}
+
+/// What the host's journal has of the time of the worst wait.
+fn meanwhile(host: &Host, at: SystemTime, worst_ms: f64) -> String {
+    let second = |time: SystemTime| time.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
+    let (since, until) = (second(at) - 0.3, second(at) + worst_ms / 1000.0 + 0.2);
+    let (since, until) = (format!("--since=@{since:.3}"), format!("--until=@{until:.3}"));
+    host.run(&["journalctl", "-q", "--no-pager", "-o", "short-precise", &since, &until]).stdout
 }
