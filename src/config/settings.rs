@@ -263,6 +263,8 @@ pub struct GitSource {
     pub depth: Option<u32>,
     /// Submodules are a part of a release.
     pub submodules: bool,
+    /// Submodules are fetched with the key or token from everywhere on its server, not only from beside the source.
+    pub whole_server: bool,
     /// What is in Git LFS is released as its pointers.
     pub lfs_pointers: bool,
     /// What PID 1 hands over to whoever fetches.

@@ -104,7 +104,8 @@ impl Page<'_> {
                     self.line("depth", &depth.to_string(), "source.depth");
                 }
                 if git.submodules {
-                    self.line("submodules", "true", "source.submodules");
+                    let how = if git.whole_server { "\"server\"" } else { "true" };
+                    self.line("submodules", how, "source.submodules");
                 }
                 if git.lfs_pointers {
                     self.line("lfs", "false", "source.lfs");

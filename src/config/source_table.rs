@@ -9,6 +9,7 @@ use super::{
     resolve::missing,
     source::{self, Reach},
     source_archive,
+    tree::Value,
     written::{At, Reader},
 };
 
@@ -126,11 +127,27 @@ fn git_source(cx: &mut Context<'_>, reader: &mut Reader<'_>, git: At<String>, ro
         cx.problems.push(problem.help("remove one: ssh_key is read by the app's user, the other is root's"));
     }
     let depth = reader.number("depth", 1..=1_000_000, &mut cx.problems).and_then(|at| u32::try_from(at.value).ok());
-    let submodules = reader.flag("submodules", &mut cx.problems).is_some_and(|at| at.value);
+    let (submodules, whole_server) = submodules(cx, reader);
     let lfs_pointers = reader.flag("lfs", &mut cx.problems).is_some_and(|at| !at.value);
     let credential = key.map(GitCredential::SshKey).or(token.map(GitCredential::Token));
     let url = git.value;
-    Some(Source::Git(GitSource { url, reference, ssh_key, known_hosts, depth, submodules, lfs_pointers, credential }))
+    let fetched = GitSource { depth, submodules, whole_server, lfs_pointers, ..GitSource::default() };
+    Some(Source::Git(GitSource { url, reference, ssh_key, known_hosts, credential, ..fetched }))
+}
+
+/// Whether they are a part of a release, and whether the key or token is for all of its server.
+fn submodules(cx: &mut Context<'_>, reader: &mut Reader<'_>) -> (bool, bool) {
+    let Some(node) = reader.node("submodules") else { return (false, false) };
+    match &node.value {
+        Value::Bool(wanted) => (*wanted, false),
+        Value::Text(how) if how == "server" => (true, true),
+        _ => {
+            let problem = Problem::new("submodules is true, false or \"server\"").at(&node.place);
+            let help = "write submodules = true; submodules = \"server\" lets the key or token open all of its server";
+            cx.problems.push(problem.help(help));
+            (false, false)
+        }
+    }
 }
 
 /// A file by which a repository is reached in one way.

@@ -802,13 +802,17 @@ fn a_step_s_options() {
 
 #[test]
 fn what_a_build_and_a_source_are_handed_is_shown_as_it_was_written() {
-    let text = "root = \"/srv/shop\"\nuser = \"shop\"\n[source]\ngit = \"https://h/x.git\"\ndepth = 1\nsubmodules = true\nlfs = false\n\
+    let text = "root = \"/srv/shop\"\nuser = \"shop\"\n[source]\ngit = \"https://h/x.git\"\ndepth = 1\nsubmodules = \"server\"\nlfs = false\n\
                 token_credential = \"/etc/deployd/secrets/token\"\n[build]\npath = [\"/opt/node/bin\"]\n\
                 composer_auth = \"/etc/deployd/secrets/auth.json\"\nnpmrc = \"/etc/deployd/secrets/npmrc\"\n";
     let host = Host::with(text);
     let s = host.load().unwrap();
     let Source::Git(git) = &s.source else { panic!("git") };
-    assert_eq!((git.depth, git.submodules, git.lfs_pointers), (Some(1), true, true));
+    assert_eq!((git.depth, git.submodules, git.whole_server, git.lfs_pointers), (Some(1), true, true, true));
+    let narrow = Host::with(&text.replace("\"server\"", "true")).load().unwrap();
+    assert!(matches!(narrow.source, Source::Git(git) if git.submodules && !git.whole_server));
+    let told = Host::with(&text.replace("\"server\"", "\"all\"")).told();
+    assert!(told.contains("submodules = \"server\""), "{told}");
     assert_eq!(git.credential, Some(GitCredential::Token("/etc/deployd/secrets/token".into())));
     assert_eq!(s.build.path, [Path::new("/opt/node/bin")]);
     let shown = show(&s);

@@ -10,11 +10,12 @@ use rustix::process::geteuid;
 use serde::Serialize;
 
 use super::{
-    Host, Resolved, find_program,
+    Host, PATH, Resolved, find_program,
     programs::{named_php, search_path},
+    unpacking::{self, COMPOSER},
 };
 use crate::{
-    config::{AUDIT, Settings, Step},
+    config::{AUDIT, ServiceKind, Settings, SlotKind, Step},
     model::{AppState, Paths, Request},
 };
 
@@ -27,25 +28,28 @@ pub struct Lack {
     pub remedy: Option<String>,
 }
 
-/// What composer is run with when the tests are a gate.
-const COMPOSER: [&str; 2] = ["composer", "composer.json"];
+/// What composer is run for when the tests are a gate.
+const COMPOSER_JSON: &str = "composer.json";
 
-/// Programs and files that are not there, each once.
+/// Programs and files that are not there, each once; and what is missed, and can be done without.
 pub fn lacking(
     host: &Host,
     settings: &Settings,
     request: &Request,
     source: Option<&Resolved>,
     state: &AppState,
-) -> Vec<Lack> {
+) -> (Vec<Lack>, Option<Lack>) {
     let before = || state.releases.last().map(|release| release.markers.as_slice());
     // While the source is not known, the release before tells what it has.
     let markers = source.map(|resolved| resolved.markers.as_slice()).or_else(before);
     let steps = to_run(settings, markers);
     let mut found = programs(settings, markers, &steps);
+    found.extend(of_services(settings));
     let of_source = if request.upload { Vec::new() } else { host.source_credentials(settings) };
     found.extend(files(host, settings, of_source, &steps));
-    found
+    let missed =
+        unpacking::missed(settings, wanted(settings, markers, &steps).into_iter().map(|(program, ..)| program));
+    (found, missed)
 }
 
 /// The steps that will be run, and on what each depends that is not known.
@@ -71,17 +75,36 @@ fn wanted<'a>(
         let builds = !step.as_run_as && !step.after_activate && step.on.is_none();
         let one = move |program| (program, step.name.as_str(), builds, *needs);
         // What asks composer for advisories is PHP.
-        let composer = step.run.iter().any(|word| word == AUDIT).then_some(COMPOSER[0]);
+        let composer = step.run.iter().any(|word| word == AUDIT).then_some(COMPOSER);
         step.run.first().map(String::as_str).into_iter().chain(composer).map(one)
     });
     let tests = settings.gates.tests.iter().flat_map(|tests| {
         let own = tests.run.first().map(|program| (program.as_str(), "tests", true, None));
-        let installs = markers.is_none_or(|markers| markers.iter().any(|marker| marker == COMPOSER[1]));
-        let needs = markers.is_none().then_some(COMPOSER[1]);
-        own.into_iter().chain(installs.then_some((COMPOSER[0], "tests-install", true, needs)))
+        let installs = markers.is_none_or(|markers| markers.iter().any(|marker| marker == COMPOSER_JSON));
+        let needs = markers.is_none().then_some(COMPOSER_JSON);
+        own.into_iter().chain(installs.then_some((COMPOSER, "tests-install", true, needs)))
     });
     // A path is one of the release, or of its shell's making.
     of_steps.chain(tests).filter(|(program, ..)| !program.contains('/')).collect()
+}
+
+/// The PHP that a service names, by its name or a path, where it is not there.
+fn of_services(settings: &Settings) -> impl Iterator<Item = Lack> {
+    settings.services.iter().filter_map(|service| {
+        let php = match &service.kind {
+            ServiceKind::Slots(SlotKind::Octane(octane)) => &octane.php,
+            ServiceKind::Slots(SlotKind::Horizon(horizon)) => &horizon.php,
+            ServiceKind::Slots(SlotKind::Queue(queue)) => &queue.php,
+            ServiceKind::Scheduler(scheduler) => &scheduler.php,
+            _ => return None,
+        };
+        // As systemd looks for it: here `php` is what the host calls so.
+        let there = PATH.split(':').any(|dir| Path::new(dir).join(php).is_file());
+        (!there).then(|| Lack {
+            what: format!("the PHP of {}, {php}, is not there", service.name),
+            remedy: Some(format!("install it, or name another as php of [[service]] {}", service.name)),
+        })
+    })
 }
 
 fn programs(settings: &Settings, markers: Option<&[String]>, steps: &[(&Step, Option<&str>)]) -> Vec<Lack> {
@@ -188,6 +211,12 @@ mod tests {
         let [builds, later] = of("shop-tool")[..] else { panic!("{found:?}") };
         assert!(builds.what.contains("/opt/none") && builds.remedy.as_deref().unwrap().contains("name its directory"));
         assert!(later.what.contains("(for later)") && !later.what.contains("/opt/none"), "{later:?}");
+        let other = text.replace(
+            "[[step]]\nname = \"tool\"",
+            "[[service]]\nkind = \"horizon\"\nphp = \"7.0\"\n[[step]]\nname = \"tool\"",
+        );
+        let of_services: Vec<_> = of_services(&Host::with(&other).load().unwrap()).collect();
+        assert!(matches!(&of_services[..], [one] if one.what.contains("php7.0")), "{of_services:?}");
         let php = lack_of(&settings, &named_php(&settings).unwrap(), true, &["composer-install".into()]);
         assert!(php.remedy.as_deref().unwrap().contains("-cli: php-fpm"), "{php:?}");
     }

@@ -26,6 +26,8 @@ pub struct Observed {
     pub source: Option<Resolved>,
     /// What a deployment would run into: programs and secrets that are not there, a source that cannot be reached.
     pub lacking: Vec<Lack>,
+    /// What a build can do without, worse: told, and no reason to refuse.
+    pub missed: Option<Lack>,
     /// Shared paths as found, in the settings' order.
     pub shared: Vec<SharedFound>,
     /// The site is in maintenance mode.

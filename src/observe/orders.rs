@@ -20,6 +20,7 @@ pub fn source_order(settings: &Settings, request: &Request) -> SourceOrder {
             known_hosts: git.known_hosts.clone(),
             depth: git.depth,
             submodules: git.submodules,
+            whole_server: git.whole_server,
             lfs_pointers: git.lfs_pointers,
         }),
         Source::Directory { path, exclude } => SourceOrder::Directory { path: path.clone(), exclude: exclude.clone() },

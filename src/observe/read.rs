@@ -4,21 +4,20 @@ use std::{
     collections::BTreeMap,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use sha2::{Digest, Sha256};
 
 use super::{
-    Depth, Host, Lack, Observed, Resolved, ServiceObserved, check_facts, instances,
-    lacking::{lacking, others_decide},
-    orders::unfit,
+    Depth, Host, Observed, ServiceObserved, check_facts, instances,
+    lacking::lacking,
+    look::{LOOK_LIMIT, Seen, look, unexpected},
     pools::{PoolError, fpm_services, pool_text, pools},
-    room, shared_paths, source_order,
+    room,
 };
 use crate::{
     config::{ServiceKind, Settings, Strategy},
-    model::{AppState, DeploymentId, Kind, ReleaseId, Request},
+    model::{AppState, Kind, ReleaseId, Request},
     runtime::{
         dropins::{GENERATED, root_dropin},
         scheduler, slot,
@@ -30,7 +29,7 @@ use crate::{
     },
     worker::{
         client::{Worker, WorkerError},
-        order::{Answer, Order, SharedFound},
+        order::{Answer, Order},
         sandbox::Reach,
     },
 };
@@ -68,11 +67,6 @@ pub enum ObserveError {
     },
 }
 
-/// Fetching may take this long before the deployment gives up.
-const FETCH_LIMIT: Duration = Duration::from_secs(30 * 60);
-/// Looking may take this long.
-const LOOK_LIMIT: Duration = Duration::from_secs(60);
-
 /// Where the engine's units may always write (`ReadWritePaths=` of units/deploy@.service).
 const ALWAYS_WRITABLE: [&str; 4] = ["/srv", "/home", "/var/www", "/opt"];
 
@@ -99,12 +93,12 @@ pub async fn observe(
         check_facts(host, settings, state, &request.id, depth)
     );
     let Seen { source, unreachable, shared, maintenance, worker } = seen?;
-    let lacking = match request.kind {
+    let (lacking, missed) = match request.kind {
         Kind::Deploy | Kind::Stage => {
-            let found = lacking(host, settings, request, source.as_ref(), state);
-            unreachable.into_iter().chain(found).collect()
+            let (found, missed) = lacking(host, settings, request, source.as_ref(), state);
+            (unreachable.into_iter().chain(found).collect(), missed)
         }
-        Kind::Activate | Kind::Rollback => Vec::new(),
+        Kind::Activate | Kind::Rollback => (Vec::new(), None),
     };
     let observed = Observed {
         stamp: stamp(),
@@ -113,6 +107,7 @@ pub async fn observe(
         on_disk,
         source,
         lacking,
+        missed,
         shared,
         maintenance,
         settings_digest: settings_digest(host, settings),
@@ -166,127 +161,6 @@ pub fn read_current(root: &Dir) -> Result<Option<ReleaseId>, ObserveError> {
         }
         _ => Err(wrong("is not a symbolic link: move it away, and deployd makes it")),
     }
-}
-
-/// What the app's user sees, and the worker that saw it.
-#[derive(Default)]
-struct Seen {
-    source: Option<Resolved>,
-    /// Why it was not found.
-    unreachable: Option<Lack>,
-    shared: Vec<SharedFound>,
-    maintenance: bool,
-    worker: Option<Worker>,
-}
-
-/// What the app's user sees: the source and the shared paths. A rollback needs neither.
-async fn look(host: &Host, settings: &Settings, request: &Request, next: Option<&str>) -> Result<Seen, ObserveError> {
-    if request.kind == Kind::Rollback {
-        return Ok(Seen::default());
-    }
-    if let Some((reason, remedy)) = unfit(settings, request) {
-        return Err(WorkerError::Refused { reason, remedy: Some(remedy) }.into());
-    }
-    let source = source_order(settings, request);
-    let cache = host.paths.cache_dir(&settings.app);
-    let reach = match next {
-        Some(next) => host.tree_reach(settings, Some(next)),
-        None => Reach {
-            write: vec![cache.clone()],
-            hidden: host.hidden_from(settings),
-            network: source.is_remote(),
-            ..Reach::default()
-        },
-    };
-    let role = if next.is_some() { "tree" } else { "fetch" };
-    let credentials = match request.kind == Kind::Activate || request.upload {
-        true => Vec::new(),
-        // With one that is not there the worker would not start: it is told by name with all else that is lacking.
-        false => there(host, host.source_credentials(settings)),
-    };
-    let user = &settings.user;
-    let mut worker = host.worker_with(settings, &request.id, role, user, reach, credentials).await?;
-    let needs = settings.steps.iter().flat_map(|step| step.needs.iter().cloned());
-    let markers: Vec<String> = needs.chain(settings.gates.tests.as_ref().map(|_| "composer.json".into())).collect();
-    let (source, unreachable) = if request.kind == Kind::Activate {
-        (None, None)
-    } else {
-        match worker.ask(&Order::Resolve { source, cache, markers }, FETCH_LIMIT).await {
-            Ok(Answer::Resolved { revision, markers }) => {
-                (Some(Resolved { revision: checked_revision(revision)?, markers }), None)
-            }
-            Ok(other) => return Err(unexpected(&other)),
-            // Told with all else that is lacking.
-            Err(WorkerError::Refused { reason, remedy }) => (None, Some(Lack { what: reason, remedy })),
-            Err(error) => return Err(error.into()),
-        }
-    };
-    let (shared, maintenance) = survey(&mut worker, settings).await?;
-    Ok(Seen { source, unreachable, shared, maintenance, worker: Some(worker) })
-}
-
-fn there(host: &Host, mut files: Vec<(String, PathBuf)>) -> Vec<(String, PathBuf)> {
-    files.retain(|(_, file)| host.paths.host(file).is_file() && others_decide(&host.paths, file).is_none());
-    files
-}
-
-/// A revision goes into names and messages: only hexadecimal digits are taken from a worker.
-fn checked_revision(revision: String) -> Result<String, ObserveError> {
-    let good = matches!(revision.len(), 40 | 64) && revision.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
-    if good {
-        return Ok(revision);
-    }
-    Err(WorkerError::Refused {
-        reason: format!("the revision {:?} is not an object id", crate::model::printable(&revision)),
-        remedy: None,
-    }
-    .into())
-}
-
-/// The shared paths as they are now, in the settings' order: looked at by the app's user, who can write nothing then.
-pub async fn look_at_shared(
-    host: &Host,
-    settings: &Settings,
-    id: &DeploymentId,
-) -> Result<Vec<SharedFound>, ObserveError> {
-    let reach = Reach { hidden: host.hidden_from(settings), quiet: true, ..Reach::default() };
-    let mut worker = host.worker(settings, id, "survey", &settings.user, reach).await?;
-    Ok(survey(&mut worker, settings).await?.0)
-}
-
-/// Whether the app is in maintenance mode now, as its user sees it.
-pub async fn in_maintenance(host: &Host, settings: &Settings, id: &DeploymentId) -> Result<bool, ObserveError> {
-    let reach = Reach { hidden: host.hidden_from(settings), quiet: true, ..Reach::default() };
-    let mut worker = host.worker(settings, id, "down", &settings.user, reach).await?;
-    let maintenance = survey(&mut worker, settings).await?.1;
-    // Ended before another one of its name is needed.
-    worker.finish().await?;
-    Ok(maintenance)
-}
-
-async fn survey(worker: &mut Worker, settings: &Settings) -> Result<(Vec<SharedFound>, bool), ObserveError> {
-    let wanted = shared_paths(settings);
-    let count = wanted.len();
-    let order = Order::Survey { shared_root: settings.root.join("shared"), shared: wanted };
-    match worker.ask(&order, LOOK_LIMIT).await? {
-        Answer::Surveyed { mut shared, maintenance } if shared.len() == count => {
-            // It goes into the record: nothing but a digest is taken.
-            for found in &mut shared {
-                found.digest = found.digest.take().filter(|digest| is_digest(digest));
-            }
-            Ok((shared, maintenance))
-        }
-        other => Err(unexpected(&other)),
-    }
-}
-
-/// Whether it is a SHA-256 digest, as a worker gives one.
-pub fn is_digest(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit())
-}
-
-fn unexpected(answer: &Answer) -> ObserveError {
-    WorkerError::unexpected(answer).into()
 }
 
 /// What systemd says of each service's slots or unit.

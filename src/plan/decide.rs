@@ -316,6 +316,8 @@ fn go(
             settings.root.display()
         ));
     }
+    let missed = observed.missed.iter().filter(|_| stage.is_some());
+    warnings.extend(missed.map(|Lack { what, remedy }| format!("{what}: {}", remedy.as_deref().unwrap_or_default())));
     let migrated_since = migrated_since(observed, &target.release);
     let live = if request.kind == Kind::Stage {
         None

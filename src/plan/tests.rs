@@ -113,6 +113,7 @@ fn observed() -> Observed {
         current: Some(live),
         source: Some(Resolved { revision: A.into(), markers: vec!["composer.json".into()] }),
         lacking: Vec::new(),
+        missed: None,
         shared: vec![SharedFound { kind: Some(SharedKind::File), digest: Some("1".into()), modified: Some(0) }],
         maintenance: false,
         settings_digest: "s".into(),
@@ -609,6 +610,9 @@ fn all_that_is_lacking_is_told_at_once() {
     assert!(refusal.remedy.as_deref().unwrap().contains("check the url; install npm; put it there"), "{refusal:?}");
     assert_eq!(refusal.lacking.len(), 3);
     assert!(plan(&settings(), &several, &request(Kind::Rollback)).is_ok(), "a way out is never refused for it");
+    let missed = Some(lack("composer can unpack no archive", "install unzip"));
+    let made = go(&Observed { missed, ..changed_source() }, &request(Kind::Deploy));
+    assert!(made.warnings.contains(&"composer can unpack no archive: install unzip".to_owned()), "{:?}", made.warnings);
     let same = Observed { lacking: one.lacking, ..observed() };
     let nothing = plan(&settings(), &same, &request(Kind::Deploy));
     assert!(matches!(nothing, Ok(Decision::Unchanged { .. })), "nothing is built: {nothing:?}");

@@ -7,21 +7,33 @@
 use std::{
     io::{Read, Write},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread::JoinHandle,
+    process::{Command, Stdio},
 };
 
 use super::{
-    git_access::Access,
+    git_access::{Access, Asks},
     git_names::{self, Transport},
     order::GitOrder,
     refusal::Refusal,
 };
 
-/// What of git's messages is kept, in bytes: the end.
-const KEPT: usize = 16 * 1024;
+pub use super::git_running::{Failed, Running};
+
 /// The most that a short answer of git may have, in bytes.
 const MAX_ANSWER: u64 = 256 * 1024;
+/// Runs a program with a limit on every file that it and what it starts write; of util-linux.
+const BOUNDING: &str = "prlimit";
+
+/// What git-lfs is to fetch.
+#[derive(Debug)]
+pub struct Lfs<'a> {
+    /// Where the contents are.
+    pub place: &'a str,
+    /// For which requests a token is.
+    pub asks: Asks,
+    /// No file becomes larger, in bytes.
+    pub largest: u64,
+}
 
 /// A repository and how it is reached.
 #[derive(Debug)]
@@ -60,7 +72,12 @@ impl<'a> Git<'a> {
     /// The repository of a submodule, reached as this one is.
     pub fn module<'m>(&self, url: &'m str, cache: &'m Path) -> Result<Git<'m>, Refusal> {
         let Self { depth, submodules, lfs_pointers, .. } = *self;
-        Git { depth, submodules, lfs_pointers, ..Git::with(url, cache, self.access.clone())? }.settled()
+        Git { depth, submodules, lfs_pointers, ..Git::with(url, cache, self.access.to(url))? }.settled()
+    }
+
+    /// Whether the source's key or token is not used for this one.
+    pub fn withholds(&self) -> bool {
+        self.access.withholds()
     }
 
     fn with(url: &'a str, cache: &'a Path, access: Access) -> Result<Self, Refusal> {
@@ -108,13 +125,36 @@ impl<'a> Git<'a> {
         text
     }
 
-    /// A git-lfs command on the mirror. For a repository of this host git-lfs starts a git of which it takes every variable
-    /// away that begins with `GIT_`: that one finds the settings at its home.
-    pub fn lfs_command(&self, arguments: &[&str]) -> Result<Command, Refusal> {
+    /// A git-lfs command on the mirror. No file that it writes becomes larger than was said: it does not look before the end.
+    /// For a repository of this host git-lfs starts a git of which it takes every variable away that begins with `GIT_`: that
+    /// one finds the settings at its home.
+    pub fn lfs_command(&self, arguments: &[&str], lfs: &Lfs<'_>) -> Result<Command, Refusal> {
         let home = self.home();
         std::fs::create_dir_all(&home).map_err(|error| Refusal::io("make the directory", &home, error))?;
         pin(&home.join(".gitconfig"), &self.settings())?;
-        Ok(self.command(arguments))
+        let mut command = match self.program(BOUNDING) {
+            Some(bounding) => {
+                let mut command = Command::new(bounding);
+                command.arg(format!("--fsize={}", lfs.largest)).arg("git");
+                command
+            }
+            None => {
+                tracing::warn!(
+                    "{BOUNDING} of util-linux is not there: what {} sends has no limit, ignoring",
+                    lfs.place
+                );
+                Command::new("git")
+            }
+        };
+        self.prepare(&mut command, arguments);
+        // Of a program that was ended for a file that is too large: that it was, and no more.
+        command.env("GOTRACEBACK", "none").envs(self.access.lfs_settings(lfs.place, lfs.asks));
+        Ok(command)
+    }
+
+    /// Whether a token is for the contents at a place.
+    pub fn has_token_for(&self, place: &str) -> bool {
+        !self.access.lfs_settings(place, Asks::ForAll).is_empty()
     }
 
     /// The file of a program as git would find it.
@@ -129,6 +169,12 @@ impl<'a> Git<'a> {
     /// A git command on the mirror.
     pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("git");
+        self.prepare(&mut command, arguments);
+        command.envs(self.access.settings());
+        command
+    }
+
+    fn prepare(&self, command: &mut Command, arguments: &[&str]) {
         command.arg("--git-dir").arg(self.mirror()).arg("--no-pager").args(arguments);
         command.env_clear().stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).current_dir("/");
         command
@@ -143,9 +189,7 @@ impl<'a> Git<'a> {
             .env("GIT_NO_REPLACE_OBJECTS", "1")
             .env("GIT_ALLOW_PROTOCOL", self.transport.protocol())
             .env("GIT_SSH_VARIANT", "ssh")
-            .env("GIT_SSH_COMMAND", self.access.ssh())
-            .envs(self.access.settings());
-        command
+            .env("GIT_SSH_COMMAND", self.access.ssh());
     }
 
     /// Runs to the end; an error is what git said last.
@@ -168,89 +212,6 @@ impl<'a> Git<'a> {
         running.end()?;
         Ok(answer)
     }
-}
-
-/// A running git whose messages are read.
-#[derive(Debug)]
-pub struct Running {
-    /// The process.
-    pub child: Child,
-    messages: Option<JoinHandle<Vec<u8>>>,
-}
-
-impl Running {
-    /// Starts it; its standard error must be a pipe.
-    pub fn start(mut command: Command) -> Result<Self, Failed> {
-        let mut child = command.spawn().map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => Failed::from("git is not installed".to_owned()),
-            _ => Failed::from(format!("cannot start git: {error}")),
-        })?;
-        let messages = child.stderr.take().map(|stderr| std::thread::spawn(move || last(stderr)));
-        Ok(Self { child, messages })
-    }
-
-    /// Waits for its end.
-    pub fn end(mut self) -> Result<(), Failed> {
-        let status = self.child.wait().map_err(|error| Failed::from(error.to_string()))?;
-        let messages = self.messages.take().and_then(|thread| thread.join().ok()).unwrap_or_default();
-        if status.success() {
-            return Ok(());
-        }
-        let all = String::from_utf8_lossy(&messages).into_owned();
-        Err(Failed { said: said(&all, &status.to_string()), all })
-    }
-
-    /// Ends it now: what it had to give is not wanted any more.
-    pub fn kill(mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-/// What git said before it ended with an error.
-#[derive(Debug, thiserror::Error)]
-#[error("{said}")]
-pub struct Failed {
-    /// Its last words, in one line.
-    pub said: String,
-    /// All that was kept.
-    pub all: String,
-}
-
-impl From<String> for Failed {
-    fn from(said: String) -> Self {
-        Self { all: said.clone(), said }
-    }
-}
-
-fn last(mut from: impl Read) -> Vec<u8> {
-    let mut kept = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        match from.read(&mut buffer) {
-            Ok(0) | Err(_) => return kept,
-            Ok(n) => kept.extend_from_slice(buffer.get(..n).unwrap_or_default()),
-        }
-        if kept.len() > 2 * KEPT {
-            kept.drain(..kept.len() - KEPT);
-        }
-    }
-}
-
-/// The last lines in one, up to git's own verdict: what follows that, and warnings, is advice.
-fn said(messages: &str, status: &str) -> String {
-    let noise = |line: &&str| {
-        !line.trim().is_empty()
-            && !line.starts_with("hint:")
-            && !line.starts_with("warning:")
-            && !line.starts_with("Please make sure you have the correct access rights")
-            && !line.starts_with("and the repository exists")
-    };
-    let lines: Vec<&str> = messages.lines().filter(noise).collect();
-    let verdict = lines.iter().rposition(|line| line.starts_with("fatal:") || line.starts_with("error:"));
-    let until = verdict.map_or(lines.len(), |at| at + 1);
-    let end: Vec<&str> = lines.iter().take(until).rev().take(4).rev().copied().collect();
-    if end.is_empty() { format!("git ended with {status}") } else { end.join("; ") }
 }
 
 /// Writes a file of the cache, unless it is there with just this content.

@@ -10,6 +10,7 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 
 use super::{
+    git_scope::Scope,
     order::{DEPLOY_KEY, GitOrder, SSH_KEY, TOKEN},
     refusal::Refusal,
 };
@@ -32,6 +33,10 @@ pub struct Access {
     known_hosts: Option<PathBuf>,
     /// An https server, `https://HOST[:PORT]/`, and the header that it is to get, and no other.
     header: Option<(String, String)>,
+    /// For what the secrets are.
+    scope: Option<Scope>,
+    /// They are not for this one, and are not used.
+    withheld: bool,
     /// In the place of ssh, for tests.
     program: Option<PathBuf>,
     /// In the place of [`PROGRAMS`], for tests.
@@ -40,8 +45,8 @@ pub struct Access {
 
 impl std::fmt::Debug for Access {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { ssh_key, known_hosts, header, .. } = self;
-        write!(f, "Access {{ {ssh_key:?}, {known_hosts:?}, a token: {} }}", header.is_some())
+        let Self { ssh_key, known_hosts, header, withheld, .. } = self;
+        write!(f, "Access {{ {ssh_key:?}, {known_hosts:?}, a token: {}, withheld: {withheld} }}", header.is_some())
     }
 }
 
@@ -63,7 +68,22 @@ impl Access {
             (Some(path), Some(server)) => Some((server, header(&path)?)),
             _ => None,
         };
-        Ok(Self { ssh_key, own_key, known_hosts: order.known_hosts.clone(), header, ..Self::default() })
+        let scope = Scope::of(&order.url, order.whole_server);
+        Ok(Self { ssh_key, own_key, known_hosts: order.known_hosts.clone(), header, scope, ..Self::default() })
+    }
+
+    /// The same for another repository, which the source names: without the secrets, unless they are for that one too.
+    pub fn to(&self, url: &str) -> Self {
+        Self { withheld: !self.is_for(url), ..self.clone() }
+    }
+
+    /// Whether there is a secret that is not used for this repository.
+    pub fn withholds(&self) -> bool {
+        self.withheld && (self.ssh_key.is_some() || self.own_key.is_some() || self.header.is_some())
+    }
+
+    fn is_for(&self, url: &str) -> bool {
+        self.scope.as_ref().is_none_or(|scope| scope.covers(url))
     }
 
     /// Where git and what it starts are found, as `PATH`.
@@ -75,6 +95,12 @@ impl Access {
     #[cfg(test)]
     pub fn with_programs(dir: &Path) -> Self {
         Self { programs: Some(dir.display().to_string()), ..Self::default() }
+    }
+
+    /// The same with what was handed over.
+    #[cfg(test)]
+    pub fn handed(order: &GitOrder, secrets: &Path, programs: &Path) -> Result<Self, Refusal> {
+        Ok(Self { programs: Some(programs.display().to_string()), ..Self::from(order, Some(secrets))? })
     }
 
     /// By another program than ssh.
@@ -95,6 +121,9 @@ impl Access {
             }
             None => text += &format!(" -o 'GlobalKnownHostsFile=/etc/ssh/ssh_known_hosts {FORGES}'"),
         }
+        if self.withheld {
+            return text;
+        }
         if let Some(path) = &self.ssh_key {
             text += &format!(" -i '{}' -o IdentitiesOnly=yes", path.display());
         } else if let Some(path) = &self.own_key {
@@ -108,19 +137,46 @@ impl Access {
         self.program.as_ref().map_or_else(|| "ssh".into(), |program| program.display().to_string())
     }
 
-    /// Settings for git's environment: the token, for the repository's own server and no other, and no redirect, which
-    /// would take the token along.
+    /// Settings for git's environment: the token, for the repository's own server and no other.
     pub fn settings(&self) -> Vec<(String, String)> {
-        let Some((server, header)) = &self.header else { return Vec::new() };
-        let settings =
-            [(format!("http.{server}.extraHeader"), header.as_str()), ("http.followRedirects".into(), "false")];
-        let mut out = vec![("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string())];
-        for (number, (key, value)) in settings.into_iter().enumerate() {
-            out.push((format!("GIT_CONFIG_KEY_{number}"), key));
-            out.push((format!("GIT_CONFIG_VALUE_{number}"), value.to_owned()));
+        match self.header.as_ref().filter(|_| !self.withheld) {
+            Some((server, header)) => settings(server, header),
+            None => Vec::new(),
         }
-        out
     }
+
+    /// The same for git-lfs, which asks at `place` where the contents are, and then for these. Two headers of the kind make a
+    /// bad request, and the answer mostly has one for each content: there the token is for the question alone.
+    pub fn lfs_settings(&self, place: &str, asks: Asks) -> Vec<(String, String)> {
+        let Some((server, header)) = self.header.as_ref().filter(|(server, _)| place.starts_with(server)) else {
+            return Vec::new();
+        };
+        match asks {
+            _ if self.withheld || !self.is_for(place) => Vec::new(),
+            Asks::Where => settings(&format!("{}/objects/batch", place.trim_end_matches('/')), header),
+            Asks::ForAll => settings(server, header),
+        }
+    }
+}
+
+/// For which of git-lfs's requests a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asks {
+    /// For the first one: where the contents are.
+    Where,
+    /// For the contents too, since the server's answer has brought nothing that opens them.
+    ForAll,
+}
+
+/// A header for what begins with a url, and no redirect, which would take it along.
+fn settings(url: &str, header: &str) -> Vec<(String, String)> {
+    let settings = [(format!("http.{url}.extraHeader"), header), ("http.followRedirects".into(), "false")];
+    let mut out = vec![("GIT_CONFIG_COUNT".to_owned(), settings.len().to_string())];
+    for (number, (key, value)) in settings.into_iter().enumerate() {
+        out.push((format!("GIT_CONFIG_KEY_{number}"), key));
+        out.push((format!("GIT_CONFIG_VALUE_{number}"), value.to_owned()));
+    }
+    out
 }
 
 /// `https://HOST[:PORT]/` of a url.
@@ -189,6 +245,45 @@ mod tests {
             assert!(!refusal.reason().contains("words") || bad != "two words", "{}", refusal.reason());
         }
         assert!(Access::from(&order(), None).unwrap().settings().is_empty());
+    }
+
+    #[test]
+    fn git_lfs_has_the_token_for_its_question_alone_and_no_other_place_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(TOKEN), "s3cret").unwrap();
+        let access = Access::from(&order(), Some(dir.path())).unwrap();
+        let key = |place: &str, asks| access.lfs_settings(place, asks).get(1).map(|(_, key)| key.clone());
+        let place = "https://git.example.org:8443/acme/shop.git/info/lfs";
+        let question = format!("http.{place}/objects/batch.extraHeader");
+        assert_eq!(key(place, Asks::Where), Some(question.clone()));
+        assert_eq!(key(&format!("{place}/"), Asks::Where), Some(question));
+        assert_eq!(key(place, Asks::ForAll).unwrap(), "http.https://git.example.org:8443/.extraHeader");
+        for other in ["https://git.example.org:8443/other/x", "https://h.example/acme/x", "ssh://git@git.example.org/x"]
+        {
+            assert_eq!((key(other, Asks::Where), key(other, Asks::ForAll)), (None, None), "{other}");
+        }
+        assert!(access.to("https://git.example.org:8443/other/x").lfs_settings(place, Asks::ForAll).is_empty());
+    }
+
+    #[test]
+    fn what_the_source_names_elsewhere_is_reached_without_its_secrets() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(TOKEN), "s3cret").unwrap();
+        let access = Access::from(&order(), Some(dir.path())).unwrap();
+        let (beside, other) =
+            ("https://git.example.org:8443/acme/lib.git", "https://git.example.org:8443/other/lib.git");
+        assert!(!access.to(beside).settings().is_empty() && !access.to(beside).withholds());
+        assert!(access.to(other).settings().is_empty() && access.to(other).withholds());
+        // What that one names, in its turn, is judged by the source, too.
+        assert!(!access.to(other).to(beside).settings().is_empty());
+        let wide = Access::from(&GitOrder { whole_server: true, ..order() }, Some(dir.path())).unwrap();
+        assert!(!wide.to(other).settings().is_empty() && wide.to("https://h.example/acme/lib").settings().is_empty());
+        std::fs::rename(dir.path().join(TOKEN), dir.path().join(SSH_KEY)).unwrap();
+        let ssh = GitOrder { url: "git@git.example.org:acme/shop.git".into(), ..GitOrder::default() };
+        let access = Access::from(&ssh, Some(dir.path())).unwrap();
+        assert!(access.to("git@git.example.org:acme/lib.git").ssh().contains("-i '"));
+        assert!(!access.to("git@git.example.org:other/lib.git").ssh().contains("-i '"));
+        assert!(!access.to("git@h.example:acme/lib.git").ssh().contains("-i '"));
     }
 
     #[test]

@@ -13,6 +13,11 @@ pub const DEFAULT: &str = "HEAD";
 /// Where the mirror keeps it.
 pub const DEFAULT_REF: &str = "refs/deployd/default";
 
+/// Where the mirror keeps a commit that was asked for by its id.
+pub fn commit_ref(commit: &str) -> String {
+    format!("refs/deployd/commits/{commit}")
+}
+
 /// Brings what `reference` may name up to date: all branches and tags, of a shallow mirror that one. A mirror that a power
 /// cut or a kill has left broken is made anew, once. A commit that the repository does not have is no error here.
 pub fn fetch(git: &Git<'_>, reference: &str) -> Result<(), Refusal> {
@@ -74,7 +79,7 @@ fn fetch_once(git: &Git<'_>, reference: &str) -> Result<(), Failed> {
 
 fn fetch_commit(git: &Git<'_>, commit: &str) -> Result<(), Failed> {
     let depth = git.depth.map(|depth| format!("--depth={depth}"));
-    fetch_refs(git, depth.as_deref().as_slice(), &[format!("+{commit}:refs/deployd/commits/{commit}")])
+    fetch_refs(git, depth.as_deref().as_slice(), &[format!("+{commit}:{}", commit_ref(commit))])
 }
 
 fn fetch_refs(git: &Git<'_>, options: &[&str], refspecs: &[String]) -> Result<(), Failed> {
@@ -114,7 +119,7 @@ fn named(git: &Git<'_>, reference: &str) -> Result<Vec<String>, Failed> {
 }
 
 /// Whether it is the whole name of a reference that is neither a branch nor a tag.
-fn is_elsewhere(reference: &str) -> bool {
+pub fn is_elsewhere(reference: &str) -> bool {
     reference.starts_with("refs/") && !reference.starts_with("refs/heads/") && !reference.starts_with("refs/tags/")
 }
 

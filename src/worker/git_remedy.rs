@@ -6,6 +6,13 @@ use super::{
     refusal::Refusal,
 };
 
+/// How git tells that somebody may not read.
+const REFUSED: [&str; 5] =
+    ["Permission denied (publickey", "could not read Username", "Authentication failed", "not found", "403"];
+/// What to do where the source's secrets are not for what it names.
+pub const WITHHELD: &str = "the key or token of [source] is used beside its repository only: let this one be read without, or, if it \
+     is of the same server, and whoever commits may have all that they open there, write submodules = \"server\"";
+
 /// Git's words, and what to do about them.
 pub fn explain(git: &Git<'_>, said: &str) -> Refusal {
     let host = git_names::host(git.url);
@@ -19,6 +26,8 @@ pub fn explain(git: &Git<'_>, said: &str) -> Refusal {
             "`ssh-keyscan {host}` into a file, compare its fingerprints with those the host publishes, \
              and name the file as known_hosts in [source]"
         )
+    } else if git.withholds() && REFUSED.iter().any(|sign| has(sign)) {
+        WITHHELD.to_owned()
     } else if has("Permission denied (publickey") {
         "register the public half of the key that is used with the repository: of ssh_key or ssh_key_credential in [source], \
          else what `deployctl key` prints"

@@ -1,16 +1,19 @@
 //! Brings into the mirror what a commit has in Git LFS, by git-lfs, which is started as git is: no hook, no prompt, the
 //! same key or token. What `.lfsconfig` says is a repository's word: only a server's place is taken from it, if it is one.
 
-use std::{fmt::Write as _, fs::OpenOptions, path::Path, process::Stdio, time::SystemTime};
+use std::{collections::HashSet, fmt::Write as _, fs::OpenOptions, path::Path, process::Stdio, time::SystemTime};
 
 use super::{
-    git::{Failed, Git, Running, pin},
+    git::{Failed, Git, Lfs, Running, pin},
+    git_access::Asks,
     git_attributes::{self, is_ignored},
     git_names::{self, Transport},
+    git_remedy::WITHHELD,
     git_tree,
     lfs::{self, Pointer},
     mirror,
     refusal::Refusal,
+    sandbox::LARGEST_FILE,
 };
 use crate::model::printable;
 
@@ -18,6 +21,13 @@ use crate::model::printable;
 const PROGRAM: &str = "git-lfs";
 /// How many files a refusal names.
 const NAMED: usize = 3;
+/// What git-lfs may write beside contents, in bytes of one file: a configuration.
+const OTHER: u64 = 64 * 1024;
+/// What is left free, in bytes.
+const SPARE: u64 = 8 * MIB;
+const MIB: u64 = 1024 * 1024;
+/// How it is told that a file would have become larger than it may: by git, of the signal, by the system.
+const CUT_OFF: [&str; 3] = ["died of signal 25", "file size limit exceeded", "file too large"];
 
 /// Fetches what of a commit's files is not there yet. Where the pointers themselves are wanted, nothing.
 pub fn fetch(git: &Git<'_>, revision: &str) -> Result<(), Refusal> {
@@ -40,23 +50,73 @@ pub fn fetch(git: &Git<'_>, revision: &str) -> Result<(), Refusal> {
         return Err(Refusal::with(reason, remedy));
     }
     let place = place(git, revision)?;
+    room(git, revision, &lacking)?;
     let ended = {
         let _held = mirror::hold(git)?;
-        let ended = run(git, revision, &place)?;
-        drop_remains(git)?;
-        ended
+        contents(git, revision, &place, &lacking)?
     };
     let lacking = self::lacking(git, lacking);
     if lacking.is_empty() {
         return Ok(());
     }
-    let why = ended.err().map_or_else(|| "it has not got them".to_owned(), |failed| failed.said);
+    let cut_off = ended.as_ref().is_err_and(was_cut_off);
+    let why = match ended {
+        Ok(()) => "it has not got them".to_owned(),
+        Err(_) if cut_off => "it sends more than their pointers say".to_owned(),
+        Err(failed) => failed.said,
+    };
     let reason = format!("{} files of {revision} that are in Git LFS ({}) ", lacking.len(), named(&lacking));
     let remedy = match git.transport {
+        _ if cut_off => "see what that server has in their place; nothing of it was kept".into(),
+        _ if git.withholds() => WITHHELD.into(),
         Transport::Local => format!("`git lfs push --all {}` in a clone that has them", git.url),
         _ => "see that they were pushed (`git lfs push --all`), and that the key or token may read them".into(),
     };
     Err(Refusal::with(format!("{reason}cannot be fetched from {place}: {why}"), remedy))
+}
+
+/// Refuses, before anything is fetched, what does not fit: the pointers tell how much it is.
+fn room(git: &Git<'_>, revision: &str, lacking: &[Named]) -> Result<(), Refusal> {
+    let mirror = git.mirror();
+    let Ok(found) = rustix::fs::statvfs(&mirror) else { return Ok(()) };
+    let free = found.f_bavail.saturating_mul(found.f_frsize);
+    let mut counted = HashSet::new();
+    let new = lacking.iter().filter(|(_, pointer)| counted.insert(&pointer.oid));
+    let wanted = new.fold(SPARE, |sum, (_, pointer)| sum.saturating_add(pointer.size));
+    if wanted <= free {
+        return Ok(());
+    }
+    let reason = format!(
+        "{} has {} MiB free, and what {revision} has in Git LFS ({}) takes {} MiB",
+        mirror.display(),
+        free / MIB,
+        named(lacking),
+        wanted.div_ceil(MIB)
+    );
+    Err(Refusal::with(reason, "make room there, or write lfs = false in [source] to release the pointers as they are"))
+}
+
+/// Runs git-lfs; an error matters only when something is still lacking. A server whose answer brings nothing that opens the
+/// contents gets the token for them, too.
+fn contents(git: &Git<'_>, revision: &str, place: &str, lacking: &[Named]) -> Result<Result<(), Failed>, Refusal> {
+    let largest = lacking.iter().map(|(_, pointer)| pointer.size).max().unwrap_or_default();
+    let largest = largest.saturating_add(OTHER).min(LARGEST_FILE);
+    let fetch = |asks| {
+        let ended = run(git, revision, &Lfs { place, asks, largest })?;
+        drop_remains(git)?;
+        Ok(ended)
+    };
+    let first = fetch(Asks::Where)?;
+    if first.is_ok() || first.as_ref().is_err_and(was_cut_off) || !git.has_token_for(place) {
+        return Ok(first);
+    }
+    let second = fetch(Asks::ForAll)?;
+    Ok(if second.is_ok() || second.as_ref().is_err_and(was_cut_off) { second } else { first })
+}
+
+fn was_cut_off(failed: &Failed) -> bool {
+    let said = failed.all.to_ascii_lowercase();
+    CUT_OFF.iter().any(|sign| said.contains(sign))
 }
 
 /// A file in Git LFS: what it is called in messages, and its pointer.
@@ -163,12 +223,11 @@ pub fn drop_remains(git: &Git<'_>) -> Result<(), Refusal> {
     })
 }
 
-/// Runs git-lfs to its end; how that was matters only when something is still lacking.
-fn run(git: &Git<'_>, revision: &str, place: &str) -> Result<Result<(), Failed>, Refusal> {
+fn run(git: &Git<'_>, revision: &str, lfs: &Lfs<'_>) -> Result<Result<(), Failed>, Refusal> {
     // What the mirror's own HEAD says in its `.lfsconfig` counts less than this.
-    let only = format!("lfs.url={place}");
-    let arguments = ["-c", &only, "lfs", "fetch", "--include=", "--exclude=", place, revision];
-    let mut command = git.lfs_command(&arguments)?;
+    let only = format!("lfs.url={}", lfs.place);
+    let arguments = ["-c", &only, "lfs", "fetch", "--include=", "--exclude=", lfs.place, revision];
+    let mut command = git.lfs_command(&arguments, lfs)?;
     command.stdout(Stdio::null());
     Ok(Running::start(command).and_then(Running::end))
 }

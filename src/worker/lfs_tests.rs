@@ -18,7 +18,7 @@ use crate::{
 
 /// `git lfs fetch --include= --exclude= file://PLACE REVISION`.
 const STAND_IN: &str = "#!/bin/sh -eu\nplace=${4#file://}\n/bin/mkdir -p \"$GIT_DIR/lfs\"\n\
-    exec /bin/cp -R \"$place/.git/lfs/objects\" \"$GIT_DIR/lfs/\"\n";
+    exec /bin/cp -Ru \"$place/.git/lfs/objects\" \"$GIT_DIR/lfs/\"\n";
 
 struct Scene {
     tree: tempfile::TempDir,
@@ -34,8 +34,11 @@ impl Scene {
         let source = tree.path().join("source");
         testing::repository(&source);
         std::fs::write(source.join(".gitattributes"), attributes).unwrap();
-        let git = ["/usr/local/bin/git", "/usr/bin/git"].into_iter().find(|git| Path::new(git).exists()).unwrap();
-        std::os::unix::fs::symlink(git, tree.path().join("programs/git")).unwrap();
+        for program in ["git", "prlimit"] {
+            let places = ["/usr/local/bin", "/usr/bin"].map(|dir| Path::new(dir).join(program));
+            let place = places.iter().find(|place| place.exists()).unwrap();
+            std::os::unix::fs::symlink(place, tree.path().join("programs").join(program)).unwrap();
+        }
         let url = source.to_str().unwrap().to_owned();
         let scene = Self { order: GitOrder { url, reference: "main".into(), ..GitOrder::default() }, tree };
         scene.install();
@@ -181,6 +184,63 @@ fn a_content_that_its_pointer_does_not_name_is_refused_and_fetched_anew() {
     std::fs::remove_file(&kept).unwrap();
     std::os::unix::fs::symlink(scene.path("source/artisan"), &kept).unwrap();
     assert!(scene.release("linked", &revision, None).is_err(), "no link is followed");
+}
+
+#[test]
+fn a_server_that_sends_more_than_the_pointers_say_is_cut_off_and_what_does_not_fit_is_not_fetched() {
+    let scene = Scene::new(TRACKED);
+    scene.track("img/hero.bin", &"h".repeat(100_000));
+    scene.track("img/other.bin", "one");
+    testing::commit(&scene.path("source"), "images");
+    let written = scene.path("cache/git/lfs/incomplete/half");
+    let endless = "#!/bin/sh\n/bin/mkdir -p \"$GIT_DIR/lfs/incomplete\"\n\
+                   /usr/bin/head -c 3000000 /dev/zero > \"$GIT_DIR/lfs/incomplete/half\"\nstatus=$?\n\
+                   /usr/bin/stat -c %s \"$GIT_DIR/lfs/incomplete/half\" > \"$GIT_DIR/../size\"\nexit $status\n";
+    testing::program(&scene.path("programs/git-lfs"), endless);
+    let (reason, remedy) = told(scene.resolve().unwrap_err());
+    assert!(reason.contains("sends more than their pointers say"), "{reason}");
+    assert!(remedy.contains("nothing of it was kept") && !written.exists(), "{remedy}");
+    let size: u64 = std::fs::read_to_string(scene.path("cache/size")).unwrap().trim().parse().unwrap();
+    assert_eq!(size, 100_000 + OTHER, "as much as the largest content may be");
+
+    // It would be more than any disk has; git-lfs is not even started.
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:OID\nsize 4611686018427387904\n";
+    std::fs::write(scene.path("source/img/huge.bin"), pointer.replace("OID", &"0".repeat(64))).unwrap();
+    testing::commit(&scene.path("source"), "huge");
+    std::fs::remove_file(scene.path("cache/size")).unwrap();
+    let (reason, remedy) = told(scene.resolve().unwrap_err());
+    assert!(reason.contains("MiB free") && reason.contains("img/huge.bin"), "{reason}");
+    assert!(remedy.contains("make room") && !scene.path("cache/size").exists(), "{remedy}");
+}
+
+#[test]
+fn the_token_is_for_the_question_and_for_the_contents_only_where_the_answer_brings_nothing() {
+    let scene = Scene::new(TRACKED);
+    std::fs::create_dir_all(scene.path("cache/git")).unwrap();
+    std::fs::create_dir(scene.path("secrets")).unwrap();
+    std::fs::write(scene.path("secrets/source-token"), "s3cret").unwrap();
+    let order = GitOrder { url: "https://h.example/acme/shop.git".into(), ..GitOrder::default() };
+    let access = Access::handed(&order, &scene.path("secrets"), &scene.path("programs")).unwrap();
+    let cache = scene.path("cache");
+    let git = Git::reached(&order, &cache, access).unwrap();
+    let note = "#!/bin/sh\necho \"$GIT_CONFIG_KEY_0\" >> \"$GIT_DIR/../asked\"\n";
+    let lacking = [("img/hero.bin".to_owned(), Pointer { oid: "0".repeat(64), size: 7 })];
+    let place = "https://h.example/acme/shop.git/info/lfs";
+    let ask = |then: &str, place: &str| {
+        testing::program(&scene.path("programs/git-lfs"), &format!("{note}{then}\n"));
+        let ended = contents(&git, &"0".repeat(40), place, &lacking).unwrap();
+        let asked = std::fs::read_to_string(scene.path("cache/asked")).unwrap();
+        std::fs::remove_file(scene.path("cache/asked")).unwrap();
+        (ended.is_ok(), asked)
+    };
+    let question = format!("http.{place}/objects/batch.extraHeader\n");
+    let all = "http.https://h.example/.extraHeader\n";
+    assert_eq!(ask("exit 0", place), (true, question.clone()));
+    assert_eq!(ask("exit 2", place), (false, format!("{question}{all}")));
+    assert!(ask("test \"$GIT_CONFIG_KEY_0\" = http.https://h.example/.extraHeader", place).0);
+    for other in ["https://lfs.example/acme/shop", "https://h.example/other/shop"] {
+        assert_eq!(ask("exit 2", other), (false, "\n".to_owned()), "{other}");
+    }
 }
 
 #[test]

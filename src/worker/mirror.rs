@@ -62,6 +62,17 @@ pub fn have(git: &Git<'_>, commit: &str) -> Result<(), Refusal> {
 fn found(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Answer, Refusal> {
     let _held = hold(git)?;
     make(git)?;
+    let found = looked_for(git, reference, markers)?;
+    // A branch and a tag keep theirs.
+    if let Answer::Resolved { revision, .. } = &found
+        && (git_names::short_id(reference) || git_fetch::is_elsewhere(reference))
+    {
+        keep(git, revision)?;
+    }
+    Ok(found)
+}
+
+fn looked_for(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Answer, Refusal> {
     let full_id = git_names::full_id(reference);
     if full_id && let Some(found) = look_up(git, reference, markers)? {
         return Ok(found);
@@ -78,6 +89,22 @@ fn found(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Answer, R
         }
     }
     Err(not_there(git, reference))
+}
+
+/// Gives a commit a reference of its own, so that nothing tidies it away below an export: no branch may have it any more.
+/// By the reference's time it is known when that was last of use.
+fn keep(git: &Git<'_>, commit: &str) -> Result<(), Refusal> {
+    let name = git_fetch::commit_ref(commit);
+    let path = git.mirror().join(&name);
+    let touched = OpenOptions::new().append(true).open(&path).and_then(|file| file.set_modified(SystemTime::now()));
+    match touched {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            let kept = git.run(&["update-ref", "--no-deref", &name, commit], b"");
+            kept.map_err(|error| Refusal::new(format!("cannot keep {commit} in {}: {error}", git.mirror().display())))?;
+            Ok(())
+        }
+        other => other.map_err(|error| Refusal::io("touch", &path, error)),
+    }
 }
 
 /// One fetch into a mirror at a time, until it is dropped: a second one would meet its locks and its unfinished files, and

@@ -155,6 +155,23 @@ fn a_known_commit_needs_no_repository_and_a_forced_push_is_followed() {
 }
 
 #[test]
+fn a_commit_that_was_asked_for_stays_though_no_branch_has_it_any_more() {
+    let host = Host::new();
+    let first = host.resolve("main", &[]).unwrap().0;
+    host.git(&["commit", "-q", "--amend", "-m", "rewritten"]);
+    host.resolve("main", &[]).unwrap();
+    let mirror = host.cache.path().join("git");
+    let collect = || testing::git(&mirror, &["-c", "gc.packRefs=false", "gc", "-q", "--prune=now"]);
+    // A short id, too: what it names is found before anything is fetched or packed.
+    host.resolve(&first[..12], &[]).unwrap();
+    collect();
+    assert!(host.export(&first).is_ok(), "the mirror's branch has moved on");
+    testing::git(&mirror, &["update-ref", "-d", &git_fetch::commit_ref(&first)]);
+    collect();
+    assert!(host.export(&first).is_err(), "nothing else kept it");
+}
+
+#[test]
 fn what_is_not_there_is_told_with_what_is() {
     let host = Host::new();
     for absent in ["release", "deadbeef", "0123456789012345678901234567890123456789"] {

@@ -23,6 +23,8 @@ mod git_attributes;
 mod git_fetch;
 mod git_names;
 mod git_remedy;
+mod git_running;
+mod git_scope;
 mod git_tree;
 mod http;
 mod inspect;

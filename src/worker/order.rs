@@ -346,6 +346,9 @@ pub struct GitOrder {
     pub depth: Option<u32>,
     /// Submodules are a part of a release.
     pub submodules: bool,
+    /// The key or token is for every repository of its server, not only for those beside this one.
+    #[serde(default)]
+    pub whole_server: bool,
     /// What is in Git LFS is released as its pointers.
     #[serde(default)]
     pub lfs_pointers: bool,

@@ -28,7 +28,7 @@ const NEVER: [&str; 5] =
     ["-/run/dbus", "-/run/systemd/private", "-/run/user", "-/var/lib/deployd", "-/run/deployd/requests"];
 
 /// The largest file that a worker may write, in bytes: a pack of a large repository is one.
-const LARGEST_FILE: u64 = 32 << 30;
+pub const LARGEST_FILE: u64 = 32 << 30;
 /// Credentials of a step that are put into its environment: Composer's `auth.json` and an `.npmrc`.
 pub const STEP_SECRETS: [&str; 2] = ["composer-auth", "npmrc"];
 /// `LOG_NOTICE` of syslog(3).

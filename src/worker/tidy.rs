@@ -57,13 +57,14 @@ fn repository(git: &Git<'_>, kept: &BTreeSet<String>, deep: usize) -> Result<u64
 }
 
 /// References that are no branches and no tags, of commits that no release is made of: a deployment asks for them again.
+/// One that is under way has asked just now, and is in no record yet.
 fn references(git: &Git<'_>, kept: &BTreeSet<String>) -> Result<u64, Refusal> {
     let failed = |error: Failed| Refusal::new(format!("cannot tidy {}: {error}", git.mirror().display()));
     let all = git.run(&["for-each-ref", "--format=%(objectname) %(refname)"], b"").map_err(failed)?;
     let all = String::from_utf8_lossy(&all);
     let named = |name: &str| name.starts_with("refs/heads/") || name.starts_with("refs/tags/") || name == DEFAULT_REF;
-    let old =
-        all.lines().filter_map(|line| line.split_once(' ')).filter(|(id, name)| !named(name) && !kept.contains(*id));
+    let others = all.lines().filter_map(|line| line.split_once(' ')).filter(|(_, name)| !named(name));
+    let old = others.filter(|(id, name)| !kept.contains(*id) && is_old(&git.mirror().join(name)));
     let deletions: Vec<String> = old.map(|(id, name)| format!("delete {name} {id}\n")).collect();
     if !deletions.is_empty() {
         git.run(&["update-ref", "--no-deref", "--stdin"], deletions.concat().as_bytes()).map_err(failed)?;

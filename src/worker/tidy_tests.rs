@@ -29,8 +29,6 @@ impl Scene {
         for reference in ["main", "refs/pull/7/head", "HEAD", &scene.commits[1]] {
             mirror::resolve(&scene.git(), reference, &[]).unwrap();
         }
-        let asked = format!("refs/deployd/commits/{}", scene.commits[1]);
-        testing::git(&scene.git().mirror(), &["update-ref", &asked, &scene.commits[1]]);
         scene
     }
 
@@ -59,8 +57,16 @@ fn age(path: &Path) {
 fn references_of_no_kept_release_go_and_can_be_asked_for_again() {
     let scene = Scene::new();
     assert_eq!(scene.references(), 4, "main, the request, the default branch, the commit");
+    let asked = format!("refs/deployd/commits/{}", scene.commits[1]);
+    assert_eq!(scene.tidy(&[0]), 0, "a deployment that is under way has just asked for it");
+    for reference in ["refs/pull/7/head", &asked] {
+        age(&scene.git().mirror().join(reference));
+    }
     assert_eq!(scene.tidy(&[0, 1]), 0);
-    assert_eq!(scene.tidy(&[0]), 2);
+    mirror::resolve(&scene.git(), &scene.commits[1], &[]).unwrap();
+    assert_eq!(scene.tidy(&[0]), 1, "the commit was asked for again");
+    age(&scene.git().mirror().join(&asked));
+    assert_eq!(scene.tidy(&[0]), 1);
     assert_eq!(scene.references(), 2);
     assert!(mirror::resolve(&scene.git(), "refs/pull/7/head", &[]).is_ok());
 }

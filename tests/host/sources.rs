@@ -1,7 +1,8 @@
 //! Where releases come from: a directory of the host, and git over ssh with a pinned host key.
 
 use crate::{
-    common::{installed, with_live_shop},
+    common::{installed, slow_step_begun, with_live_shop},
+    lfs,
     support::shop::{Shop, Spec},
 };
 
@@ -82,12 +83,23 @@ runuser -u forge -- git config --global safe.directory '*'");
     register(&public);
     shop.ctl(&host, "deploy", &[]).ok();
     assert_eq!(shop.release(&host), "r1");
-    // No step sees it, though it is the same user's.
-    let step = "[[step]]\nname = \"look\"\nrun = [\"sh\", \"-c\", \"! find /run/credentials -type f | grep .\"]\n";
+    // No step sees it, though it is the same user's; nor does anything else of that user, once the source is fetched.
+    let step =
+        "[[step]]\nname = \"look\"\nshared = \"rw\"\nshell = true\nrun = '''if find /run/credentials -type f | grep .
+then exit 1; fi; touch storage/step-began; cat storage/go'''\n";
     host.write(&shop.toml_path(), format!("{text}{step}"));
     shop.commit(&host, "r2", &[]);
-    shop.ctl(&host, "deploy", &[]).ok();
+    host.sh("mkfifo /srv/shop/shared/storage/go; chmod 0644 /srv/shop/shared/storage/go");
+    std::thread::scope(|scope| {
+        let deploying = scope.spawn(|| shop.ctl(&host, "deploy", &[]));
+        slow_step_begun(&host, &shop);
+        let open = host.sh("find /run/credentials -path '*deploy-worker*' -type f");
+        host.sh("echo > /srv/shop/shared/storage/go");
+        deploying.join().unwrap().ok();
+        assert_eq!(open, "", "whoever works in the release has no key");
+    });
     assert_eq!(shop.release(&host), "r2");
+    host.write(&shop.toml_path(), text);
     let other = shop.ctl(&host, "key", &["--rotate"]).ok();
     assert_ne!(other, public);
     shop.commit(&host, "r3", &[]);
@@ -132,12 +144,15 @@ fn a_token_of_root_s_opens_an_https_source_and_its_submodules_and_is_seen_nowher
         "/etc/nginx/conf.d/forge.conf",
         "server { listen 127.0.0.1:8443 ssl; server_name _; ssl_certificate /etc/ssl/certs/ca-certificates.crt;\n\
          ssl_certificate_key /etc/nginx/key.pem; auth_basic forge; auth_basic_user_file /etc/nginx/tokens;\n\
-         location / { proxy_pass http://127.0.0.1:8081; } }\n",
+         location / { proxy_pass http://127.0.0.1:8081; }\n\
+         location ~ lfs/ { auth_basic off; proxy_pass http://127.0.0.1:8082; } }\n",
     );
+    host.write("/srv/lfs.php", lfs::FORGE);
     let backend = "systemd-run -q --unit=forge -p User=shop php -d display_errors=stderr -S 127.0.0.1:8081 /srv/backend.php\n\
+                   systemd-run -q --unit=forge-lfs -p User=shop php -d display_errors=stderr /srv/lfs.php\n\
                    systemctl reload-or-restart nginx; mkdir -p /etc/deployd/secrets";
     host.sh(backend);
-    let listens = || host.ok(&["ss", "-ltn"]).contains("127.0.0.1:8081");
+    let listens = || host.ok(&["ss", "-ltn"]).matches("127.0.0.1:808").count() == 2;
     crate::common::eventually("the forge listens", std::time::Duration::from_secs(30), listens);
     let configure = |more: &str| {
         let text = "preset = \"laravel\"\nroot = \"/srv/shop\"\nuser = \"shop\"\n[source]\n\
@@ -167,11 +182,13 @@ runuser -u shop -- git --git-dir=/srv/git/shop.git update-index --add --cacheinf
     shop.ctl(&host, "deploy", &[]).ok();
     assert_eq!(shop.release(&host), "r2");
     assert_eq!(host.read("/srv/shop/current/lib/RELEASE"), "r1\n");
+    lfs::contents_of_a_forge_s_own_key(&host, &shop);
     host.ok(&["journalctl", "--sync"]);
     let canaries = ["kanarienvogel", "cm9ib3Q6a2FuYXJpZW52b2dlbA"];
     for canary in canaries {
-        let found =
-            host.run(&["sh", "-c", &format!("journalctl -o json | grep -v forge.service | grep -cF {canary}")]).stdout;
+        let found = host
+            .run(&["sh", "-c", &format!("journalctl -o json | grep -vE 'forge(-lfs)?.service' | grep -cF {canary}")])
+            .stdout;
         assert_eq!(found, "0\n", "{canary} is in the journal");
         let files = ["grep", "-rlF", canary, "/var/cache/deployd", "/var/lib/deployd", "/srv/shop", "/run/deployd"];
         assert_eq!(host.run(&files).stdout, "", "{canary} is in a file");
