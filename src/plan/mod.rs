@@ -7,9 +7,11 @@ mod existing;
 mod judge;
 mod moves;
 mod once;
+mod staging;
 mod value;
 
-pub use decide::{changed_shared, plan, short};
+pub use decide::plan;
+pub use staging::{changed_shared, short};
 pub use value::*;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! [`archive`] is seen from outside for those who try it with any bytes.
 
 mod acl;
+mod answer;
 pub mod archive;
 mod assets;
 mod carry;
@@ -47,6 +48,7 @@ pub mod sandbox;
 mod seal;
 mod serve;
 mod shared;
+mod source;
 mod step;
 mod submodules;
 mod survey;
