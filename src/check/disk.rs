@@ -1,4 +1,4 @@
-//! Room for the next release, and memory for two slots. Pure.
+//! Room for the next release, a file system that keeps it, and memory for two slots. Pure.
 
 use super::{
     Facts,
@@ -13,6 +13,7 @@ const MIB: u64 = 1024 * 1024;
 
 pub(super) fn check(settings: &Settings, facts: &Facts, found: &mut Found) {
     disk(settings, facts, found);
+    kind(settings, facts, found);
     memory(facts, found);
 }
 
@@ -38,6 +39,36 @@ fn disk(settings: &Settings, facts: &Facts, found: &mut Found) {
     }
     if let Some(free) = disk.free_inodes.filter(|free| *free < files) {
         tell(format!("{free} inodes free"), format!("{files} inodes"));
+    }
+}
+
+/// Of statfs(2), and linux/magic.h: what each is called, and what it does to releases.
+const UNFIT: [(i64, &str, &str); 9] = [
+    (0x0102_1994, "tmpfs", GONE),
+    (0x8584_58f6, "ramfs", GONE),
+    (0x4d44, "vfat", OWNERLESS),
+    (0x2011_bab0, "exfat", OWNERLESS),
+    (0x5346_544e, "ntfs", OWNERLESS),
+    (0x7366_746e, "ntfs3", OWNERLESS),
+    (0x6969, "NFS", ELSEWHERE),
+    (0xfe53_4d42, "smb3", ELSEWHERE),
+    (0xff53_4d42, "cifs", ELSEWHERE),
+];
+const GONE: &str = "every release is gone after a boot";
+const OWNERLESS: &str = "it keeps no owners, modes and links: no release can be made there";
+const ELSEWHERE: &str = "what was synced is as safe as its server makes it, and releases wait for the network";
+
+/// A file system that does not keep what is promised of a release. Of an overlay nobody tells what is below it.
+fn kind(settings: &Settings, facts: &Facts, found: &mut Found) {
+    let kind = facts.disk.map_or(0, |disk| disk.kind);
+    for (_, name, happens) in UNFIT.iter().filter(|(magic, ..)| *magic == kind) {
+        let words = Words {
+            thing: format!("{name} below the root"),
+            place: settings.root.display().to_string(),
+            happens: (*happens).to_owned(),
+            remedy: "put the root on a disk of this host: ext4, xfs or btrfs".into(),
+        };
+        found.add(GROUP, "disk-kind", Severity::Warning, words);
     }
 }
 

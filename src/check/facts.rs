@@ -138,6 +138,8 @@ pub struct DiskFacts {
     pub free: u64,
     /// Inodes free; none: the file system does not count them.
     pub free_inodes: Option<u64>,
+    /// What kind it is, as statfs(2) numbers them; 0: not known.
+    pub kind: i64,
     /// The largest release that is recorded, in bytes and files; 0: none is.
     pub largest: (u64, u64),
 }

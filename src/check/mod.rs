@@ -29,9 +29,10 @@ use crate::{
 };
 
 /// Every finding there is. They are stable, and explained in deployctl(1).
-pub const IDS: [&str; 33] = [
+pub const IDS: [&str; 34] = [
     "code-written",
     "cron-line",
+    "disk-kind",
     "disk-space",
     "foreign-process",
     "fpm-process-control-timeout",

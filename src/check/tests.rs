@@ -254,7 +254,7 @@ fn the_tree_the_disk_and_what_is_foreign() {
     let job = |by| ForeignJob { by, at: at.clone(), what: "shop-worker".into() };
     let facts = Facts {
         owned: vec![owned(1000, 0o755), owned(0, 0o775), owned(0, 0o755)],
-        disk: Some(DiskFacts { free: 100, free_inodes: Some(10), largest: (60, 4) }),
+        disk: Some(DiskFacts { free: 100, free_inodes: Some(10), kind: 0x0102_1994, largest: (60, 4) }),
         slot_memory_mib: BTreeMap::from([("php-fpm".into(), 480)]),
         memory_available_mib: Some(100),
         jobs: vec![job(Scheduler::Cron), job(Scheduler::Supervisor)],
@@ -273,6 +273,7 @@ fn the_tree_the_disk_and_what_is_foreign() {
     let count = |id: &str| found.iter().filter(|finding| finding.id == id).count();
     for (id, times) in [
         ("tree-owner", 2),
+        ("disk-kind", 1),
         ("disk-space", 1),
         ("memory-slots", 1),
         ("cron-line", 2),

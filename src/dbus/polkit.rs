@@ -129,6 +129,28 @@ async fn check(
 mod tests {
     use super::*;
 
+    /// DB-12: deployd alone may have the name, and whoever is let send is let send to it.
+    #[test]
+    fn the_bus_policy_lets_everyone_talk_to_deployd_and_to_nobody_else() {
+        let policy = include_str!("../../dbus/org.deployd1.conf");
+        let mut inside = "";
+        let mut allowed = 0;
+        for line in policy.lines().map(str::trim) {
+            if line.starts_with("<policy ") {
+                inside = line;
+            }
+            if line.starts_with("<allow ") {
+                let own = inside == "<policy user=\"deployd\">" && line == "<allow own=\"org.deployd1\"/>";
+                let send = inside == "<policy context=\"default\">"
+                    && line.starts_with("<allow send_destination=\"org.deployd1\" send_interface=\"org.");
+                assert!(own || send, "{inside} {line}");
+                allowed += 1;
+            }
+        }
+        assert_eq!((allowed, policy.matches("<allow ").count()), (8, 8));
+        assert!(policy.contains("<policy context=\"default\">\n    <deny own=\"org.deployd1\"/>"));
+    }
+
     /// DB-12: each action is declared, with the owner that lets deployd pass details, and nobody is let in unasked.
     #[test]
     fn the_policy_declares_every_action_safely() {

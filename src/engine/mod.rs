@@ -8,6 +8,7 @@ mod aftermath;
 mod bake;
 mod cancel;
 mod check;
+mod compare;
 mod cutover;
 mod deployment;
 mod drain;
@@ -49,6 +50,7 @@ mod survey;
 mod takeover;
 mod through_nginx;
 mod turn;
+mod twice;
 mod uploads;
 mod upstream;
 

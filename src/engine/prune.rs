@@ -79,7 +79,11 @@ pub async fn prune(host: &Host, settings: &Settings, store: &Store, state: &mut 
             tracing::info!("{name} is kept beyond keep = {}: a process uses it", settings.keep);
             continue;
         }
-        discard(&releases, &name)?;
+        // What nobody may rename, as one that was made immutable, keeps no other from going.
+        if let Err(error) = discard(&releases, &name) {
+            tracing::warn!("{name} is kept beyond keep = {}: {error}", settings.keep);
+            continue;
+        }
         state.releases.retain(|release| release.id != id);
         store.save(state)?;
         let fields = [("DEPLOYD_APP", settings.app.as_str()), ("DEPLOYD_RELEASE", name.as_str())];

@@ -19,6 +19,7 @@ use super::{
     slots::recorded,
     stage::{discard, empty_trash},
     store::Store,
+    twice::ended_before,
     uploads,
 };
 use crate::{
@@ -26,7 +27,12 @@ use crate::{
     model::{AppState, Kind, LiveSlot, Outcome, Phase, ReleaseState, Request, UnitName, events},
     observe::{Host, Observed, observe},
     plan::{Decision, GoLive, Handover, Plan, Stage, plan},
-    system::{journal::Priority, notify::extend_timeout, tree::Lock, units::Verb},
+    system::{
+        journal::Priority,
+        notify::{extend_timeout, status},
+        tree::Lock,
+        units::Verb,
+    },
     worker::client::Worker,
 };
 
@@ -38,6 +44,11 @@ pub async fn run(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
     // An app that nobody has described gets no record.
     let known = settings.is_ok() || config::list(&host.paths).is_ok_and(|apps| apps.contains(&request.app));
     let store = known.then(|| Store::open(&host.paths, &request.app));
+    if let Some(why) = ended_before(&host.paths, request, store.as_ref().and_then(|store| store.as_ref().ok())) {
+        tracing::error!("{why}");
+        status(&why);
+        return Outcome::Rejected;
+    }
     let (settings, store) = match (settings, store) {
         (Ok(settings), Some(Ok(store))) => (settings, store),
         (Err(error), store) => {
@@ -295,8 +306,11 @@ impl Deployment<'_> {
                     self.record_release(stage, manifest);
                     Ok(())
                 }
-                // There is time to have it ready for the probes.
-                None if plan.live.is_some() => self.open_tree().await,
+                // There is time to have it ready for the probes, and to look at the release.
+                None if plan.live.is_some() => {
+                    self.open_tree().await?;
+                    self.compare_with_seal().await
+                }
                 None => Ok(()),
             }
         };

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{error::EngineError, layout::open_or_make};
 use crate::{
-    model::{AppName, AppState, DeploymentRecord, Paths},
+    model::{AppName, AppState, DeploymentId, DeploymentRecord, Paths},
     system::tree::{Dir, Lock},
 };
 
@@ -39,6 +39,13 @@ pub struct RootIdentity {
 #[derive(Debug)]
 pub struct Store {
     dir: Dir,
+}
+
+/// A deployment's record in a directory.
+pub fn record_in(dir: &Dir, name: &str) -> Result<Option<DeploymentRecord>, EngineError> {
+    let Some(bytes) = dir.read(name, MAX_BYTES)? else { return Ok(None) };
+    let parsed = serde_json::from_slice(&bytes);
+    parsed.map(Some).map_err(|e| EngineError::Record { place: format!("{}/{name}", dir.path), wrong: e.to_string() })
 }
 
 /// Lets `deployd` read a directory of the record. One that was only just made when its engine ended is not yet so.
@@ -110,6 +117,11 @@ impl Store {
         Ok(self.dir.write("state.json", &bytes, 0o640)?)
     }
 
+    /// The record of an ended deployment, if it has one.
+    pub fn record(&self, id: &DeploymentId) -> Result<Option<DeploymentRecord>, EngineError> {
+        record_in(&self.dir.dir("deployments")?, &format!("{id}.json"))
+    }
+
     /// Writes the record of an ended deployment and removes the oldest beyond what is kept.
     pub fn save_record(&self, record: &DeploymentRecord) -> Result<(), EngineError> {
         let records = self.dir.dir("deployments")?;
@@ -150,7 +162,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{DeploymentId, Kind, Outcome};
+    use crate::model::{Kind, Outcome};
 
     fn record(number: u64, started_at: i64) -> DeploymentRecord {
         DeploymentRecord {

@@ -53,6 +53,15 @@ pub enum Answer {
         /// Content, in bytes.
         bytes: u64,
     },
+    /// For [`super::order::Order::Compare`].
+    Compared {
+        /// Entries that are gone or were written since, relative, the first few.
+        changed: Vec<String>,
+        /// How many there are.
+        count: u64,
+        /// Why not all of it is known.
+        unknown: Option<String>,
+    },
     /// For the probes: a verdict, not an error.
     Probed {
         /// Whether it was as expected.

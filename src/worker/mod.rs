@@ -12,6 +12,7 @@ mod assets;
 mod carry;
 pub mod client;
 mod commits;
+mod compare;
 mod copy_tree;
 mod directory;
 mod empty;

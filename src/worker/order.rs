@@ -105,6 +105,17 @@ pub enum Order {
         /// Relative directories whose content is not part of it (compiled views).
         except: Vec<String>,
     },
+    /// Look whether a release is still what was sealed, as far as there is time. Answer: [`Answer::Compared`].
+    Compare {
+        /// The release.
+        release: PathBuf,
+        /// The app's cache directory, where its manifest is.
+        cache: PathBuf,
+        /// The digest that was recorded of its manifest.
+        manifest: String,
+        /// Relative directories whose content is not part of it.
+        except: Vec<String>,
+    },
     /// Ask a php-fpm slot for a page of a release, over FastCGI. Answer: [`Answer::Probed`].
     ProbeFastcgi {
         /// Unix socket.

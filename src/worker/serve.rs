@@ -8,7 +8,7 @@ use std::{
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::{
-    archive, assets, commits, directory, empty,
+    archive, assets, commits, compare, directory, empty,
     export::{self, Export},
     exporter::Exported,
     fastcgi,
@@ -131,6 +131,7 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         Order::Drop { release, paths } => empty::drop_paths(release, paths),
         Order::Confine { release, paths } => seal::confine(release, paths),
         Order::Seal { release, cache, except } => seal::run(release, cache, except, exported.as_ref()),
+        Order::Compare { release, cache, manifest, except } => compare::run(release, cache, manifest, except),
         Order::Traverse { path } => traverse::run(path),
         Order::Commits { url, cache, from, to } => commits::run(&Git::new(url, cache)?, from, to),
         Order::Tidy { url, cache, kept } => tidy::run(&Git::new(url, cache)?, kept),

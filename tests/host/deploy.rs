@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::common::{eventually, releases, with_live_shop, with_shop};
+use deployd::model::events;
+
+use crate::{
+    common::{eventually, releases, with_live_shop, with_shop},
+    support::{host::Host, shop::Shop},
+};
 
 #[test]
 fn four_lines_deploy_a_laravel_app_and_go_back() {
@@ -52,6 +57,23 @@ fn status_and_releases_name_what_is_live() {
     shop.ctl(&host, "rollback", &[&id(&first)]).ok();
     assert_eq!(shop.current(&host), first);
     assert!(shop.ctl(&host, "status", &[]).ok().contains(&id(&first)));
+    a_release_that_was_changed_is_gone_back_to_by_name_only(&host, &shop, &id(&first));
+}
+
+/// `release` is live, and what a rollback goes to once another one is.
+fn a_release_that_was_changed_is_gone_back_to_by_name_only(host: &Host, shop: &Shop, release: &str) {
+    shop.deploy(host);
+    let live = shop.current(host);
+    assert_eq!(shop.release(host), "r2");
+    host.sh(&format!("cd /srv/shop/releases/{release}; echo >> artisan; rm composer.lock; touch added"));
+    let said = shop.ctl(host, "rollback", &[]).expect_status(3).stderr;
+    let wrong = format!("{release} is not as it was sealed: 2 entries changed or gone (artisan, composer.lock)");
+    assert!(said.contains(&wrong) && said.contains(&format!("`deployctl rollback shop {release}`")), "{said}");
+    host.run(&["systemctl", "start", "deploy-rollback@shop"]).expect_failure();
+    assert_eq!((shop.current(host), shop.release(host)), (live, "r2".into()));
+    shop.ctl(host, "rollback", &[release]).ok();
+    assert_eq!(shop.current(host), format!("releases/{release}"));
+    assert!(host.journal_of("MESSAGE_ID", events::DEPLOYMENT_WARNED).contains(&wrong));
 }
 
 #[test]

@@ -4,7 +4,14 @@
 use crate::{
     common::Live,
     hostile_steps::{SERVICE, line, shop},
-    support::{command::Ended, deb, disk::Disk, host::Host, root::Root, shop::Shop},
+    support::{
+        command::{self, Ended},
+        deb,
+        disk::Disk,
+        host::Host,
+        root::Root,
+        shop::Shop,
+    },
 };
 
 /// Where the app is, and where its mirror is.
@@ -80,7 +87,7 @@ fn a_full_disk_refuses_or_ends_a_deployment_and_leaves_nothing() {
     assert!(!site.is_fetched("r2"), "it was fetched before it was judged");
     // The same of inodes, of which a disk may have too few while it has room.
     site.leave(60);
-    site.host.sh("mkdir /srv/shop/names; cd /srv/shop/names; seq 100000 | xargs touch 2>&1 | tail -n1");
+    site.host.sh("mkdir /srv/shop/names; cd /srv/shop/names; seq 30000 | xargs touch 2>&1 | tail -n1");
     site.ends(3, &["inodes free, and the next release may take", "keep fewer releases"]);
     assert!(!site.is_fetched("r2"), "it was fetched before it was judged");
     site.host.ok(&["rm", "-r", "/srv/shop/names"]);
@@ -108,6 +115,11 @@ fn a_full_disk_refuses_or_ends_a_deployment_and_leaves_nothing() {
     );
     site.ends(1, &["the step fill failed with exit status"]);
 
+    // The same of inodes.
+    let names = "rm large; mkdir names; cd names; seq 30000 | xargs touch 2> /dev/null";
+    shop.configure(&site.host, &format!("{SERVICE}{}", line("names", "", names)));
+    site.ends(1, &["the step names failed with exit status"]);
+
     // The manifest: what it is written to was filled by a step, which may write there.
     let fill = "for n in 1 2 3; do head -c 60000000 /dev/zero >> /var/cache/deployd/shop/junk || true; sync; done";
     shop.configure(&site.host, &format!("{SERVICE}{}", line("fill", "", &format!("rm large; {fill}"))));
@@ -116,7 +128,46 @@ fn a_full_disk_refuses_or_ends_a_deployment_and_leaves_nothing() {
 
     // With room it goes on.
     site.host.ok(&["rm", "/var/cache/deployd/shop/junk"]);
-    shop.configure(&site.host, SERVICE);
+    let small = line("small", "", "rm -f large");
+    shop.configure(&site.host, &format!("{SERVICE}{small}[health]\nbake = \"0s\"\n[releases]\nkeep = 2\n"));
     shop.deploy(&site.host);
     assert_eq!(shop.release(&site.host), "r5");
+    what_nobody_may_remove_hinders_no_other_prune(&site);
+}
+
+/// Of the releases beyond `keep` root has made one immutable, and has put a directory of its own into another.
+fn what_nobody_may_remove_hinders_no_other_prune(site: &Site) {
+    let (host, shop) = (&site.host, &site.shop);
+    let all =
+        || host.sh("ls -1A /srv/shop/releases | grep -v '^.next-'").lines().map(str::to_owned).collect::<Vec<_>>();
+    let settled = || drop(host.ok(&["systemctl", "start", "--wait", "deploy-settle@shop"]));
+    let another = |label: &str| {
+        shop.point(host, label);
+        shop.ctl(host, "deploy", &["--force"]).ok();
+        settled();
+    };
+    shop.point(host, "r2");
+    site.host.ok(&["rm", "-f", "/srv/shop/ballast"]);
+    settled();
+    another("r1");
+    let kept = all();
+    assert_eq!(kept.len(), 2, "{kept:?}");
+    let disk = site.root.dir().join(ROOT.replace('/', "-"));
+    let immutable = disk.join("releases").join(&kept[0]).to_string_lossy().into_owned();
+    command::local(&["chattr", "+i", &immutable]).ok();
+    host.sh(&format!("install -d -m 700 /srv/shop/releases/{0}/mine; touch /srv/shop/releases/{0}/mine/x", kept[1]));
+    for label in ["r2", "r1", "r2"] {
+        another(label);
+    }
+    let left = all();
+    assert!(left.contains(&kept[0]) && left.contains(&format!(".trash-{}", kept[1])), "{left:?} of {kept:?}");
+    assert_eq!(left.len(), 4, "the other one is gone: {left:?}");
+    let said = host.journal(2000);
+    for told in [format!("{} is kept beyond keep = 2", kept[0]), format!(".trash-{} could not be removed", kept[1])] {
+        assert!(said.contains(&told), "{told}: {said}");
+    }
+    command::local(&["chattr", "-i", &immutable]).ok();
+    host.sh(&format!("rm -r '/srv/shop/releases/.trash-{}/mine'", kept[1]));
+    another("r1");
+    assert_eq!(all().len(), 2, "{:?}", all());
 }

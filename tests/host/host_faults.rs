@@ -59,6 +59,16 @@ fn under_a_loop(host: &Host, shop: &Shop, label: &str, verb: &str) -> usize {
     times
 }
 
+/// The package with another version, as a file on the host: one that was installed is upgraded to it.
+fn newer(host: &Host) -> String {
+    host.write("/root/package.deb", std::fs::read(deb::ensure()).expect("the package"));
+    host.sh(
+        "cd /root; rm -rf newer; dpkg-deb -R package.deb newer; sed -i 's/^Version:.*/Version: 99.0/' newer/DEBIAN/control
+         dpkg-deb -Znone -b newer newer.deb",
+    );
+    "/root/newer.deb".into()
+}
+
 /// How often the slow step has run.
 fn steps(host: &Host) -> usize {
     host.read("/srv/shop/shared/storage/steps").lines().count()
@@ -116,9 +126,13 @@ fn systemd_the_bus_and_deployd_itself_are_replaced_during_a_deployment() {
     assert_eq!(shop.release(&host), "r3");
     assert!(shop.ctl(&host, "status", &[]).ok().contains("shop"), "deployd is there again");
 
-    let package = deb::ensure();
-    deploy_under(&host, &shop, "r4", || host.install_again(&package)).ok();
+    let newer = newer(&host);
+    deploy_under(&host, &shop, "r4", || {
+        drop(host.ok(&["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "-i", &newer]))
+    })
+    .ok();
     assert_eq!(shop.release(&host), "r4");
+    assert_eq!(host.ok(&["dpkg-query", "-W", "-f", "${Version}", "deployd"]), "99.0");
     shop.commit(&host, "r5", &[]);
     shop.ctl(&host, "deploy", &[]).ok();
     assert_eq!(shop.release(&host), "r5");
@@ -140,6 +154,9 @@ fn a_killed_step_a_read_only_disk_and_a_reboot_change_nothing_that_is_live() {
     deploy_under(&host, &shop, "r3", || drop(read_only("ro"))).expect_failure();
     assert_eq!((live(&host, &shop), shop.release(&host)), (before.clone(), "r1".into()));
     assert!(host.journal_of("DEPLOYD_APP", "shop").to_lowercase().contains("read-only"), "{}", host.journal(40));
+    // And before one begins.
+    shop.ctl(&host, "deploy", &[]).expect_failure();
+    assert_eq!((live(&host, &shop), shop.release(&host)), (before.clone(), "r1".into()));
     read_only("rw");
     host.ok(&["systemctl", "start", "--wait", "deploy-settle@shop"]);
     host.sh(
@@ -153,6 +170,39 @@ fn a_killed_step_a_read_only_disk_and_a_reboot_change_nothing_that_is_live() {
     host.reboot();
     shop.wait_release(&host, "r1");
     assert_eq!(shop.current(&host), before.current);
+    // By force: nothing is told to end.
+    forget_slow_step(&host, &shop);
+    host.ok(&["systemctl", "start", "--no-block", "deploy@shop"]);
+    slow_step_begun(&host, &shop);
+    host.reboot_by(&["systemctl", "poweroff", "--force", "--force"]);
+    shop.wait_release(&host, "r1");
+    assert_eq!(shop.current(&host), before.current);
     shop.deploy(&host);
     assert_eq!(shop.release(&host), "r4");
+}
+
+#[test]
+fn a_start_that_arrives_twice_runs_nothing_twice() {
+    let (host, shop) = with_small_shop("");
+    let failing = "[[step]]\nname = \"broken\"\nrun = [\"false\"]\n\
+        [[step]]\nname = \"told\"\non = \"failure\"\nshared = \"rw\"\nrun = [\"sh\", \"-c\", \"echo >> storage/told\"]\n";
+    shop.configure(&host, &format!("shared = [\"storage/\"]\n{failing}[[service]]\nkind = \"php-fpm\"\n"));
+    // Nobody follows it, as if deployd were gone too.
+    host.ok(&["systemctl", "stop", "deployd.service"]);
+    let id = "00000000000000aa";
+    let request = format!("{{\"app\":\"shop\",\"id\":\"{id}\",\"kind\":\"deploy\",\"actor\":{{\"via\":\"systemd\"}}}}");
+    host.write(&format!("/run/deployd/requests/shop/{id}"), request);
+    let start = || host.run(&["systemctl", "start", &format!("deploy-run@shop:{id}.service")]).expect_failure();
+    let seen = || {
+        let record = host.read(&format!("/var/lib/deployd/apps/shop/deployments/{id}.json"));
+        (host.read("/srv/shop/shared/storage/told").lines().count(), record)
+    };
+    start();
+    let first = seen();
+    assert!(first.0 == 1 && first.1.contains("the step broken failed"), "{first:?}");
+    start();
+    assert_eq!(seen(), first);
+    let said = host.journal_of("_SYSTEMD_UNIT", &format!("deploy-run@shop:{id}.service"));
+    assert!(said.contains(&format!("deployment {id} of shop has ended already: failed: the step broken")), "{said}");
+    assert_eq!(shop.release(&host), "r1");
 }

@@ -201,7 +201,12 @@ impl Host {
 
     /// Powers the host off in order and boots it again from the same disk.
     pub fn reboot(&mut self) {
-        self.run(&["systemctl", "poweroff"]);
+        self.reboot_by(&["systemctl", "poweroff"]);
+    }
+
+    /// The same, powered off by another command.
+    pub fn reboot_by(&mut self, off: &[&str]) {
+        self.run(off);
         let until = Instant::now() + PATIENCE;
         while self.nspawn.try_wait().expect("our child").is_none() {
             assert!(Instant::now() < until, "{} did not power off", self.name);

@@ -32,6 +32,7 @@ pub fn disk(settings: &Settings, state: &AppState) -> Option<DiskFacts> {
     Some(DiskFacts {
         free: room.f_bavail.saturating_mul(room.f_frsize),
         free_inodes: (room.f_files > 0).then_some(room.f_favail),
+        kind: rustix::fs::statfs(there).map_or(0, |found| found.f_type),
         largest,
     })
 }

@@ -182,3 +182,51 @@ fn errors_name_a_remedy() {
     assert!(error(Errno::NOSPC).contains("df -i"));
     assert!(error(Errno::ACCESS).contains("sandbox"));
 }
+
+/// As `current` is moved: a reader that resolves it a thousand times a second finds a whole release every time.
+#[test]
+fn a_reader_sees_one_whole_release_at_every_moment_of_a_thousand_swaps() {
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    let (temp, dir) = here();
+    let base = temp.path().canonicalize().unwrap();
+    for release in ["one", "two"] {
+        std::fs::create_dir_all(base.join("releases").join(release)).unwrap();
+        for file in ["index.php", "version"] {
+            std::fs::write(base.join("releases").join(release).join(file), release).unwrap();
+        }
+    }
+    let swap = |number: usize| {
+        let release = if number.is_multiple_of(2) { "one" } else { "two" };
+        dir.swap_link("current", &format!("releases/{release}"), "t").unwrap();
+    };
+    swap(0);
+    // As nginx hands it to PHP: resolved once, and then by that path.
+    let whole = || -> std::io::Result<bool> {
+        let real = base.join("current").canonicalize()?;
+        Ok(std::fs::read(real.join("index.php"))? == std::fs::read(real.join("version"))?)
+    };
+    let (over, reads, wrong) = (AtomicBool::new(false), AtomicUsize::new(0), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !over.load(Ordering::Relaxed) {
+                    if !matches!(whole(), Ok(true)) {
+                        wrong.fetch_add(1, Ordering::Relaxed);
+                    }
+                    reads.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for number in 1..=1000 {
+            let seen = reads.load(Ordering::Relaxed);
+            swap(number);
+            // Each of them is seen by somebody.
+            while reads.load(Ordering::Relaxed) == seen {
+                std::thread::yield_now();
+            }
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(wrong.load(Ordering::Relaxed), 0, "of {reads:?} reads");
+}
