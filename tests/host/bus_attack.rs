@@ -243,9 +243,15 @@ fn flooded(host: &Host) -> (Duration, u64) {
 fn each_action_is_denied_to_others_and_told() {
     let (host, shop) = plain_shop("");
     host.sh("mkdir -p /srv/builds; tar -C /srv/build/shop -czf /srv/builds/shop.tar.gz .; chmod -R a+rX /srv/builds");
+    let other = "root = \"/srv/other\"\nuser = \"other\"\nsource.directory = \"/srv/builds\"\n";
+    host.write("/etc/deployd/apps/other.toml", other);
+    host.ok(&["useradd", "--create-home", "other"]);
     let before = state(&host);
     let denied = |verb: &str, more: &[&str]| {
-        host.run_as("nobody", &[&["deployctl", verb, "shop"], more].concat()).expect_status(7);
+        // The owner of another app, and the app's own user, are no others than anybody.
+        for user in ["nobody", "other", "shop"] {
+            host.run_as(user, &[&["deployctl", verb, "shop"], more].concat()).expect_status(7);
+        }
     };
     for verb in ["deploy", "stage", "activate", "rollback", "plan", "check", "key", "logs"] {
         denied(verb, &[]);

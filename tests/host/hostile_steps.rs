@@ -1,8 +1,10 @@
 //! Steps are someone else's code: what they may not reach is denied, and whatever they do, they end, it is said, and
 //! what is live is as it was.
 
+use std::time::Duration;
+
 use crate::{
-    common::{Live, installed},
+    common::{Live, eventually, installed},
     support::{
         host::Host,
         shop::{Shop, Spec},
@@ -47,6 +49,12 @@ try faults call 323 1
 try network port
 "#;
 
+/// What any user is told: of units, of processes, of every object of deployd's.
+const TOLD: &str = "for unit in $(systemctl list-units --all --plain --no-legend 'deploy*' 'app-*' | cut -d' ' -f1); do \
+                    systemctl show \"$unit\"; done; cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null | tr '\\0' '\\n'; \
+                    for path in $(busctl tree --list org.deployd1); do busctl introspect --full --no-pager org.deployd1 \"$path\" || true; \
+                    done";
+
 /// The Node program with a page of PHP: a release that is made at once.
 pub fn shop(host: &Host, more: &str) -> Shop {
     let shop = Shop::make(host, Spec::node("shop").more(&format!("{SERVICE}{more}")));
@@ -74,7 +82,7 @@ fn a_step_reaches_nothing_that_is_not_its_own() {
     let secrets = "credentials = { token = \"/etc/deployd/secrets/token\" }\n\
                    environment_file = \"/etc/deployd/secrets/shop.env\"\n";
     let shows = "cp \"$CREDENTIALS_DIRECTORY/token\" token; echo \"$FROM_FILE\" > from-file; cat /proc/self/cgroup > group; \
-         { nice; ionice -p $$; chrt -p $$; } > share";
+         { nice; ionice -p $$; chrt -p $$; } > share; printf '\\033]0;pwn\\007\\033[2Jwritten\\n'; sleep 2";
     let mains = || host.ok(&["systemctl", "show", "--property=Id,MainPID", "nginx", "dbus", "systemd-journald"]);
     let before = mains();
     let pids = before.lines().filter_map(|line| line.strip_prefix("MainPID=")).collect::<Vec<_>>().join(" ");
@@ -87,7 +95,21 @@ fn a_step_reaches_nothing_that_is_not_its_own() {
     let shop = shop(&host, &more.concat());
     // The tries work where nothing denies them.
     host.run_as("shop", &["sh", "-c", "cat /srv/other/shared/.env && busctl --system list && unshare -U true"]).ok();
-    shop.deploy(&host);
+    let told = std::thread::scope(|scope| {
+        let deploying = scope.spawn(|| shop.start(&host));
+        let list = ["systemctl", "list-units", "--plain", "--no-legend", "deploy-step-shop-*-secrets.service"];
+        let runs = || host.run(&list).stdout.contains("running");
+        eventually("the step with the secrets runs", Duration::from_secs(30), runs);
+        let told = host.run_as("nobody", &["sh", "-c", TOLD]).ok();
+        let ended = deploying.join().expect("it is waited for");
+        assert!(ended.status == 0, "{}", host.journal(60));
+        told
+    });
+    for part in ["-secrets.service", "org.deployd1.App", "org.deployd1.Deployment", "deploy-engine"] {
+        assert!(told.contains(part), "{part} is not in what everybody may ask: {told}");
+    }
+    assert!(!told.contains("geheim"), "a secret is in what everybody may ask");
+    assert_eq!(host.run(&["grep", "-rl", "geheim", "/var/lib/deployd/apps", "/run/deployd"]).stdout, "");
     let read = |name: &str| host.read(&format!("/srv/shop/current/{name}"));
     assert_eq!((read("offline").as_str(), read("online").as_str()), ("", "network\n"));
     assert_eq!(mains(), before, "what others run was ended");
@@ -100,6 +122,11 @@ fn a_step_reaches_nothing_that_is_not_its_own() {
     assert!(share.starts_with("19\nidle\n") && share.contains("SCHED_IDLE"), "{share}");
     let journal = host.ok(&["journalctl", "--no-pager", "-o", "verbose"]);
     assert!(!journal.contains("geheim"), "a secret is in the journal");
+    // What a step prints moves nobody's cursor, in a pipe and on a terminal.
+    for logs in [["sh", "-c", "deployctl logs shop"], ["script", "-qec", "deployctl logs shop"]] {
+        let said = host.run(&[&logs[..], &["/dev/null"]].concat()).stdout;
+        assert!(said.contains("written") && !said.contains("\x1b]0;") && !said.contains("\x1b[2J"), "{said:?}");
+    }
 }
 
 /// Deploys with one step more, which must fail for a reason; what is live is as it was.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::{
     common::{eventually, installed_alone},
     support::{
+        inside::long,
         load::{Plan, Running},
         shop::{Shop, Spec},
         site,
@@ -13,8 +14,9 @@ use crate::{
 };
 
 const HEALTH: &str = "[health]\nhttp = \"http://127.0.0.1/up\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
-/// Alternating releases, one after the other.
+/// Alternating releases, one after the other; in the long run each of them is also gone back from.
 const DEPLOYMENTS: usize = 20;
+const LONG: usize = 100;
 
 #[test]
 fn deployments_under_load_lose_nothing() {
@@ -25,10 +27,13 @@ fn deployments_under_load_lose_nothing() {
     shop.deploy(&host);
     let load = Running::start(host.network(), Plan::promise(&shop.domain()));
     std::thread::sleep(Duration::from_secs(3));
-    for number in 0..DEPLOYMENTS {
-        shop.point(&host, if number % 2 == 0 { "r2" } else { "r1" });
+    for number in 0..if long() { LONG } else { DEPLOYMENTS } {
+        shop.point(&host, if number % 2 == 0 || long() { "r2" } else { "r1" });
         shop.deploy(&host);
         std::thread::sleep(Duration::from_millis(500));
+        if long() {
+            shop.ctl(&host, "rollback", &[]).ok();
+        }
     }
     shop.ctl(&host, "rollback", &[]).ok();
     std::thread::sleep(Duration::from_secs(4));

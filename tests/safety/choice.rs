@@ -9,7 +9,7 @@ use crate::support::command;
 const SHORT: usize = 60;
 /// Every call is killed at; every so many is also failed, with one error in turns, and told to end two calls later.
 const FAILED: u64 = 4;
-const ERRORS: [&str; 7] = ["EIO", "ENOSPC+", "EINTR", "EIO+", "EMFILE", "ENOSPC", "ENOMEM"];
+const ERRORS: [&str; 9] = ["EIO", "ENOSPC+", "EINTR", "EROFS+", "EIO+", "EMFILE", "EDQUOT+", "ENOSPC", "ENOMEM"];
 
 /// What was asked for.
 pub struct Choice {

@@ -3,7 +3,8 @@
 //!
 //! `/run/deployd-crash` holds one line: part of a unit's name, a number from 1 (0: count only), and what is to happen:
 //! `kill` (before the call is made), `term` (SIGTERM, and the call is made), `EIO`, `ENOSPC`, `EINTR`, `EMFILE`, `ENOMEM`;
-//! `EIO+` and `ENOSPC+` fail it and all that come after it, as far as files are concerned and the disk would. With
+//! `EIO+`, `ENOSPC+`, `EDQUOT+` and `EROFS+` fail it and all that come after it, as far as files are concerned and the
+//! disk would. With
 //! `lose:CALL` or `lose:CALL:PATH` that call, or that call for that file, is never made, and says that it was. What was
 //! done is said in the journal.
 
@@ -67,6 +68,8 @@ fn plan() -> Option<Plan> {
         "EIO" => Some(nix::libc::EIO),
         "ENOSPC" => Some(nix::libc::ENOSPC),
         "EINTR" => Some(nix::libc::EINTR),
+        "EROFS" => Some(nix::libc::EROFS),
+        "EDQUOT" => Some(nix::libc::EDQUOT),
         "EMFILE" => Some(nix::libc::EMFILE),
         "ENOMEM" => Some(nix::libc::ENOMEM),
         _ => None,

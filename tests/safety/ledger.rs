@@ -5,7 +5,10 @@ use std::{fs, path::PathBuf, process::ExitCode};
 
 use serde::{Deserialize, Serialize};
 
-use crate::support::{command, lock::target_dir};
+use crate::support::{
+    command,
+    lock::{lock, target_dir},
+};
 
 /// One case and what was seen after it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -66,9 +69,16 @@ impl Ledger {
     pub fn open() -> Self {
         let path = target_dir().join("safety/ledger.json");
         let tree = command::local(&["git", "rev-parse", "HEAD^{tree}"]).stdout.trim().to_owned();
-        let text = fs::read(&path).unwrap_or_default();
+        let mut ledger = Self { path, rows: Vec::new(), tree };
+        ledger.read();
+        ledger
+    }
+
+    /// Both suites may be at work.
+    fn read(&mut self) {
+        let text = fs::read(&self.path).unwrap_or_default();
         let rows: Vec<Row> = serde_json::from_slice(&text).unwrap_or_default();
-        Self { path, rows: rows.into_iter().filter(|row| row.tree == tree).collect(), tree }
+        self.rows = rows.into_iter().filter(|row| row.tree == self.tree).collect();
     }
 
     /// Whether a case has its row.
@@ -85,27 +95,26 @@ impl Ledger {
 
     /// Writes a row down.
     pub fn add(&mut self, row: Row) {
+        self.add_all([row]);
+    }
+
+    /// Writes many rows down at once.
+    pub fn add_all(&mut self, rows: impl IntoIterator<Item = Row>) {
+        let _held = lock(&self.path.with_extension("lock"));
+        self.read();
         let key = |row: &Row| (row.scenario.clone(), row.point.clone(), row.kind.clone(), row.fs.clone());
-        self.rows.retain(|old| key(old) != key(&row));
-        self.rows.push(Row { tree: self.tree.clone(), ..row });
-        fs::create_dir_all(self.path.parent().unwrap()).unwrap();
+        for row in rows {
+            self.rows.retain(|old| key(old) != key(&row));
+            self.rows.push(Row { tree: self.tree.clone(), ..row });
+        }
         let beside = self.path.with_extension("new");
         fs::write(&beside, serde_json::to_vec_pretty(&self.rows).unwrap()).unwrap();
         fs::rename(&beside, &self.path).unwrap();
     }
 
-    /// Writes many rows down at once.
-    pub fn add_all(&mut self, rows: impl IntoIterator<Item = Row>) {
-        let tree = self.tree.clone();
-        let mut last = None;
-        for row in rows {
-            self.rows.extend(last.replace(Row { tree: tree.clone(), ..row }));
-        }
-        last.into_iter().for_each(|row| self.add(row));
-    }
-
     /// Prints the totals; a violation or a control that was not caught is a failure.
-    pub fn close(&self) -> ExitCode {
+    pub fn close(&mut self) -> ExitCode {
+        self.read();
         let cases: Vec<_> = self.rows.iter().filter(|row| !row.negative_control).collect();
         let violated = cases.iter().filter(|row| !row.violations.is_empty()).count();
         let missed = self.rows.iter().filter(|row| row.negative_control && row.caught != Some(true)).count();

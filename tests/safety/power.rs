@@ -2,7 +2,8 @@
 //! random moments and, from its log of writes, between all of them; then its disk is looked at, it is started again,
 //! and must go on. Without the two syncs it must not: those are the negative controls.
 //!
-//! Words after `--`: `short` takes three cuts on ext4 and the controls there; names of file systems choose those.
+//! Words after `--`: `short` takes three cuts on ext4 and the controls there; names of file systems choose those;
+//! `limits` takes nothing but what needs controllers.
 //! `SHARD=i/n` takes every n-th cut, beginning with the i-th.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "the suite ends at the first surprise")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it reports to a terminal")]
@@ -17,12 +18,12 @@ mod vm;
 use std::process::ExitCode;
 
 use ledger::Ledger;
-use vm::{chance::Chance, control, cut, saved::Saved, states};
+use vm::{chance::Chance, control, cut, disk, limits, saved::Saved, states};
 
 /// How many cuts a long run makes on each file system.
 const CUTS: u64 = 50;
 const SHORT: u64 = 3;
-const FILE_SYSTEMS: [&str; 3] = ["ext4", "xfs", "btrfs"];
+const FILE_SYSTEMS: [&str; 4] = ["ext4", "xfs", "btrfs", disk::CARELESS];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
@@ -33,16 +34,25 @@ fn main() -> ExitCode {
         FILE_SYSTEMS.into_iter().filter(|name| if any { asked(name) } else { !short || *name == "ext4" }).collect();
     let mut ledger = Ledger::open();
     let saved = Saved::ensure();
+    if asked("limits") {
+        limits::all(&saved, &saved.warm("ext4", false), &mut ledger);
+        return ledger.close();
+    }
     for fs in chosen {
         let warm = saved.warm(fs, control::OWN_STATE);
         control::all(&saved, &warm, &mut ledger);
-        let warm = saved.warm(fs, false);
-        if !short {
-            states::all(&saved, &warm, &mut ledger);
+        if short {
+            // Of the same machine, and only the one that was told of its end deploys once more: there is little time.
+            (0..SHORT).for_each(|n| cut::case(&saved, &warm, (n, n == 1), &Chance::of(short), &mut ledger));
+            continue;
         }
-        let numbers = if short { (0..SHORT).collect() } else { shard(CUTS) };
-        for number in numbers {
-            cut::case(&saved, &warm, number, &Chance::of(short), &mut ledger);
+        let warm = saved.warm(fs, false);
+        if fs == "ext4" {
+            limits::all(&saved, &warm, &mut ledger);
+        }
+        states::all(&saved, &warm, &mut ledger);
+        for number in shard(CUTS) {
+            cut::case(&saved, &warm, (number, true), &Chance::of(short), &mut ledger);
         }
     }
     ledger.close()

@@ -49,8 +49,9 @@ const SITUATIONS: [Situation; 10] = [
 const WATCH: &str = "mkfifo /run/never; exec 3<> /run/never; \
      { while [ /srv/shop/current -ef \"$OLD\" ]; do read -r -t 0.01 -u 3; done; echo moved; } & ";
 
-/// Takes the power away in case `number`, and looks. A case that has its row is left out.
-pub fn case(saved: &Saved, warm: &Warm, number: u64, chance: &Chance, ledger: &mut Ledger) {
+/// Takes the power away in case `number`, and looks; with `next`, also at how it goes on. A case that has its row is left
+/// out.
+pub fn case(saved: &Saved, warm: &Warm, (number, next): (u64, bool), chance: &Chance, ledger: &mut Ledger) {
     let situation = &SITUATIONS[usize::try_from(number).unwrap() % SITUATIONS.len()];
     if ledger.has(situation.scenario, number, "power", &warm.fs) {
         return;
@@ -76,8 +77,9 @@ pub fn case(saved: &Saved, warm: &Warm, number: u64, chance: &Chance, ledger: &m
     if row.violations.is_empty() && seen.label.as_deref() != Some(new) && seen.label.as_deref() != old {
         row.violations.push(format!("after the cut {:?} is live", seen.label));
     }
-    let disks = if situation.scenario == "power-recovery" { cut_again(saved, disks, chance, number) } else { disks };
-    let outcome = going_on(saved, &disks, &mut row.violations);
+    let disks =
+        if situation.scenario == "power-recovery" { cut_again(saved, warm, disks, chance, number) } else { disks };
+    let outcome = going_on(saved, warm, &disks, next, &mut row.violations);
     row.outcome = match outcome.as_deref() {
         None => "none".into(),
         Some(label) if label == new => "new".into(),
@@ -105,7 +107,7 @@ fn interrupted(saved: &Saved, warm: &Warm, situation: &Situation, after: Duratio
         let disks = Disks::blank(&saved.work());
         disks.format(&warm.fs);
         let mut machine = saved.cold(&disks);
-        machine.run(&format!("{}{}", app::configure(NEW), app::come_up(false))).ok();
+        machine.run(&format!("{}{}", app::configure(NEW), app::come_up(warm.own_state))).ok();
         (disks, machine)
     } else {
         let disks = warm.disks.copy(&saved.work());
@@ -143,19 +145,19 @@ fn until(machine: &mut Machine, is_it: impl Fn(&str) -> bool) -> bool {
 }
 
 /// The power goes once more, while what the first cut left is being settled.
-fn cut_again(saved: &Saved, disks: Disks, chance: &Chance, number: u64) -> Disks {
+fn cut_again(saved: &Saved, warm: &Warm, disks: Disks, chance: &Chance, number: u64) -> Disks {
     let mut machine = saved.cold(&disks);
-    machine.begin(&format!("{}{}", app::configure(NEW), app::come_up(false)));
+    machine.begin(&format!("{}{}", app::configure(NEW), app::come_up(warm.own_state)));
     let end = Instant::now() + Duration::from_millis(500 + chance.below(6000, &format!("again {number}")));
     while machine.line(end).is_some() {}
     machine.cut();
     disks
 }
 
-/// The machine is started again and goes on by itself; then it deploys. Gives what recovery left live.
-fn going_on(saved: &Saved, disks: &Disks, wrong: &mut Vec<String>) -> Option<String> {
+/// The machine is started again and goes on by itself; with `next` it deploys then. Gives what recovery left live.
+fn going_on(saved: &Saved, warm: &Warm, disks: &Disks, next: bool, wrong: &mut Vec<String>) -> Option<String> {
     let mut machine = saved.cold(disks);
-    let up = machine.run(&format!("{}{}", app::configure(NEW), app::come_up(false)));
+    let up = machine.run(&format!("{}{}", app::configure(NEW), app::come_up(warm.own_state)));
     if up.status != 0 {
         wrong.push(format!("it does not come up: {}", up.said));
     }
@@ -168,6 +170,9 @@ fn going_on(saved: &Saved, disks: &Disks, wrong: &mut Vec<String>) -> Option<Str
         }
     }
     wrong.extend(left_over(&mut machine));
+    if !next {
+        return label;
+    }
     let next = machine
         .run(&format!("{}systemctl start deploy@shop || {{ journalctl -o cat -n 40; exit 1; }}", app::configure(NEXT)));
     if next.status != 0 {

@@ -7,6 +7,8 @@ use std::{
 
 use crate::support::command;
 
+/// An ext4 that writes when it likes and in what order it likes.
+pub const CARELESS: &str = "ext4-writeback";
 /// Bytes; what btrfs and xfs need at the least, with room.
 const SIZE: &str = "640M";
 
@@ -48,9 +50,16 @@ impl Disks {
 
     /// Makes file systems of this kind on both.
     pub fn format(&self, fs: &str) {
+        let kind = if fs == CARELESS { "ext4" } else { fs };
         for image in [self.app(), self.state()] {
-            let quiet: &[&str] = if fs == "ext4" { &["-q", "-F"] } else { &["-q", "-f"] };
-            command::local(&[&[&*format!("mkfs.{fs}")], quiet, &[&*image.to_string_lossy()]].concat()).ok();
+            let image = &*image.to_string_lossy();
+            let quiet: &[&str] = if kind == "ext4" { &["-q", "-F"] } else { &["-q", "-f"] };
+            command::local(&[&[&*format!("mkfs.{kind}")], quiet, &[image]].concat()).ok();
+            if fs == CARELESS {
+                // Kept in the file system: whoever mounts it has them.
+                let options = ["-o", "journal_data_writeback", "-E", "mount_opts=commit=300"];
+                command::local(&[&["tune2fs"], &options[..], &[image]].concat()).ok();
+            }
         }
     }
 

@@ -7,6 +7,7 @@ pub mod cut;
 pub mod disk;
 pub mod image;
 pub mod kernel;
+pub mod limits;
 pub mod look;
 pub mod machine;
 pub mod monitor;

@@ -20,6 +20,8 @@ pub struct Saved {
 pub struct Warm {
     /// The kind of its file systems.
     pub fs: String,
+    /// Whether the record has a disk of its own there.
+    pub own_state: bool,
     /// Its disks at that moment; never written.
     pub disks: Disks,
     /// How long a deployment takes there.
@@ -67,7 +69,7 @@ impl Saved {
             println!("power: {kind}: a deployment takes {millis} ms in the machine");
         }
         let took = fs::read_to_string(&took).unwrap().parse().map(Duration::from_millis).unwrap();
-        Warm { fs: kind.into(), disks: Disks { dir, logged: false }, took, state }
+        Warm { fs: kind.into(), own_state, disks: Disks { dir, logged: false }, took, state }
     }
 
     /// That machine, going on with these disks, which are copies of its own.
