@@ -40,10 +40,10 @@ put_all = @for file in $(wildcard $(1)); do install -D -m 0644 -t $(DESTDIR)$(2)
 
 install: ## Install what was built: DESTDIR=, PREFIX=/usr
 	install -D -m 0755 -t $(DESTDIR)$(BINDIR) $(RELEASE)/deployctl
-	install -D -m 0755 -t $(DESTDIR)$(LIBEXECDIR) $(RELEASE)/deployd $(RELEASE)/deploy-engine
+	install -D -m 0755 -t $(DESTDIR)$(LIBEXECDIR) $(RELEASE)/deployd $(RELEASE)/deploy-engine $(RELEASE)/deployd-webhook
 	install -d $(DESTDIR)$(SYSTEMDDIR)/system-generators $(DESTDIR)/etc/deployd/apps
 	ln -sf ../../../libexec/deployd/deploy-engine $(DESTDIR)$(SYSTEMDDIR)/system-generators/deployd-generator
-	$(call put_all,units/*.service units/*.target units/*.timer units/*.slice,$(SYSTEMDDIR)/system)
+	$(call put_all,units/*.service units/*.socket units/*.target units/*.timer units/*.slice,$(SYSTEMDDIR)/system)
 	$(call put_all,units/*.preset,$(SYSTEMDDIR)/system-preset)
 	$(call put_all,units/*.catalog,$(SYSTEMDDIR)/catalog)
 	$(call put_all,units/sysusers.d/*.conf,/usr/lib/sysusers.d)
@@ -134,7 +134,7 @@ power:
 	cargo bench --locked --profile dev --bench power -- $(WORDS)
 
 # Of each parser, without a sanitizer: what is looked for are panics and broken promises, and any compiler does.
-FUZZED := config record protocol archive
+FUZZED := config record protocol archive webhook
 SECONDS ?= 60
 FUZZ := $(TARGET)/fuzz
 HOST = $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')

@@ -17,6 +17,7 @@
 //! | [`dbus`] | the served interface | model |
 //! | [`daemon`] | the bus service: authorises, starts units, relays | model, config, system, dbus |
 //! | [`ctl`] | the command line: speaks only to the bus | model, dbus |
+//! | [`webhook`] | verifies what forges sign, asks the bus | model, system, dbus |
 //!
 //! Architecture invariant: the table is held by `tests/layering.rs`.
 
@@ -31,4 +32,5 @@ pub mod observe;
 pub mod plan;
 pub mod runtime;
 pub mod system;
+pub mod webhook;
 pub mod worker;

@@ -13,8 +13,8 @@ use std::{
 
 use deployd::{
     dbus::{
-        self, Access, Answer, App, AppView, Backend, Deployment, DeploymentView, Dict, Error, LogFilter, Manager,
-        ManagerProxy, Quota, SharedView, Showing, Ticket, app_path, deployment_path, no_such_app, publish,
+        self, Access, Answer, App, AppView, Backend, Deployment, DeploymentView, Dict, Error, Judgement, LogFilter,
+        Manager, ManagerProxy, Quota, SharedView, Showing, Ticket, app_path, deployment_path, no_such_app, publish,
     },
     model::{AppName, CheckRequest, DeployKey, DeploymentId, KeyChange, KeyRequest, Kind, Request},
 };
@@ -137,6 +137,10 @@ impl Backend for FakeBackend {
     fn waiting(&self) -> &Quota {
         &self.waiting
     }
+    fn judge(&self, request: &Request) -> Judgement {
+        let reference = request.reference.as_deref();
+        Judgement { other_ref: reference == Some("v1.2"), webhook: reference == Some("refs/heads/main") }
+    }
     fn hold(&self) -> Box<dyn Send + Sync> {
         Box::new(())
     }
@@ -163,6 +167,10 @@ impl Backend for FakeBackend {
             });
             Ok(path)
         })
+    }
+    fn coalesce(self: Arc<Self>, request: Request, ticket: Ticket) -> Answer<'static, OwnedObjectPath> {
+        self.told.lock().unwrap().push(format!("coalesce {}", request.app));
+        self.start(request, None, ticket)
     }
     fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String> {
         Box::pin(async move { Ok(format!("{{\"decision\":\"go\",\"kind\":\"{}\"}}", request.kind)) })
@@ -335,7 +343,8 @@ async fn bad_arguments_are_refused_by_name_before_anyone_is_asked() {
         (name.as_str(), text.as_str()),
         (
             INVALID,
-            "unknown option \"reff\"; known are: ref (s), force (b), allow-destructive (b), allow-key-rotation (b)"
+            "unknown option \"reff\"; known are: ref (s), force (b), coalesce (b), allow-destructive (b), \
+             allow-key-rotation (b)"
         )
     );
     let (name, text) = refusal(manager.deploy("shop", &options(&[("force", "yes".into())])).await);
@@ -382,7 +391,7 @@ async fn what_is_authorised_is_what_is_started() {
     assert_eq!(started[0].allow, Default::default());
     let asked = scene.asked.lock().unwrap().clone();
     let (action, details, flags) = &asked[0];
-    assert_eq!((action.as_str(), *flags), ("org.deployd1.deploy", 1), "the proxy lets polkit ask the user");
+    assert_eq!((action.as_str(), *flags), ("org.deployd1.deploy-other-ref", 1), "the proxy lets polkit ask the user");
     for (key, value) in [
         ("app", "shop"),
         ("ref", "v1.2"),
@@ -391,10 +400,21 @@ async fn what_is_authorised_is_what_is_started() {
         ("force", "yes"),
         ("allow-destructive", "no"),
         ("run-again", "no"),
+        ("webhook", "no"),
     ] {
         assert_eq!(details[key], value, "{key}");
     }
-    assert_eq!(scene.backend.told(), ["allowed org.deployd1.deploy shop"]);
+    assert_eq!(scene.backend.told(), ["allowed org.deployd1.deploy-other-ref shop"]);
+}
+
+/// What a rule cannot read is told by deployd: whether the app lets a webhook have this ref deployed.
+#[tokio::test]
+async fn polkit_is_told_what_a_webhook_may_have_deployed() {
+    let scene = Scene::new().await;
+    let manager = scene.manager().await;
+    manager.deploy("shop", &options(&[("ref", "refs/heads/main".into()), ("coalesce", true.into())])).await.unwrap();
+    assert_eq!(scene.asked.lock().unwrap()[0].1["webhook"], "allowed");
+    assert_eq!(scene.backend.told(), ["allowed org.deployd1.deploy shop", "coalesce shop"]);
 }
 
 /// DB-10: an archive is a regular file that is open for reading; anything else is refused at once, and nobody is asked.

@@ -101,3 +101,8 @@ fn the_worker_s_protocol() {
 fn archives() {
     run("archive", targets::archive);
 }
+
+#[test]
+fn deliveries_of_forges() {
+    run("webhook", targets::webhook);
+}

@@ -33,8 +33,10 @@ const ENGINE_UNITS: [&str; 11] = [
     "deploy-drain@.service",
     "deployd-recover.service",
 ];
-const OTHER_UNITS: [&str; 10] = [
+const OTHER_UNITS: [&str; 12] = [
     "deployd.service",
+    "deployd-webhook.service",
+    "deployd-webhook.socket",
     "app-fpm@.service",
     "app-octane@.service",
     "app-http@.service",
@@ -228,17 +230,32 @@ fn systemd_finds_nothing_wrong_with_the_units() {
     assert!(text.contains("ProtectSytem"), "verify sees a wrong key: {text}");
 }
 
+#[test]
+fn the_webhook_listens_to_this_host_and_is_as_confined_as_the_bus_service() {
+    assert_eq!(value("deployd-webhook.socket", "Socket.ListenStream").as_deref(), Some("127.0.0.1:7480"));
+    assert_eq!(value("deployd-webhook.socket", "Socket.IPAddressDeny").as_deref(), Some("any"));
+    assert_eq!(value("deployd-webhook.socket", "Socket.IPAddressAllow").as_deref(), Some("localhost"));
+    let sandbox = |unit: &str| -> BTreeSet<(String, String)> {
+        let own = ["Service.UMask", "Service.TasksMax"];
+        let all = directives(unit).into_iter().skip_while(|(key, _)| key != "Service.CapabilityBoundingSet");
+        all.filter(|(key, _)| !own.contains(&key.as_str())).collect()
+    };
+    assert!(sandbox("deployd.service").len() > 25);
+    assert_eq!(sandbox("deployd-webhook.service"), sandbox("deployd.service"));
+    assert!(!read("units/90-deployd.preset").contains("webhook"), "it is off until somebody enables it");
+}
+
 /// What `systemd-analyze security` counts against each unit, in tenths: it may only become less. The engine's is what
 /// it needs: root, the host's network namespace for sock_diag, four capabilities, homes, chown; and three tenths for
 /// two directives whose work `ReadOnlyPaths=/proc /sys` does, which is not counted.
 #[test]
 fn no_unit_is_more_exposed_than_it_was() {
     let of = |unit: &str| match unit {
-        "deployd.service" => 2,
+        "deployd.service" | "deployd-webhook.service" => 2,
         "deploy-survey@.service" | "deploy-key@.service" => 24,
         _ => 26,
     };
-    for unit in ENGINE_UNITS.into_iter().chain(["deployd.service"]) {
+    for unit in ENGINE_UNITS.into_iter().chain(["deployd.service", "deployd-webhook.service"]) {
         let analyze = |threshold: u32| {
             let mut command = Command::new("systemd-analyze");
             let unit = tree(&format!("units/{unit}"));

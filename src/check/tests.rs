@@ -33,6 +33,7 @@ fn settings(services: Vec<Service>) -> Settings {
         share: crate::model::Share::default(),
         gates: Default::default(),
         notify: Vec::new(),
+        webhook: None,
         carry: vec![],
         assets: Default::default(),
         safety: Safety { zero_downtime: true, missing_jobs: MissingJobs::Refuse, ..Safety::default() },

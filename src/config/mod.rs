@@ -36,6 +36,7 @@ mod strategy;
 mod suggest;
 mod through_nginx;
 mod tree;
+mod webhook;
 mod written;
 
 pub use notify::{Address, Notify, Way};
@@ -44,6 +45,7 @@ pub use settings::*;
 pub use show::show;
 pub use source::check_reference;
 pub use step::{AUDIT, Limits, MIGRATE, On, Step};
+pub use webhook::Webhook;
 
 use crate::model::{AppName, Paths};
 use errors::{Problem, Problems, SourceFile};

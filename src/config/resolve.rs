@@ -13,6 +13,7 @@ use super::{
     preset::{self, Preset},
     service, shared, source_table, steps, strategy,
     tree::Table,
+    webhook,
     written::{At, Reader},
 };
 use crate::model::{AppName, Share, UnitName};
@@ -52,6 +53,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let (health, Watch { successes, interval, bake }) = health::health(cx, &mut top, &preset);
     let keep = keep(cx, &mut top);
     let notify = notify::notify(cx, &mut top, root.as_deref());
+    let webhook = webhook::webhook(cx, &mut top, source.as_ref());
     let gates = gates::gates(cx, &mut top, &mut preset);
     let safety = safety(cx, &mut top, &preset);
     let build = build::build(cx, &mut top, root.as_deref());
@@ -87,6 +89,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
         keep,
         gates,
         notify,
+        webhook,
         safety,
         inferred: std::mem::take(&mut cx.inferred),
         files: files.iter().map(|file| file.path.clone()).collect(),

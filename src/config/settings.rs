@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::{Notify, Service, Step};
+use super::{Notify, Service, Step, Webhook};
 use crate::model::{AppName, Share, UnitName};
 
 /// A configuration that was refused: all its errors, rendered with file, line and caret.
@@ -82,6 +82,8 @@ pub struct Settings {
     pub gates: Gates,
     /// Who is told how a deployment ended.
     pub notify: Vec<Notify>,
+    /// What a forge's delivery may have deployed.
+    pub webhook: Option<Webhook>,
     /// What is refused for safety's sake.
     pub safety: Safety,
     /// What was not written but found or defaulted, for `deployctl show`: key, value, why.

@@ -323,6 +323,10 @@ impl Page<'_> {
             self.line("timeout", &quoted(&duration::format(tests.timeout)), "");
         }
         s.notify.iter().for_each(|one| self.notify(one));
+        if let Some(webhook) = &s.webhook {
+            self.header("[webhook]", "");
+            self.line("refs", &quoted_list(&webhook.refs), "webhook.refs");
+        }
         self.header("[safety]", "");
         let missing = match s.safety.missing_jobs {
             MissingJobs::Refuse => "refuse",

@@ -499,6 +499,12 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("[[notify]]\nkind = \"slack\"\n", "has no address", "url_file"),
     ("[[notify]]\nkind = \"slack\"\nurl = \"http://h/x\"\n", "is not https", "url_file"),
     ("[[notify]]\nkind = \"mail\"\nto = \"a@b\\nBcc: c@d\"\n", "is not a mail address", "ops@example.org"),
+    ("[webhook]\n", "not known which refs", "refs = ["),
+    ("[webhook]\nrefs = []\n", "refs has 0 patterns", "tag:v*"),
+    ("[webhook]\nrefs = [\"-x\"]\n", "no pattern of branches", "\"main\""),
+    ("[webhook]\nrefs = [\"tag:\"]\n", "no pattern of branches", "tag:v*"),
+    ("[webhook]\nrefs = [\"main\"]\nsecret = \"x\"\n", "unknown key \"secret\"", "refs"),
+    ("source.upload = true\n[webhook]\nrefs = [\"main\"]\n", "the source has none", "remove [webhook]"),
     ("[[step]]\nrun = \"a | b\"\n", "a command is a list", "shell = true"),
     ("[[step]]\nrun = [\"a\"]\nshell = true\n", "a shell's line is one text", "remove shell = true"),
     ("[[step]]\nrun = [\"php\", \"artisan\", \"down\"]\n", "takes the live site down", "remove it"),
@@ -734,6 +740,8 @@ on_failure = "pause"
 [safety]
 missing_jobs = "warn"
 require = "zero-downtime"
+[webhook]
+refs = ["main", "release/*", "tag:v*"]
 "#;
     let text = format!("{FOUR}{kinds}");
     round_trip(&text);

@@ -8,12 +8,12 @@ use std::{
 
 use zbus::{Connection, OwnedObjectPath};
 
-use super::{busy::Busy, files, follow, lists, logs, show, uploads};
+use super::{busy::Busy, coalesce, files, follow, judge, lists, logs, show, uploads};
 use crate::{
     config::{self, HostFacts},
     dbus::{
-        Access, Answer, App, AppView, Backend, Deployment, Dict, Error, LogFilter, NAME, Quota, SharedView, Showing,
-        Ticket, app_path, deployment_path, no_such_app,
+        Access, Answer, App, AppView, Backend, Deployment, Dict, Error, Judgement, LogFilter, NAME, Quota, SharedView,
+        Showing, Ticket, app_path, deployment_path, no_such_app,
     },
     model::{
         AppName, CheckRequest, DeployKey, DeploymentId, KeyRequest, Kind, Paths, Request, UnitName, events, printable,
@@ -28,6 +28,9 @@ use crate::{
 /// Objects of ended deployments that are kept; the oldest goes first.
 const KEPT: usize = 256;
 
+/// What the unit of a deployment that was asked for over the bus begins with.
+const RUN: &str = "deploy-run@";
+
 /// Calls of one user that may wait at once.
 const WAITING: usize = 16;
 
@@ -40,6 +43,7 @@ pub struct Host {
     pub(super) busy: Busy,
     waiting: Quota,
     pub(super) surveying: tokio::sync::Mutex<()>,
+    pub(super) coalescing: tokio::sync::Mutex<()>,
     known: Mutex<Known>,
 }
 
@@ -76,6 +80,7 @@ impl Host {
             busy,
             waiting: Quota::new("calls waiting", WAITING),
             surveying: tokio::sync::Mutex::default(),
+            coalescing: tokio::sync::Mutex::default(),
             known: Mutex::default(),
         }
     }
@@ -167,6 +172,14 @@ impl Host {
         self.known().deployments.get(id).cloned()
     }
 
+    /// The deployments of an app that were asked for over the bus and have not ended, with their units.
+    pub(super) fn asked_for(&self, app: &AppName) -> Vec<(DeploymentId, UnitName)> {
+        let known = self.known();
+        let of_app = known.deployments.iter().filter(|(_, entry)| entry.view.get().app == *app);
+        let units = of_app.filter_map(|(id, entry)| Some((id.clone(), entry.unit.clone()?)));
+        units.filter(|(_, unit)| unit.as_str().starts_with(RUN)).collect()
+    }
+
     /// The newest deployment of an app that has not ended, by the objects.
     fn running(&self, app: &AppName) -> Option<DeploymentId> {
         let known = self.known();
@@ -240,6 +253,10 @@ impl Backend for Host {
         Err(Error::NoSuchRelease(format!("app {app} has no release {release}; `deployctl releases {app}` lists them")))
     }
 
+    fn judge(&self, request: &Request) -> Judgement {
+        judge::judge(request, || config::load(&self.paths, &request.app, &(self.facts)(&self.paths, &request.app)).ok())
+    }
+
     fn waiting(&self) -> &Quota {
         &self.waiting
     }
@@ -281,6 +298,13 @@ impl Backend for Host {
         })
     }
 
+    fn coalesce(self: Arc<Self>, request: Request, ticket: Ticket) -> Answer<'static, OwnedObjectPath> {
+        Box::pin(async move {
+            let _held = self.busy.hold();
+            coalesce::start(&self, request, ticket).await
+        })
+    }
+
     fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String> {
         Box::pin(async move { follow::plan(&self, &request).await })
     }
@@ -312,7 +336,7 @@ impl Backend for Host {
             let Some(unit) = unit else {
                 return Err(Error::NotRunning(format!("deployment {id} of app {app} has ended already")));
             };
-            if !unit.as_str().starts_with("deploy-run@") {
+            if !unit.as_str().starts_with(RUN) {
                 return Err(Error::Failed(format!(
                     "deployment {id} of app {app} was started by systemd: `systemctl stop {unit}` cancels it"
                 )));

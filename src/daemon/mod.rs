@@ -2,9 +2,11 @@
 //! deployment, opens no path in an app's tree, and recovers nothing: a deployment lives in its own unit.
 
 mod busy;
+mod coalesce;
 mod files;
 mod follow;
 mod host;
+mod judge;
 mod lists;
 mod logs;
 mod show;

@@ -41,13 +41,14 @@ fn is_secret(key: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
     use crate::config::{Inferred, Origin, Source};
 
-    fn settings() -> Settings {
+    /// Of an app that is like any.
+    pub fn settings() -> Settings {
         let file = std::path::PathBuf::from("/etc/deployd/apps/shop.toml");
         let inferred =
             |key: &str, value: &str, why: &str| Inferred { key: key.into(), value: value.into(), why: why.into() };
@@ -75,6 +76,7 @@ mod tests {
             share: Default::default(),
             gates: Default::default(),
             notify: Vec::new(),
+            webhook: None,
             carry: vec![],
             assets: Default::default(),
             safety: Default::default(),

@@ -41,6 +41,15 @@ pub struct Access<'a> {
     pub refusal: Option<&'a str>,
 }
 
+/// What the configuration says of a request, which polkit's rules cannot read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Judgement {
+    /// Its ref is not the configured one, or that is not known.
+    pub other_ref: bool,
+    /// `[webhook]` lets it be deployed, and nothing more is asked than that.
+    pub webhook: bool,
+}
+
 /// Which log to open.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LogFilter {
@@ -79,6 +88,8 @@ pub trait Backend: Send + Sync + 'static {
     fn new_id(&self) -> Result<DeploymentId, Error>;
     /// Whether a request makes sense; before anyone is asked for permission, without effects.
     fn check(&self, request: &Request) -> Result<(), Error>;
+    /// What the app's configuration says of a request.
+    fn judge(&self, request: &Request) -> Judgement;
     /// How many calls of one user may wait at once, for polkit or for each other, on the objects of apps and deployments.
     fn waiting(&self) -> &Quota;
     /// Keeps the service from ending for idleness until it is dropped.
@@ -93,6 +104,9 @@ pub trait Backend: Send + Sync + 'static {
         upload: Option<OwnedFd>,
         ticket: Ticket,
     ) -> Answer<'static, OwnedObjectPath>;
+    /// Joins a deployment of the same caller's that will do the same and has not begun, or starts one in the place of
+    /// those of other refs that have not.
+    fn coalesce(self: Arc<Self>, request: Request, ticket: Ticket) -> Answer<'static, OwnedObjectPath>;
     /// Makes a plan, as JSON.
     fn plan(self: Arc<Self>, request: Request) -> Answer<'static, String>;
     /// The shared files that differ from what the live release was made from. The ticket is held meanwhile.

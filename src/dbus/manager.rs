@@ -60,9 +60,12 @@ impl Manager {
         let caller = call.caller().await?;
         let ticket = self.requests.take(caller.uid)?;
         let id = self.backend.new_id()?;
-        let Wanted { kind, reference, release, force, allow, upload } = wanted;
+        let Wanted { kind, reference, release, force, allow, upload, coalesce: _ } = wanted;
         let request = Request { app, id, kind, reference, release, force, allow, upload, actor: caller.actor() };
         self.backend.check(&request)?;
+        let judged = self.backend.judge(&request);
+        let by_webhook = if judged.webhook { "allowed" } else { "no" };
+        let action = if action == Action::Deploy && judged.other_ref { Action::DeployOtherRef } else { action };
         let details = HashMap::from([
             ("app", request.app.as_str()),
             ("kind", request.kind.as_str()),
@@ -72,6 +75,7 @@ impl Manager {
             ("allow-destructive", yes_or_no(request.allow.destructive)),
             ("allow-key-rotation", yes_or_no(request.allow.key_rotation)),
             ("run-again", yes_or_no(request.allow.run_again)),
+            ("webhook", by_webhook),
         ]);
         let Call { connection, header } = *call;
         polkit::authorise(&self.backend, connection, header, &caller, action, &request.app, &details).await?;
@@ -86,8 +90,13 @@ impl Manager {
         kind: Kind,
         options: Dict,
     ) -> Result<OwnedObjectPath, Error> {
-        let (request, ticket) = self.admit(call, action, app, Wanted::parse(kind, options)?).await?;
-        self.backend().start(request, None, ticket).await
+        let wanted = Wanted::parse(kind, options)?;
+        let coalesce = wanted.coalesce;
+        let (request, ticket) = self.admit(call, action, app, wanted).await?;
+        match coalesce {
+            true => self.backend().coalesce(request, ticket).await,
+            false => self.backend().start(request, None, ticket).await,
+        }
     }
 }
 
@@ -99,17 +108,26 @@ struct Wanted {
     force: bool,
     allow: Allow,
     upload: bool,
+    /// With those that wait.
+    coalesce: bool,
 }
 
 impl Wanted {
+    fn plain(kind: Kind) -> Self {
+        let (allow, [force, upload, coalesce]) = (Allow::default(), [false; 3]);
+        Self { kind, reference: None, release: None, force, allow, upload, coalesce }
+    }
+
     fn parse(kind: Kind, options: Dict) -> Result<Self, Error> {
-        let none = Self { kind, reference: None, release: None, force: false, allow: Allow::default(), upload: false };
+        let none = Self::plain(kind);
         match kind {
             Kind::Deploy | Kind::Stage => {
-                let known = &["ref (s)", "force (b)", "allow-destructive (b)", "allow-key-rotation (b)"];
+                let known =
+                    &["ref (s)", "force (b)", "coalesce (b)", "allow-destructive (b)", "allow-key-rotation (b)"];
                 let mut options = Options::new(options, known)?;
                 let (reference, force) = (options.text("ref")?, options.flag("force")?);
-                Ok(Self { reference, force, allow: allow(kind, &mut options)?, ..none })
+                let coalesce = options.flag("coalesce")?;
+                Ok(Self { reference, force, coalesce, allow: allow(kind, &mut options)?, ..none })
             }
             Kind::Activate => {
                 let known = &["release (s)", "allow-destructive (b)", "allow-key-rotation (b)", "run-again (b)"];
@@ -131,7 +149,7 @@ impl Wanted {
         let mut options = Options::new(options, known)?;
         let kind = if options.flag("stage")? { Kind::Stage } else { Kind::Deploy };
         let (force, allow) = (options.flag("force")?, allow(kind, &mut options)?);
-        Ok(Self { kind, reference: None, release: None, force, allow, upload: true })
+        Ok(Self { force, allow, upload: true, ..Self::plain(kind) })
     }
 }
 

@@ -16,7 +16,7 @@ mod quota;
 mod upload;
 
 pub use app::App;
-pub use backend::{Access, Answer, AppView, Backend, LogFilter, Showing};
+pub use backend::{Access, Answer, AppView, Backend, Judgement, LogFilter, Showing};
 pub use caller::Caller;
 pub use deployment::{Deployment, DeploymentView, SharedView, publish};
 pub use error::{Error, exit_status};

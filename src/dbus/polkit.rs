@@ -16,6 +16,7 @@ use crate::model::AppName;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
     Deploy,
+    DeployOtherRef,
     Stage,
     Activate,
     Rollback,
@@ -29,8 +30,9 @@ pub enum Action {
 
 impl Action {
     #[cfg(test)]
-    pub(super) const ALL: [Action; 10] = [
+    pub(super) const ALL: [Action; 11] = [
         Action::Deploy,
+        Action::DeployOtherRef,
         Action::Stage,
         Action::Activate,
         Action::Rollback,
@@ -46,6 +48,7 @@ impl Action {
     pub fn id(self) -> &'static str {
         match self {
             Action::Deploy => "org.deployd1.deploy",
+            Action::DeployOtherRef => "org.deployd1.deploy-other-ref",
             Action::Stage => "org.deployd1.stage",
             Action::Activate => "org.deployd1.activate",
             Action::Rollback => "org.deployd1.rollback",

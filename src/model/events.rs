@@ -45,13 +45,17 @@ pub const SERVICE_LIVE: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f12";
 pub const SERVICE_BACK: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f13";
 /// An app got a deploy key, or another one.
 pub const KEY_MADE: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f14";
+/// A forge's signed delivery was taken, and a deployment asked for.
+pub const WEBHOOK_ASKED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f15";
+/// A delivery was not signed with the app's secret.
+pub const WEBHOOK_REFUSED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f16";
 /// Something that a deployment should be known to run into; it goes on.
 pub const DEPLOYMENT_WARNED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7fc1";
 /// A step was not run, and why.
 pub const STEP_LEFT_OUT: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7fc4";
 
 /// Every event, with its constant's name.
-pub const ALL: [(&str, EventId); 22] = [
+pub const ALL: [(&str, EventId); 24] = [
     ("DEPLOYMENT_STARTED", DEPLOYMENT_STARTED),
     ("DEPLOYMENT_SUCCEEDED", DEPLOYMENT_SUCCEEDED),
     ("DEPLOYMENT_UNCHANGED", DEPLOYMENT_UNCHANGED),
@@ -72,6 +76,8 @@ pub const ALL: [(&str, EventId); 22] = [
     ("SERVICE_LIVE", SERVICE_LIVE),
     ("SERVICE_BACK", SERVICE_BACK),
     ("KEY_MADE", KEY_MADE),
+    ("WEBHOOK_ASKED", WEBHOOK_ASKED),
+    ("WEBHOOK_REFUSED", WEBHOOK_REFUSED),
     ("DEPLOYMENT_WARNED", DEPLOYMENT_WARNED),
     ("STEP_LEFT_OUT", STEP_LEFT_OUT),
 ];

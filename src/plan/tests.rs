@@ -63,6 +63,7 @@ fn settings() -> Settings {
         share: crate::model::Share::default(),
         gates: Default::default(),
         notify: Vec::new(),
+        webhook: None,
         carry: vec![],
         assets: Default::default(),
         safety: Default::default(),

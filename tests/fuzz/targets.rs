@@ -5,6 +5,10 @@ use std::{fs, path::PathBuf};
 use deployd::{
     config,
     model::{AppState, Paths},
+    webhook::{
+        event::{self, Event, Kind},
+        signature::Proof,
+    },
     worker::{archive, order},
 };
 use sha2::{Digest, Sha256};
@@ -80,4 +84,16 @@ pub fn archive(data: &[u8]) {
     let _ = archive::resolve(&order, &cache, &["artisan".to_owned()]);
     let left = fs::read_dir(&place).expect("it is ours").count();
     assert_eq!(left, 2, "something was made beside the archive");
+}
+
+/// The body of a delivery, and its bytes as each kind of signature. What names a ref names one that git allows.
+pub fn webhook(data: &[u8]) {
+    for kind in [Kind::Push, Kind::Create, Kind::Release, Kind::Other] {
+        if let Ok(Event::Moved(reference)) = event::read(kind, data) {
+            assert!(reference.starts_with("refs/heads/") || reference.starts_with("refs/tags/"));
+            config::check_reference(&reference).expect("deployd takes it");
+        }
+    }
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let _ = (Proof::hmac(text), Proof::standard("id", "1700000000", text), Proof::standard(text, text, "v1,AAAA"));
 }

@@ -50,3 +50,4 @@ mod upstream;
 mod users;
 mod warm;
 mod web_unit;
+mod webhook;
