@@ -47,26 +47,48 @@ pub struct Question<'a> {
 /// No more is asked after so long, though not each process was reached.
 const WARM_LIMIT: Duration = Duration::from_secs(3);
 
-/// Carries out [`super::order::Order::ProbeFastcgi`]. The kernel wakes the processes that wait in accept(2) in turns, so
-/// that each gets one of as many requests: its first, which costs several times a later one, is then no visitor's. One
-/// at a time, so that live traffic keeps the processors.
+/// Carries out [`super::order::Order::ProbeFastcgi`]. Each process gets one request: its first, which costs several times
+/// a later one, is then no visitor's. They are asked one at a time, so that live traffic keeps the processors; but all
+/// connections are there before, and each process holds one and waits for its request. Connected one after the other,
+/// a process that has just answered takes the next connection before the one that the kernel wakes for it.
 pub async fn probe_each(question: Question<'_>, times: u32, timeout: Duration) -> Answer {
-    let started = Instant::now();
-    let first = probe(question, timeout).await;
-    let mut asked = 1;
-    let healthy = matches!(first, Answer::Probed { healthy: true, .. });
-    while healthy && asked < times && started.elapsed() < WARM_LIMIT {
-        match probe(question, timeout).await {
-            Answer::Probed { healthy: true, .. } => asked += 1,
-            unhealthy => return unhealthy,
+    let until = Instant::now() + WARM_LIMIT;
+    let first = probe(question, None, timeout).await;
+    if times < 2 || !is_healthy(&first) {
+        return first;
+    }
+    for stream in connections(question, times).await {
+        if Instant::now() >= until {
+            break;
+        }
+        let answer = probe(question, Some(stream), timeout).await;
+        if !is_healthy(&answer) {
+            return answer;
         }
     }
     first
 }
 
-async fn probe(question: Question<'_>, timeout: Duration) -> Answer {
+fn is_healthy(answer: &Answer) -> bool {
+    matches!(answer, Answer::Probed { healthy: true, .. })
+}
+
+/// As many as the socket takes: a full backlog has fewer.
+async fn connections(question: Question<'_>, times: u32) -> Vec<UnixStream> {
+    let mut streams = Vec::new();
+    for _ in 0..times {
+        match connect(question).await {
+            Ok(stream) => streams.push(stream),
+            Err(_) => break,
+        }
+    }
+    streams
+}
+
+/// Asks on this connection, or on a new one.
+async fn probe(question: Question<'_>, stream: Option<UnixStream>, timeout: Duration) -> Answer {
     let started = Instant::now();
-    let verdict = match tokio::time::timeout(timeout, ask(question)).await {
+    let verdict = match tokio::time::timeout(timeout, ask(question, stream)).await {
         Ok(Ok(page)) => page.judge(started.elapsed()),
         Ok(Err(problem)) => Err(problem),
         Err(_) => Err(format!("no answer within {} ms", timeout.as_millis())),
@@ -86,9 +108,9 @@ struct Page {
     ended: Option<(u32, u8)>,
 }
 
-async fn ask(question: Question<'_>) -> Result<Page, String> {
+async fn connect(question: Question<'_>) -> Result<UnixStream, String> {
     let place = question.socket.display();
-    let mut stream =
+    let stream =
         UnixStream::connect(question.socket).await.map_err(|error| format!("cannot connect to {place}: {error}"))?;
     if let Some(listener) = question.listener {
         // The credentials of whoever called listen(2), taken by the kernel at that time.
@@ -98,6 +120,15 @@ async fn ask(question: Question<'_>) -> Result<Page, String> {
             return Err(format!("{place} is answered by {other}, not by process {listener}"));
         }
     }
+    Ok(stream)
+}
+
+async fn ask(question: Question<'_>, stream: Option<UnixStream>) -> Result<Page, String> {
+    let place = question.socket.display();
+    let mut stream = match stream {
+        Some(stream) => stream,
+        None => connect(question).await?,
+    };
     stream.write_all(&request(question)).await.map_err(|error| format!("cannot ask at {place}: {error}"))?;
     let mut page = Page::default();
     while page.ended.is_none() {
@@ -290,7 +321,7 @@ mod tests {
             host: "shop.example.org",
             listener,
         };
-        tokio::join!(probe(question, Duration::from_millis(500)), serve)
+        tokio::join!(probe(question, None, Duration::from_millis(500)), serve)
     }
 
     fn ended(exit: u8) -> Vec<u8> {
@@ -364,19 +395,27 @@ mod tests {
         let root = Path::new("/");
         let question =
             Question { socket: &path, document_root: root, script: root, uri: "/", host: "x", listener: None };
+        let answer = async |stream: &mut UnixStream, status: u16| {
+            let _ = stream.read(&mut [0; 4096]).await.unwrap();
+            let page = record(STDOUT, format!("Status: {status} X\r\n\r\n").as_bytes());
+            stream.write_all(&[page, ended(0)].concat()).await.unwrap();
+        };
+        // Each process takes a connection before the second request of all is there.
         let answers = async |statuses: &[u16]| {
-            for status in statuses {
-                let (mut stream, _) = socket.accept().await.unwrap();
-                let _ = stream.read(&mut [0; 4096]).await.unwrap();
-                let page = record(STDOUT, format!("Status: {status} X\r\n\r\n").as_bytes());
-                stream.write_all(&[page, ended(0)].concat()).await.unwrap();
+            answer(&mut socket.accept().await.unwrap().0, 200).await;
+            let mut taken = Vec::new();
+            for _ in 0..3 {
+                taken.push(socket.accept().await.unwrap().0);
+            }
+            for (stream, status) in taken.iter_mut().zip(statuses) {
+                answer(stream, *status).await;
             }
         };
         let limit = Duration::from_secs(5);
-        let (answer, ()) = tokio::join!(probe_each(question, 3, limit), answers(&[200, 200, 200]));
-        assert!(verdict(answer).0);
-        let (answer, ()) = tokio::join!(probe_each(question, 3, limit), answers(&[200, 503]));
-        let (healthy, said) = verdict(answer);
+        let (answered, ()) = tokio::join!(probe_each(question, 3, limit), answers(&[200, 200, 200]));
+        assert!(verdict(answered).0);
+        let (answered, ()) = tokio::join!(probe_each(question, 3, limit), answers(&[200, 503]));
+        let (healthy, said) = verdict(answered);
         assert!(!healthy && said.contains("503"), "{said}");
     }
 
@@ -387,11 +426,11 @@ mod tests {
         let root = Path::new("/");
         let question =
             |listener| Question { socket: &socket, document_root: root, script: root, uri: "/", host: "x", listener };
-        assert!(verdict(probe(question(None), Duration::from_secs(1)).await).1.contains("cannot connect"));
+        assert!(verdict(probe(question(None), None, Duration::from_secs(1)).await).1.contains("cannot connect"));
         let _listening = tokio::net::UnixListener::bind(&socket).unwrap();
-        let (healthy, detail) = verdict(probe(question(Some(1)), Duration::from_secs(1)).await);
+        let (healthy, detail) = verdict(probe(question(Some(1)), None, Duration::from_secs(1)).await);
         assert!(!healthy && detail.contains("not by process 1"), "{detail}");
-        let (healthy, detail) = verdict(probe(question(None), Duration::from_millis(50)).await);
+        let (healthy, detail) = verdict(probe(question(None), None, Duration::from_millis(50)).await);
         assert!(!healthy && detail == "no answer within 50 ms", "{detail}");
     }
 
@@ -411,7 +450,7 @@ mod tests {
         ] {
             let script = root.join(script);
             let question = Question { socket, document_root: root, script: &script, uri, host: "x", listener };
-            let (healthy, detail) = verdict(probe(question, Duration::from_secs(5)).await);
+            let (healthy, detail) = verdict(probe(question, None, Duration::from_secs(5)).await);
             println!("{uri} {}: {detail}", script.display());
             assert!(healthy == expected && detail.contains(said), "{uri}: {healthy} {detail}");
         }
