@@ -17,6 +17,7 @@ use crate::{
         process::Seen,
         sockets::accept_queue,
         tree::Dir,
+        units::Share,
     },
 };
 
@@ -51,6 +52,10 @@ pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
     // In between nothing can have come: the link that nginx connects through names another socket.
     refuse_live(host, slot)?;
     notify::status(&format!("{unit}: its last requests end"));
+    // All its processes end at once, which is work too.
+    if let Err(error) = host.units.give_share(unit, Share::Yielding).await {
+        tracing::warn!("{error}, ignoring");
+    }
     host.units.stop(unit).await?;
     let ended = host.units.status(unit).await?;
     if ended.result == "success" {

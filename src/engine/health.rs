@@ -91,6 +91,7 @@ pub fn http_order(health: &Health) -> Option<Order> {
             body: body.clone(),
             json: json.clone(),
             timeout: health.timeout,
+            beside: None,
         })),
         Check::Run { .. } => None,
     }

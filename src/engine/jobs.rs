@@ -20,7 +20,7 @@ use crate::{
         notify,
         process::{self, Seen, cwd},
         tree::{Dir, EntryKind, await_unlocked},
-        units::{UnitStatus, Word},
+        units::{Share, UnitStatus, Word},
     },
 };
 
@@ -71,6 +71,7 @@ pub async fn resume(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
     unmark(&slot.host.paths, &slot.name)?;
     if ended(&slot.host.units.status(slot.unit()).await?) {
         slot.start().await?;
+        slot.share(Share::Full).await;
     } else {
         tell(slot, Signal::CONT).await?;
     }

@@ -147,6 +147,7 @@ impl Roll<'_> {
                 body: None,
                 json: None,
                 timeout,
+                beside: None,
             });
             let answer = verdict(unit.to_string(), worker.ask(&order, WORK_LIMIT).await?);
             let Err(error @ EngineError::Unhealthy { .. }) = answer else { return answer.map(drop) };

@@ -10,7 +10,7 @@ use crate::{
     observe::Host,
     plan::Handover,
     runtime::slot,
-    system::units::Verb,
+    system::units::{Share, Verb},
 };
 
 /// A slot of one of an app's services.
@@ -47,16 +47,25 @@ impl<'a> ServiceSlot<'a> {
         slot_files::write(self, release, smaller)
     }
 
-    /// Has the slot start; does not wait.
+    /// Has the slot start; does not wait. What starts yields the processors to what is live, until it is pointed at.
     pub async fn begin(&self) -> Result<(), EngineError> {
+        self.share(Share::Yielding).await;
         self.host.units.reset_failed(self.unit()).await?;
         Ok(self.host.units.enqueue(Verb::Start, self.unit()).await?)
     }
 
-    /// Starts the slot and returns when its unit says that it is ready.
+    /// Starts the slot, as [`Self::begin`] does, and returns when its unit says that it is ready.
     pub async fn start(&self) -> Result<(), EngineError> {
+        self.share(Share::Yielding).await;
         self.host.units.reset_failed(self.unit()).await?;
         Ok(self.host.units.start(self.unit()).await?)
+    }
+
+    /// Gives the slot its share of the processors. Without it only others wait longer: a failure is told and passed over.
+    pub async fn share(&self, share: Share) {
+        if let Err(error) = self.host.units.give_share(self.unit(), share).await {
+            tracing::warn!("{error}, ignoring");
+        }
     }
 
     /// Stops the slot, which nobody is pointed at.

@@ -14,12 +14,18 @@ use crate::{
     observe::Host,
     plan::Handover,
     runtime::slot,
-    system::tree::{Dir, EntryKind},
+    system::{
+        tree::{Dir, EntryKind},
+        units::Share,
+    },
     worker::order::{Answer, HttpProbe, Order},
 };
 
 /// For one probe of a php-fpm slot: a cold OPcache compiles the framework meanwhile.
 const PROBE_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A slot that has not answered its probe by then is asked once more beside it.
+const BESIDE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// So many of a new php-fpm slot's processes are asked at most.
 const MAX_WARM: usize = 256;
@@ -83,6 +89,7 @@ impl<'a> Deployment<'a> {
 /// Gives traffic, or jobs, to a slot. php-fpm: one rename of the link that nginx connects through, nothing waits. A
 /// server behind a port: nginx's include, then nginx.
 pub async fn point(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
+    slot.share(Share::Full).await;
     if slot.kind.takes_jobs() {
         return jobs::take_over(slot).await;
     }
@@ -181,6 +188,7 @@ fn port_order(settings: &Settings, port: u16, web: &Web) -> Order {
         body: None,
         json: None,
         timeout: web.start,
+        beside: Some(BESIDE),
     })
 }
 

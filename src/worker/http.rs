@@ -1,10 +1,12 @@
 //! Asks the site for a page over HTTP/1.1, or HTTPS, of this very host: one request, nothing followed, all bounded.
 
 use std::{
+    pin::pin,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
+use futures_util::future::{Either, select};
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     Request, Response, Uri,
@@ -33,9 +35,9 @@ pub async fn probe(probe: &HttpProbe) -> Answer {
     probe_with(probe, host_trust).await
 }
 
-async fn probe_with(probe: &HttpProbe, trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>) -> Answer {
+async fn probe_with(probe: &HttpProbe, trust: impl Fn() -> Result<Arc<ClientConfig>, String>) -> Answer {
     let started = Instant::now();
-    let verdict = match tokio::time::timeout(probe.timeout, ask(probe, trust)).await {
+    let verdict = match tokio::time::timeout(probe.timeout, ask_patiently(probe, &trust)).await {
         Ok(Ok((status, body))) => judge(probe, status, &body, started.elapsed()),
         Ok(Err(problem)) => Err(problem),
         Err(_) => Err(format!("no answer within {} ms", probe.timeout.as_millis())),
@@ -61,9 +63,22 @@ pub async fn sent_there(page: &HttpProbe, header: &str, ask: &str) -> Option<boo
     }
 }
 
+/// The first answer of one request, or of two ([`HttpProbe::beside`]).
+async fn ask_patiently(
+    probe: &HttpProbe,
+    trust: &impl Fn() -> Result<Arc<ClientConfig>, String>,
+) -> Result<(u16, Bytes), String> {
+    let first = pin!(ask(probe, trust));
+    let Some(after) = probe.beside else { return first.await };
+    match select(first, pin!(tokio::time::sleep(after))).await {
+        Either::Left((answer, _)) => answer,
+        Either::Right(((), first)) => select(first, pin!(ask(probe, trust))).await.factor_first().0,
+    }
+}
+
 async fn ask(
     probe: &HttpProbe,
-    trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
+    trust: &impl Fn() -> Result<Arc<ClientConfig>, String>,
 ) -> Result<(u16, Bytes), String> {
     let response = ask_with(probe, None, trust).await?;
     Ok((response.status().as_u16(), response.into_body()))
@@ -224,7 +239,15 @@ mod tests {
     use super::*;
 
     fn page(url: String) -> HttpProbe {
-        HttpProbe { url, host: None, status: None, body: None, json: None, timeout: Duration::from_millis(500) }
+        HttpProbe {
+            url,
+            host: None,
+            status: None,
+            body: None,
+            json: None,
+            timeout: Duration::from_millis(500),
+            beside: None,
+        }
     }
 
     fn verdict(answer: Answer) -> (bool, String) {
@@ -327,6 +350,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_request_that_is_never_answered_is_asked_once_more_where_that_is_wanted() {
+        for (beside, healthy) in [(Some(Duration::from_millis(50)), true), (None, false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut asked = page(format!("http://{}/up", listener.local_addr().unwrap()));
+            asked.beside = beside;
+            let serve = async {
+                let _never_answered = listener.accept().await.unwrap();
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let _ = stream.read(&mut [0; 4096]).await.unwrap();
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+                std::future::pending::<()>().await;
+            };
+            let answer = tokio::select! { answer = probe(&asked) => answer, () = serve => unreachable!() };
+            assert_eq!(verdict(answer).0, healthy, "{beside:?}");
+        }
+    }
+
+    #[tokio::test]
     async fn the_name_in_tls_is_the_hosts_and_the_certificate_is_checked() {
         let made = rcgen::generate_simple_self_signed(["shop.example.org".to_owned()]).unwrap();
         let key = tokio_rustls::rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
@@ -359,7 +400,7 @@ mod tests {
                 stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.ok()?;
                 name
             };
-            let (answer, name) = tokio::join!(probe_with(&asked, || client(roots)), serve);
+            let (answer, name) = tokio::join!(probe_with(&asked, || client(roots.clone())), serve);
             let (was, detail) = verdict(answer);
             assert_eq!(was, healthy, "{host}: {detail}");
             assert_eq!(name.is_some(), healthy);

@@ -11,6 +11,7 @@ mod said;
 mod spec;
 mod stop;
 mod transient;
+mod weight;
 mod words;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -24,6 +25,7 @@ pub use self::{
     spec::{Property, Transient},
     stop::Stop,
     transient::{Exit, Running},
+    weight::Share,
     words::{kept_words, own_words},
 };
 use self::{

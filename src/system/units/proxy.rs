@@ -32,6 +32,7 @@ pub(super) trait Manager {
     fn unref_unit(&self, name: &str) -> Result<()>;
     fn list_units_by_patterns(&self, states: &[&str], patterns: &[&str]) -> Result<Vec<Listed>>;
     fn get_unit_processes(&self, name: &str) -> Result<Vec<(String, u32, String)>>;
+    fn set_unit_properties(&self, name: &str, runtime: bool, properties: &[Pair]) -> Result<()>;
     fn start_transient_unit(
         &self,
         name: &str,
@@ -88,6 +89,9 @@ pub(super) trait Service {
     fn timeout_stop_usec(&self) -> Result<u64>;
     #[zbus(property)]
     fn exec_start(&self) -> Result<Vec<Command>>;
+    /// `u64::MAX`: not set.
+    #[zbus(property, name = "CPUWeight")]
+    fn cpu_weight(&self) -> Result<u64>;
     #[zbus(property)]
     fn user(&self) -> Result<String>;
     #[zbus(property)]
