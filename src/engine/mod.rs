@@ -49,6 +49,7 @@ mod store;
 mod survey;
 mod takeover;
 mod through_nginx;
+mod tidy;
 mod turn;
 mod twice;
 mod uploads;

@@ -3,13 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::{
-    deployment::WORK_LIMIT,
     error::EngineError,
     stage::{discard, empty_trash},
     store::Store,
 };
 use crate::{
-    config::{ServiceKind, Settings, Source, Strategy},
+    config::{ServiceKind, Settings, Strategy},
     model::{AppState, DeploymentId, ReleaseId, ReleaseState, events},
     observe::{Host, instances, read_current},
     runtime::{scheduler, slot},
@@ -19,7 +18,6 @@ use crate::{
         tree::Dir,
         uses::used_in,
     },
-    worker::{order::Order, sandbox::Reach},
 };
 
 /// The releases to remove, oldest first: beyond `keep`, neither live nor run by a slot (recorded, or still `running`),
@@ -99,23 +97,6 @@ pub async fn sweep(host: &Host, settings: &Settings, deployment: &DeploymentId) 
     let releases = Dir::open(&settings.root)?.dir("releases")?;
     empty_trash(host, settings, deployment, &releases).await;
     Ok(())
-}
-
-/// Removes from the app's mirrors what no release is made of any more. What cannot be is told: the next one tries again.
-pub async fn tidy(host: &Host, settings: &Settings, deployment: &DeploymentId, state: &AppState) {
-    let Source::Git(git) = &settings.source else { return };
-    let cache = host.paths.cache_dir(&settings.app);
-    let kept = state.releases.iter().map(|release| release.revision.clone()).collect();
-    let reach = Reach { write: vec![cache.clone()], idle: true, ..Reach::default() };
-    let tidied = async {
-        let mut worker = host.unbound().worker(settings, deployment, "tidy", &settings.user, reach).await?;
-        let answer = worker.ask(&Order::Tidy { url: git.url.clone(), cache, kept }, WORK_LIMIT).await;
-        worker.finish().await?;
-        answer
-    };
-    if let Err(error) = tidied.await {
-        tracing::warn!("the mirror of {} is not tidied: {error}, ignoring", git.url);
-    }
 }
 
 /// The releases that slots run, recorded or not: one that drains still serves what it has.

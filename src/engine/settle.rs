@@ -8,12 +8,13 @@ use super::{
     bake::{bake, look_once},
     cancel::Cancel,
     error::EngineError,
-    prune::{prune, sweep, tidy},
+    prune::{prune, sweep},
     recover,
     run::run,
     site::Site,
     slots::{recorded, slot_of},
     store::Store,
+    tidy::tidy,
 };
 use crate::{
     config::Settings,

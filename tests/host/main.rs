@@ -7,6 +7,7 @@
 mod support;
 
 mod archives;
+mod beside;
 mod blue_green;
 mod bus;
 mod bus_attack;
