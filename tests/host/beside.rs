@@ -11,7 +11,8 @@ use crate::{
 /// Tells which process answers, and takes its time.
 const TELLING: &str = "<?php\n\nfile_put_contents('/srv/shop/shared/storage/asked', getmypid() . \"\\n\", FILE_APPEND);\n\
                        $until = microtime(true) + 0.02;\nwhile (microtime(true) < $until);\necho 'r1';\n";
-const POOL: &str = "[[service]]\nkind = \"php-fpm\"\n[service.pool]\npm = \"static\"\n\"pm.max_children\" = \"12\"\n";
+const POOL: &str = "[[service]]\nkind = \"php-fpm\"\n[service.pool]\npm = \"static\"\n\"pm.max_children\" = \"12\"\n\
+                    [health]\nhttp = \"http://127.0.0.1/\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
 
 #[test]
 fn each_process_of_a_new_slot_is_asked_and_it_yields_until_it_is_live() {
