@@ -226,7 +226,10 @@ pub fn drop_remains(git: &Git<'_>) -> Result<(), Refusal> {
 fn run(git: &Git<'_>, revision: &str, lfs: &Lfs<'_>) -> Result<Result<(), Failed>, Refusal> {
     // What the mirror's own HEAD says in its `.lfsconfig` counts less than this.
     let only = format!("lfs.url={}", lfs.place);
-    let arguments = ["-c", &only, "lfs", "fetch", "--include=", "--exclude=", lfs.place, revision];
+    // Where the contents may want the token too, git-lfs would try eight times without, for more than half a minute.
+    let tries = if lfs.asks == Asks::Where && git.has_token_for(lfs.place) { 2 } else { 8 };
+    let tries = format!("lfs.transfer.maxRetries={tries}");
+    let arguments = ["-c", &only, "-c", &tries, "lfs", "fetch", "--include=", "--exclude=", lfs.place, revision];
     let mut command = git.lfs_command(&arguments, lfs)?;
     command.stdout(Stdio::null());
     Ok(Running::start(command).and_then(Running::end))

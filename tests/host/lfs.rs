@@ -45,7 +45,7 @@ while ($client = stream_socket_accept($listen, -1)) {
     $content = '{}';
     if (count($sent[1]) > 1) {
         $status = '400 Bad Request';
-    } elseif ($sent[1] !== [$oid ? $basic('robot:handed') : $basic('robot:kanarienvogel')]) {
+    } elseif ($sent[1] !== [$oid && ! is_file('/srv/no-header') ? $basic('robot:handed') : $basic('robot:kanarienvogel')]) {
         $status = '401 Unauthorized';
     } elseif ($oid) {
         $status = '200 OK';
@@ -53,9 +53,9 @@ while ($client = stream_socket_accept($listen, -1)) {
         $content .= str_repeat('x', is_file('/srv/too-much') ? 5000000 : 0);
     } else {
         $status = '200 OK';
-        $one = fn ($object) => ['oid' => $object['oid'], 'size' => $object['size'], 'authenticated' => true, 'actions' => ['download' => [
-            'href' => "https://127.0.0.1:8443/shop.git/gitlab-lfs/objects/{$object['oid']}",
-            'header' => ['Authorization' => $basic('robot:handed')]]]];
+        $own = is_file('/srv/no-header') ? [] : ['header' => ['Authorization' => $basic('robot:handed')]];
+        $one = fn ($object) => ['oid' => $object['oid'], 'size' => $object['size'], 'authenticated' => $own !== [], 'actions' => ['download' =>
+            ['href' => "https://127.0.0.1:8443/shop.git/gitlab-lfs/objects/{$object['oid']}"] + $own]];
         $content = json_encode(['transfer' => 'basic', 'objects' => array_map($one, json_decode($body, true)['objects'])]);
     }
     fwrite(STDERR, strtok($head, "\r") . " $status\n");
@@ -83,6 +83,11 @@ pub fn contents_of_a_forge_s_own_key(host: &Host, shop: &Shop) {
     host.sh("rm /srv/too-much");
     shop.ctl(host, "deploy", &[]).ok();
     assert_eq!(host.read("/srv/shop/current/public/img/other.dat"), "another one");
+    // A plain server, which wants the token for the contents as well.
+    host.sh("touch /srv/no-header");
+    shop.commit(host, "r5", &[("public/img/other.dat", "a third one")]);
+    shop.ctl(host, "deploy", &[]).ok();
+    assert_eq!(host.read("/srv/shop/current/public/img/other.dat"), "a third one");
 }
 
 #[test]
