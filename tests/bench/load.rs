@@ -67,15 +67,17 @@ fn under_load(who: &str, host: &Host, shop: &Shop, deployments: u32, deploy: imp
     shop.wait_release(host, "r1");
     let began = SystemTime::now();
     let load = Running::start(host.network(), Plan::promise(&shop.domain()));
-    std::thread::sleep(PAUSE);
     for number in 0..deployments {
         let label = if number % 2 == 0 { "r2" } else { "r1" };
+        // Somebody pushes: the host that keeps the repository has nothing to do when the deployment begins.
+        std::thread::sleep(PAUSE / 4);
         shop.point(host, label);
+        std::thread::sleep(PAUSE - PAUSE / 4);
         let begun = std::time::Instant::now();
         deploy();
         eprintln!("{who}: {label} deployed in {} ms ({} of {deployments})", begun.elapsed().as_millis(), number + 1);
-        std::thread::sleep(PAUSE);
     }
+    std::thread::sleep(PAUSE);
     let report = load.stop();
     assert_eq!(report.releases.len(), 2, "both releases answered: {report:?}");
     tell(who, host, began, report)
