@@ -21,7 +21,7 @@ use crate::{
     model::{Kind, LiveSlot, Phase, ReleaseState, UnitName, events},
     observe::Host,
     plan::{GoLive, Handover, Move, Plan, Start},
-    system::journal::Priority,
+    system::{journal::Priority, units::Weight},
 };
 
 /// What starting slots needs of a deployment: apart from it, so that a release is sealed meanwhile.
@@ -64,7 +64,7 @@ impl<'a> Starter<'a> {
             if handover.kind.takes_jobs() {
                 jobs::mark(&slot)?;
             } else {
-                slot.start().await?;
+                slot.start(weight(self.plan.kind)).await?;
             }
         }
         Ok(())
@@ -81,12 +81,17 @@ impl<'a> Starter<'a> {
     }
 }
 
+/// A new release starts behind the one that serves. Who goes back may have a reason not to wait for that one.
+fn weight(kind: Kind) -> Weight {
+    if kind == Kind::Rollback { Weight::Full } else { Weight::Yielding }
+}
+
 impl Deployment<'_> {
     /// Has the new workers start, paused; they boot while something else is done. They load the release at once, so it
     /// is sealed by now.
     pub async fn begin_workers(&self, live: &GoLive) -> Result<(), EngineError> {
         for slot in self.new_workers(live) {
-            slot?.begin().await?;
+            slot?.begin(weight(self.plan.kind)).await?;
         }
         Ok(())
     }
@@ -116,6 +121,10 @@ impl Deployment<'_> {
     /// Activates, points every service, proves each. On failure everything that was moved is moved back.
     pub async fn go_live(&mut self, live: &GoLive) -> Result<(), EngineError> {
         self.pause_old(live).await?;
+        // Before there is anything between `current` and who serves it.
+        for handover in handovers(live) {
+            self.new_slot(handover)?.weigh(Weight::Full).await;
+        }
         self.progress.phase(Phase::Activating, &format!("activating {}", self.plan.release));
         activate(&self.layout, &self.plan.release, &self.plan.id)?;
         let release = self.plan.release.to_string();
@@ -259,9 +268,11 @@ impl Deployment<'_> {
             return unpoint(self.host, self.settings, &handover.service).await;
         };
         let slot = ServiceSlot::of(self.host, self.settings, handover, before.slot)?;
-        if !slot.active().await? {
+        if slot.active().await? {
+            slot.weigh(Weight::Full).await;
+        } else {
             slot.prepare(&before.release, false)?;
-            slot.start().await?;
+            slot.start(Weight::Full).await?;
         }
         point(&slot).await?;
         self.tell_back(slot.unit(), &format!("{} is back in slot {}", handover.service, before.slot));

@@ -4,11 +4,14 @@
 //! php-fpm's graceful stop (SIGQUIT) lets requests that were accepted end, and closes the socket: what still waits in
 //! the accept queue then would be refused. So the queue must be seen empty first; unknown is not empty.
 
-use std::time::{Duration, Instant};
+use std::{
+    pin::pin,
+    time::{Duration, Instant},
+};
 
 use super::{drain_port, error::EngineError, jobs, slot_files};
 use crate::{
-    model::{SlotUnit, events},
+    model::{SlotUnit, UnitName, events},
     observe::Host,
     runtime::slot::FPM,
     system::{
@@ -17,7 +20,7 @@ use crate::{
         process::Seen,
         sockets::accept_queue,
         tree::Dir,
-        units::Share,
+        units::Weight,
     },
 };
 
@@ -25,6 +28,27 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(10);
 /// The longest that a queue is watched. A queue that does not empty has a pool that accepts nothing.
 const QUEUE_LIMIT: Duration = Duration::from_secs(300);
+/// All processes that have nothing to do end at once, which is work too: so long it yields to what is live. What still
+/// runs then is a visitor's request.
+const ENDING: Duration = Duration::from_secs(1);
+
+/// Stops php-fpm, which ends its last requests.
+async fn end(host: &Host, unit: &UnitName) -> Result<(), EngineError> {
+    let weigh = async |weight| {
+        if let Err(error) = host.units.give_weight(unit, weight).await {
+            tracing::warn!("{error}, ignoring");
+        }
+    };
+    weigh(Weight::Yielding).await;
+    let mut stop = pin!(host.units.stop(unit));
+    match tokio::time::timeout(ENDING, &mut stop).await {
+        Ok(stopped) => Ok(stopped?),
+        Err(_) => {
+            weigh(Weight::Full).await;
+            Ok(stop.await?)
+        }
+    }
+}
 
 /// Drains one slot and stops it. A slot that traffic is pointed at is refused.
 pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
@@ -52,11 +76,7 @@ pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
     // In between nothing can have come: the link that nginx connects through names another socket.
     refuse_live(host, slot)?;
     notify::status(&format!("{unit}: its last requests end"));
-    // All its processes end at once, which is work too.
-    if let Err(error) = host.units.give_share(unit, Share::Yielding).await {
-        tracing::warn!("{error}, ignoring");
-    }
-    host.units.stop(unit).await?;
+    end(host, unit).await?;
     let ended = host.units.status(unit).await?;
     if ended.result == "success" {
         tell(events::DRAINED, Priority::Info, &format!("{unit} is drained and stopped"), slot);

@@ -20,7 +20,7 @@ use crate::{
         notify,
         process::{self, Seen, cwd},
         tree::{Dir, EntryKind, await_unlocked},
-        units::{Share, UnitStatus, Word},
+        units::{UnitStatus, Weight, Word},
     },
 };
 
@@ -69,9 +69,9 @@ async fn nobody_looks(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
 /// Lets paused workers take jobs again: the deployment goes back. Those that have died are started again.
 pub async fn resume(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
     unmark(&slot.host.paths, &slot.name)?;
+    slot.weigh(Weight::Full).await;
     if ended(&slot.host.units.status(slot.unit()).await?) {
-        slot.start().await?;
-        slot.share(Share::Full).await;
+        slot.start(Weight::Full).await?;
     } else {
         tell(slot, Signal::CONT).await?;
     }

@@ -22,7 +22,7 @@ use crate::{
     system::{
         journal::{self, Priority},
         tree::Dir,
-        units::Verb,
+        units::{Verb, Weight},
     },
 };
 
@@ -57,7 +57,9 @@ async fn take_back(
         let dead = !slot.active().await?;
         if dead {
             slot.prepare(&kept.release, false)?;
-            slot.start().await?;
+            slot.start(Weight::Full).await?;
+        } else {
+            slot.weigh(Weight::Full).await;
         }
         // One that was started anew may be on another port.
         if was_live || dead {

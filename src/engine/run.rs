@@ -45,7 +45,7 @@ pub async fn run(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
     let known = settings.is_ok() || config::list(&host.paths).is_ok_and(|apps| apps.contains(&request.app));
     let store = known.then(|| Store::open(&host.paths, &request.app));
     if let Some(why) = ended_before(&host.paths, request, store.as_ref().and_then(|store| store.as_ref().ok())) {
-        tracing::error!("{why}");
+        progress.event(events::DEPLOYMENT_REJECTED, Priority::Error, &why, &[]);
         status(&why);
         return Outcome::Rejected;
     }

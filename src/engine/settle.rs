@@ -26,6 +26,7 @@ use crate::{
         journal::{self, Priority},
         notify,
         tree::{Dir, Lock},
+        units::Weight,
     },
 };
 
@@ -257,6 +258,9 @@ impl Settling<'_> {
             release.state = ReleaseState::Confirmed;
         }
         state.settling = None;
+        for (slot, _) in recorded(self.host, self.settings, &state.live) {
+            slot.weigh(Weight::Full).await;
+        }
         self.store.save(&state)?;
         let message = format!("{} is confirmed", pending.release);
         self.tell(events::RELEASE_CONFIRMED, Priority::Notice, &message, pending);

@@ -10,7 +10,7 @@ use crate::{
     observe::Host,
     plan::Handover,
     runtime::slot,
-    system::units::{Share, Verb},
+    system::units::{Verb, Weight},
 };
 
 /// A slot of one of an app's services.
@@ -47,23 +47,25 @@ impl<'a> ServiceSlot<'a> {
         slot_files::write(self, release, smaller)
     }
 
-    /// Has the slot start; does not wait. What starts yields the processors to what is live, until it is pointed at.
-    pub async fn begin(&self) -> Result<(), EngineError> {
-        self.share(Share::Yielding).await;
+    /// Has the slot start; does not wait. What starts beside a live slot yields the processors to it until traffic is
+    /// pointed at it; what is to take the place of a bad one does not.
+    pub async fn begin(&self, weight: Weight) -> Result<(), EngineError> {
+        self.weigh(weight).await;
         self.host.units.reset_failed(self.unit()).await?;
         Ok(self.host.units.enqueue(Verb::Start, self.unit()).await?)
     }
 
     /// Starts the slot, as [`Self::begin`] does, and returns when its unit says that it is ready.
-    pub async fn start(&self) -> Result<(), EngineError> {
-        self.share(Share::Yielding).await;
+    pub async fn start(&self, weight: Weight) -> Result<(), EngineError> {
+        self.weigh(weight).await;
         self.host.units.reset_failed(self.unit()).await?;
         Ok(self.host.units.start(self.unit()).await?)
     }
 
-    /// Gives the slot its share of the processors. Without it only others wait longer: a failure is told and passed over.
-    pub async fn share(&self, share: Share) {
-        if let Err(error) = self.host.units.give_share(self.unit(), share).await {
+    /// Gives the slot its weight. Without it somebody waits longer: a failure is told and passed over, and what is live
+    /// gets its own once more when its release is confirmed.
+    pub async fn weigh(&self, weight: Weight) {
+        if let Err(error) = self.host.units.give_weight(self.unit(), weight).await {
             tracing::warn!("{error}, ignoring");
         }
     }

@@ -1,6 +1,8 @@
 //! A service's turn: its new slot probed while it is not live, traffic or jobs given to it, proved live; or given back.
 //! One `match` over the kinds for each of these; what a kind needs beyond a few lines has a file of its own.
 
+use std::time::Duration;
+
 use super::{
     deployment::{Deployment, unexpected},
     error::EngineError,
@@ -14,18 +16,15 @@ use crate::{
     observe::Host,
     plan::Handover,
     runtime::slot,
-    system::{
-        tree::{Dir, EntryKind},
-        units::Share,
-    },
+    system::tree::{Dir, EntryKind},
     worker::order::{Answer, HttpProbe, Order},
 };
 
 /// For one probe of a php-fpm slot: a cold OPcache compiles the framework meanwhile.
-const PROBE_LIMIT: std::time::Duration = std::time::Duration::from_secs(30);
+const PROBE_LIMIT: Duration = Duration::from_secs(30);
 
 /// A slot that has not answered its probe by then is asked once more beside it.
-const BESIDE: std::time::Duration = std::time::Duration::from_secs(5);
+const BESIDE: Duration = Duration::from_secs(5);
 
 /// So many of a new php-fpm slot's processes are asked at most.
 const MAX_WARM: usize = 256;
@@ -48,7 +47,7 @@ impl<'a> Deployment<'a> {
             SlotKind::Octane(Octane { web, .. }) | SlotKind::Http(Http { web, .. }) => {
                 let service = slot::upstream(slot.kind).unwrap_or_default();
                 upstream::check(self.host, &self.settings.app, service, &self.settings.web_unit).await?;
-                self.ask_port(&slot, web, &what).await
+                self.ask_port(&slot, web, &what, Some(BESIDE)).await
             }
             SlotKind::Horizon(_) | SlotKind::Queue(_) => jobs::probe(&slot).await,
         }
@@ -62,7 +61,7 @@ impl<'a> Deployment<'a> {
         match slot.kind {
             SlotKind::PhpFpm(_) => self.ask_fpm(&slot, &what, true).await?,
             SlotKind::Octane(Octane { web, .. }) | SlotKind::Http(Http { web, .. }) => {
-                self.ask_port(&slot, web, &what).await?;
+                self.ask_port(&slot, web, &what, None).await?;
             }
             SlotKind::Horizon(_) | SlotKind::Queue(_) => jobs::prove(&slot).await?,
         }
@@ -78,10 +77,16 @@ impl<'a> Deployment<'a> {
     }
 
     /// HTTP to the slot's own port, where one of its processes listens that runs in the new release.
-    async fn ask_port(&mut self, slot: &ServiceSlot<'_>, web: &Web, what: &str) -> Result<(), EngineError> {
+    async fn ask_port(
+        &mut self,
+        slot: &ServiceSlot<'_>,
+        web: &Web,
+        what: &str,
+        beside: Option<Duration>,
+    ) -> Result<(), EngineError> {
         let release = Paths::release_dir(&self.settings.root, &self.plan.release);
         let port = listener::await_release(slot, &release, web.start, what).await?;
-        let answer = self.ask_tree(&port_order(self.settings, port, web)).await?;
+        let answer = self.ask_tree(&port_order(self.settings, port, web, beside)).await?;
         self.judge(what.into(), answer).await
     }
 }
@@ -89,7 +94,6 @@ impl<'a> Deployment<'a> {
 /// Gives traffic, or jobs, to a slot. php-fpm: one rename of the link that nginx connects through, nothing waits. A
 /// server behind a port: nginx's include, then nginx.
 pub async fn point(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
-    slot.share(Share::Full).await;
     if slot.kind.takes_jobs() {
         return jobs::take_over(slot).await;
     }
@@ -174,13 +178,13 @@ pub async fn live_order(slot: &ServiceSlot<'_>, release: &ReleaseId) -> Result<O
     match slot.kind {
         SlotKind::PhpFpm(_) => fpm_order(slot, release, true).await.map(Some),
         SlotKind::Octane(Octane { web, .. }) | SlotKind::Http(Http { web, .. }) => {
-            Ok(Some(port_order(slot.settings, listener::port(slot)?, web)))
+            Ok(Some(port_order(slot.settings, listener::port(slot)?, web, None)))
         }
         SlotKind::Horizon(_) | SlotKind::Queue(_) => Ok(None),
     }
 }
 
-fn port_order(settings: &Settings, port: u16, web: &Web) -> Order {
+fn port_order(settings: &Settings, port: u16, web: &Web, beside: Option<Duration>) -> Order {
     Order::ProbeHttp(HttpProbe {
         url: format!("http://127.0.0.1:{port}{}", web.probe),
         host: Some(site_host(settings)),
@@ -188,7 +192,7 @@ fn port_order(settings: &Settings, port: u16, web: &Web) -> Order {
         body: None,
         json: None,
         timeout: web.start,
-        beside: Some(BESIDE),
+        beside,
     })
 }
 

@@ -72,7 +72,11 @@ async fn ask_patiently(
     let Some(after) = probe.beside else { return first.await };
     match select(first, pin!(tokio::time::sleep(after))).await {
         Either::Left((answer, _)) => answer,
-        Either::Right(((), first)) => select(first, pin!(ask(probe, trust))).await.factor_first().0,
+        Either::Right(((), first)) => match select(first, pin!(ask(probe, trust))).await {
+            Either::Left((Err(_), second)) => second.await,
+            Either::Right((Err(_), first)) => first.await,
+            answered => answered.factor_first().0,
+        },
     }
 }
 

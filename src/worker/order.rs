@@ -281,7 +281,7 @@ pub struct HttpProbe {
     pub json: Option<(String, String)>,
     /// For the whole exchange.
     pub timeout: Duration,
-    /// After so long without an answer one more request goes out beside the first, and the earlier answer counts: a
+    /// After so long without an answer one more request goes out beside the first, and the first that is answered counts: a
     /// server that listens before it serves may never answer what came in between (FrankenPHP 1 does that).
     pub beside: Option<Duration>,
 }

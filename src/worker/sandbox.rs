@@ -92,7 +92,6 @@ pub fn worker(reach: &Reach) -> BTreeMap<&'static str, Property> {
     }
     if reach.idle {
         properties.extend([
-            ("CPUWeight", Number(1)),
             ("Nice", Int(19)),
             ("CPUSchedulingPolicy", Int(SCHED_IDLE)),
             ("IOSchedulingClass", Int(IO_IDLE)),

@@ -39,5 +39,5 @@ fn each_process_of_a_new_slot_is_asked_and_it_yields_until_it_is_live() {
     eventually("the old slot has ended", Duration::from_secs(20), || {
         host.run(&["systemctl", "is-active", "--quiet", "app-fpm@shop:a"]).status == 3
     });
-    assert_eq!(weight("a"), "20\n", "it has yielded while it ended");
+    assert_eq!(weight("a"), "21\n", "it has yielded while it ended");
 }

@@ -25,7 +25,7 @@ pub use self::{
     spec::{Property, Transient},
     stop::Stop,
     transient::{Exit, Running},
-    weight::Share,
+    weight::Weight,
     words::{kept_words, own_words},
 };
 use self::{

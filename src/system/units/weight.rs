@@ -1,18 +1,19 @@
-//! A service's share of the processors beside its siblings, changed while it runs and until the next boot.
+//! A service's weight beside its siblings where processors are short, changed while it runs and until the next boot.
 
 use zbus::Variant;
 
 use super::{UnitError, Units, answer::answer, load};
 use crate::model::UnitName;
 
-/// `CPUWeight=` of what starts or ends beside live services; those have 100, unless an administrator says otherwise.
-const YIELDING: u64 = 20;
+/// `CPUWeight=` of what starts or ends beside live services; those have 100, unless an administrator says otherwise. A
+/// number that nobody writes by hand: it is taken back wherever it is found.
+const YIELDING: u64 = 21;
 /// No `CPUWeight=`.
 const UNSET: u64 = u64::MAX;
 
-/// What share a service is given.
+/// What a service weighs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Share {
+pub enum Weight {
     /// Little, where processors are short.
     Yielding,
     /// As much as others have.
@@ -20,15 +21,15 @@ pub enum Share {
 }
 
 impl Units {
-    /// Gives a service its share (`systemctl set-property --runtime`). One whose weight an administrator has set keeps
+    /// Gives a service its weight (`systemctl set-property --runtime`). One whose weight an administrator has set keeps
     /// that. Where the host has no controller of the processors nothing changes.
-    pub async fn give_share(&self, unit: &UnitName, share: Share) -> Result<(), UnitError> {
+    pub async fn give_weight(&self, unit: &UnitName, weight: Weight) -> Result<(), UnitError> {
         let what = &format!("set the weight of {unit}");
         self.ask(|link| async move {
             let path = load(&link, unit).await?;
             answer(what, async {
                 let now = link.service(&path).await?.cpu_weight().await?;
-                let Some(weight) = change(now, share) else { return Ok(()) };
+                let Some(weight) = change(now, weight) else { return Ok(()) };
                 let weight = [("CPUWeight", Variant::from(weight))];
                 link.manager.set_unit_properties(unit.as_str(), true, &weight).await
             })
@@ -39,10 +40,10 @@ impl Units {
 }
 
 /// The weight to set, if any, where this one is.
-fn change(now: u64, share: Share) -> Option<u64> {
-    match (now, share) {
-        (UNSET, Share::Yielding) => Some(YIELDING),
-        (YIELDING, Share::Full) => Some(UNSET),
+fn change(now: u64, weight: Weight) -> Option<u64> {
+    match (now, weight) {
+        (UNSET, Weight::Yielding) => Some(YIELDING),
+        (YIELDING, Weight::Full) => Some(UNSET),
         _ => None,
     }
 }
@@ -53,13 +54,13 @@ mod tests {
 
     #[test]
     fn what_an_administrator_has_set_stays() {
-        assert_eq!(change(UNSET, Share::Yielding), Some(YIELDING));
-        assert_eq!(change(YIELDING, Share::Full), Some(UNSET));
-        for now in [UNSET, 100, 500] {
-            assert_eq!(change(now, Share::Full), None);
+        assert_eq!(change(UNSET, Weight::Yielding), Some(YIELDING));
+        assert_eq!(change(YIELDING, Weight::Full), Some(UNSET));
+        for now in [UNSET, 20, 100, 500] {
+            assert_eq!(change(now, Weight::Full), None);
         }
-        for now in [YIELDING, 100, 500] {
-            assert_eq!(change(now, Share::Yielding), None);
+        for now in [YIELDING, 20, 100, 500] {
+            assert_eq!(change(now, Weight::Yielding), None);
         }
     }
 }
