@@ -82,8 +82,9 @@ impl Access {
         self.withheld && (self.ssh_key.is_some() || self.own_key.is_some() || self.header.is_some())
     }
 
+    /// Without a scope they are for the source alone, and for nothing that it names.
     fn is_for(&self, url: &str) -> bool {
-        self.scope.as_ref().is_none_or(|scope| scope.covers(url))
+        self.scope.as_ref().is_some_and(|scope| scope.covers(url))
     }
 
     /// Where git and what it starts are found, as `PATH`.

@@ -82,3 +82,22 @@ fn a_key_that_was_handed_over_is_used_unless_one_is_named() {
     assert!(Access::from(&named, Some(dir.path())).unwrap().ssh().contains("-i '/home/shop/key'"));
     assert!(!Access::from(&order(), None).unwrap().ssh().contains("-i "));
 }
+
+#[test]
+fn a_source_whose_url_only_its_server_understands_keeps_its_secrets_from_others_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in [TOKEN, SSH_KEY] {
+        std::fs::write(dir.path().join(name), "s3cret").unwrap();
+    }
+    let access =
+        |url: &str| Access::from(&GitOrder { url: url.into(), ..GitOrder::default() }, Some(dir.path())).unwrap();
+    for source in ["git@git.sr.ht:~acme/shop", "https://dev.azure.com/o/My%20P/_git/x", "/srv/git/shop.git"] {
+        for other in ["git@h.example:acme/lib", "https://h.example/acme/lib", "https://dev.azure.com/other/lib"] {
+            let access = access(source).to(other);
+            assert!(access.withholds() && !access.ssh().contains("-i '") && access.settings().is_empty(), "{other}");
+        }
+    }
+    let own = "https://dev.azure.com/o/My%20P/_git/x.git/info/lfs";
+    assert!(!access("https://dev.azure.com/o/My%20P/_git/x").lfs_settings(own, Asks::Where).is_empty());
+    assert!(access("git@git.sr.ht:~acme/shop").to("git@git.sr.ht:~acme/lib").ssh().contains("-i '"));
+}
