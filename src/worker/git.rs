@@ -149,7 +149,14 @@ impl<'a> Git<'a> {
         self.prepare(&mut command, arguments);
         // Of a program that was ended for a file that is too large: that it was, and no more.
         command.env("GOTRACEBACK", "none").envs(self.access.lfs_settings(lfs.place, lfs.asks));
+        // It goes to that place over ssh with git's own command, and a commit may have named another than the source's.
+        command.env("GIT_SSH_COMMAND", self.access.for_contents(lfs.place).ssh());
         Ok(command)
+    }
+
+    /// Whether the source's key or token is not used for the contents at a place.
+    pub fn withholds_at(&self, place: &str) -> bool {
+        !place.starts_with("file://") && self.access.for_contents(place).withholds()
     }
 
     /// Whether a token is for the contents at a place.

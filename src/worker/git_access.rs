@@ -77,6 +77,11 @@ impl Access {
         Self { withheld: !self.is_for(url), ..self.clone() }
     }
 
+    /// The same for contents in Git LFS, whose place a commit may have named: what is withheld stays so.
+    pub fn for_contents(&self, place: &str) -> Self {
+        Self { withheld: self.withheld || !self.is_for(place), ..self.clone() }
+    }
+
     /// Whether there is a secret that is not used for this repository.
     pub fn withholds(&self) -> bool {
         self.withheld && (self.ssh_key.is_some() || self.own_key.is_some() || self.header.is_some())
@@ -153,7 +158,7 @@ impl Access {
             return Vec::new();
         };
         match asks {
-            _ if self.withheld || !self.is_for(place) => Vec::new(),
+            _ if self.for_contents(place).withheld => Vec::new(),
             Asks::Where => settings(&format!("{}/objects/batch", place.trim_end_matches('/')), header),
             Asks::ForAll => settings(server, header),
         }

@@ -68,7 +68,7 @@ pub fn fetch(git: &Git<'_>, revision: &str) -> Result<(), Refusal> {
     let reason = format!("{} files of {revision} that are in Git LFS ({}) ", lacking.len(), named(&lacking));
     let remedy = match git.transport {
         _ if cut_off => "see what that server has in their place; nothing of it was kept".into(),
-        _ if git.withholds() => WITHHELD.into(),
+        _ if git.withholds_at(&place) => WITHHELD.into(),
         Transport::Local => format!("`git lfs push --all {}` in a clone that has them", git.url),
         _ => "see that they were pushed (`git lfs push --all`), and that the key or token may read them".into(),
     };

@@ -244,6 +244,32 @@ fn the_token_is_for_the_question_and_for_the_contents_only_where_the_answer_brin
 }
 
 #[test]
+fn a_key_goes_to_no_place_that_only_a_commit_names() {
+    let scene = Scene::new(TRACKED);
+    std::fs::create_dir(scene.path("secrets")).unwrap();
+    std::fs::write(scene.path("secrets/source-ssh-key"), "s3cret").unwrap();
+    let order = GitOrder { url: "git@h.example:acme/shop.git".into(), ..GitOrder::default() };
+    let access = Access::handed(&order, &scene.path("secrets"), &scene.path("programs")).unwrap();
+    let cache = scene.path("cache");
+    let source = Git::reached(&order, &cache, access).unwrap();
+    let has_key = |git: &Git<'_>, place: &str| {
+        let command = git.lfs_command(&["lfs"], &Lfs { place, asks: Asks::Where, largest: 7 }).unwrap();
+        let mut set = command.get_envs().filter(|(name, _)| *name == "GIT_SSH_COMMAND");
+        let ssh = set.next().unwrap().1.unwrap().to_str().unwrap();
+        assert_eq!(git.withholds_at(place), !ssh.contains("source-ssh-key"), "{place}");
+        ssh.contains("source-ssh-key")
+    };
+    let (own, beside) = ("git@h.example:acme/shop.git", "ssh://git@h.example/acme/assets.git");
+    assert!(has_key(&source, own) && has_key(&source, beside));
+    for other in ["ssh://git@h.example/other/secret", "git@lfs.example:acme/shop", "ssh://root@h.example/acme/shop"] {
+        assert!(!has_key(&source, other), "{other}");
+    }
+    // What a submodule names is no way back to what was withheld from it.
+    let module = source.module("git@lfs.example:acme/lib", &cache).unwrap();
+    assert!(!has_key(&module, "git@lfs.example:acme/lib") && !has_key(&module, own));
+}
+
+#[test]
 fn contents_are_where_the_repository_or_its_lfsconfig_says_and_never_where_that_reads_this_host() {
     let scene = Scene::new(TRACKED);
     let cache = scene.path("cache");
