@@ -128,6 +128,10 @@ impl Access {
             None => text += &format!(" -o 'GlobalKnownHostsFile=/etc/ssh/ssh_known_hosts {FORGES}'"),
         }
         if self.withheld {
+            // Where a key is named, the user's own ones are for nothing of this app, and are not offered in its place.
+            if self.ssh_key.is_some() {
+                text += " -o IdentitiesOnly=yes -o IdentityFile=none";
+            }
             return text;
         }
         if let Some(path) = &self.ssh_key {

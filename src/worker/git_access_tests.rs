@@ -101,3 +101,15 @@ fn a_source_whose_url_only_its_server_understands_keeps_its_secrets_from_others_
     assert!(!access("https://dev.azure.com/o/My%20P/_git/x").lfs_settings(own, Asks::Where).is_empty());
     assert!(access("git@git.sr.ht:~acme/shop").to("git@git.sr.ht:~acme/lib").ssh().contains("-i '"));
 }
+
+#[test]
+fn where_a_named_key_is_withheld_no_key_of_the_user_is_offered_in_its_place() {
+    let ssh = |order: &GitOrder| Access::from(order, None).unwrap();
+    let source = GitOrder { url: "git@h.example:acme/shop".into(), ..GitOrder::default() };
+    let named = ssh(&GitOrder { ssh_key: Some("/home/shop/key".into()), ..source.clone() });
+    let withheld = named.to("git@h.example:other/lib").ssh();
+    assert!(withheld.ends_with(" -o IdentitiesOnly=yes -o IdentityFile=none"), "{withheld}");
+    assert!(!withheld.contains("/home/shop/key") && !named.ssh().contains("none"));
+    // Without one they are what the source itself is reached with.
+    assert!(!ssh(&source).to("git@h.example:other/lib").ssh().contains("Identit"));
+}
