@@ -29,9 +29,12 @@ fn configured(source: &Source) -> Option<&str> {
     }
 }
 
-/// By its name or by its whole name; a branch is preferred where a tag is called the same.
+/// By its name or by its whole name; a branch is preferred where a tag is called the same. What is no branch's name has no
+/// other: anybody who may push can call a branch `HEAD`, `refs/heads/main` or as a commit.
 fn is_it(configured: &str, reference: &str) -> bool {
-    reference == configured || reference.strip_prefix("refs/heads/") == Some(configured)
+    let is_commit = matches!(configured.len(), 40 | 64) && configured.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let may_be_branch = configured != "HEAD" && !configured.starts_with("refs/") && !is_commit;
+    reference == configured || may_be_branch && reference.strip_prefix("refs/heads/") == Some(configured)
 }
 
 #[cfg(test)]
@@ -63,6 +66,8 @@ mod tests {
         Some(Settings { source: Source::Git(git), webhook, ..settings() })
     }
 
+    const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
     #[test]
     fn another_ref_is_told_from_the_configured_one() {
         for (reference, configured, other) in [
@@ -72,6 +77,13 @@ mod tests {
             (Some("topic"), "main", true),
             (Some("main"), "HEAD", true),
             (None, "main", false),
+            (Some("HEAD"), "HEAD", false),
+            (Some("refs/heads/HEAD"), "HEAD", true),
+            (Some("refs/heads/main"), "refs/heads/main", false),
+            (Some("refs/heads/refs/heads/main"), "refs/heads/main", true),
+            (Some(COMMIT), COMMIT, false),
+            (Some(&format!("refs/heads/{COMMIT}")), COMMIT, true),
+            (Some("refs/heads/0123456"), "0123456", false),
         ] {
             assert_eq!(judge(&request(reference), || app(configured)).other_ref, other, "{reference:?} {configured}");
         }
