@@ -24,6 +24,8 @@ use super::{
 
 /// Somebody waits to go back: what was not looked at by then is not.
 const LIMIT: Duration = Duration::from_millis(150);
+/// The largest manifest that is read, in bytes: reading takes its time, too.
+const LARGEST: u64 = 256 << 20;
 /// Changed entries that are named.
 const NAMED: usize = 5;
 
@@ -35,7 +37,7 @@ pub fn run(release: &Path, cache: &Path, digest: &str, except: &[String]) -> Res
 fn within(limit: Duration, release: &Path, cache: &Path, digest: &str, except: &[String]) -> Result<Answer, Refusal> {
     let until = Instant::now() + limit;
     let (mut changed, mut count, mut unknown) = (Vec::new(), 0, None);
-    match manifest::load(cache, release, digest) {
+    match manifest::load_within(LARGEST, cache, release, digest) {
         Err(why) => unknown = Some(why),
         Ok(entries) => {
             let mut tree = Tree { root: rooted::open(release)?, parent: Vec::new(), dir: None };
@@ -194,6 +196,13 @@ mod tests {
         assert_eq!(all, Answer::Compared { changed: Vec::new(), count: 0, unknown: None });
         let none = within(Duration::ZERO, &release, &cache, &digest, &[]).unwrap();
         assert!(matches!(&none, Answer::Compared { count: 0, unknown: Some(why), .. } if why.contains("only 0")));
+        let manifest = manifest::place(&cache, &release).unwrap();
+        std::fs::File::options().write(true).open(manifest).unwrap().set_len(LARGEST + 1).unwrap();
+        let large = run(&release, &cache, &digest, &[]).unwrap();
+        assert!(
+            matches!(&large, Answer::Compared { unknown: Some(why), .. } if why.contains("no more than")),
+            "{large:?}"
+        );
         let other = run(&release, &cache, &"0".repeat(64), &[]).unwrap();
         assert!(matches!(&other, Answer::Compared { count: 0, unknown: Some(_), .. }), "{other:?}");
     }

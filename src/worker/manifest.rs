@@ -56,13 +56,22 @@ fn forget(dir: &Path, releases: &Path) {
 
 /// The entries of a release, if its manifest is the one that was recorded with this digest.
 pub fn load(cache: &Path, release: &Path, digest: &str) -> Result<Vec<Entry>, String> {
+    load_within(MAX_BYTES, cache, release, digest)
+}
+
+/// The same of a manifest that is no larger than so many bytes: one that is was written by another than deployd, or takes
+/// longer than whoever asks has.
+pub fn load_within(largest: u64, cache: &Path, release: &Path, digest: &str) -> Result<Vec<Entry>, String> {
     let place = place(cache, release).map_err(|refusal| refusal.to_string())?;
     let name = place.file_name().unwrap_or_default();
     let mut text = Vec::new();
     let dir = rooted::open(&cache.join("manifests")).map_err(|refusal| refusal.to_string())?;
-    let (file, _) =
+    let (file, stat) =
         rooted::open_file(&dir, name).map_err(|error| format!("cannot read {}: {error}", place.display()))?;
-    let read = std::fs::File::from(file).take(MAX_BYTES).read_to_end(&mut text);
+    if u64::try_from(stat.st_size).map_or(true, |size| size > largest) {
+        return Err(format!("{} has {} bytes, and no more than {largest} are read", place.display(), stat.st_size));
+    }
+    let read = std::fs::File::from(file).take(largest).read_to_end(&mut text);
     read.map_err(|error| format!("cannot read {}: {error}", place.display()))?;
     if hex(&Sha256::digest(&text)) != digest {
         return Err(format!("{} is not as it was when the release was sealed", place.display()));
@@ -162,6 +171,10 @@ mod tests {
         let digest = save(&cache, &release, &entries()).unwrap();
         assert_eq!(load(&cache, &release, &digest).unwrap(), entries());
         assert!(load(&cache, &release, &"0".repeat(64)).unwrap_err().contains("not as it was"));
+        // Seen before anything of it is read: a hole of any size costs nobody a disk.
+        let file = std::fs::File::options().write(true).open(place(&cache, &release).unwrap()).unwrap();
+        file.set_len(MAX_BYTES + 1).unwrap();
+        assert!(load(&cache, &release, &digest).unwrap_err().contains("no more than"));
         let second = tree.path().join("releases/2");
         std::fs::create_dir_all(&second).unwrap();
         std::fs::remove_dir(&release).unwrap();
