@@ -43,7 +43,7 @@ pub struct Host {
     pub(super) busy: Busy,
     waiting: Quota,
     pub(super) surveying: tokio::sync::Mutex<()>,
-    pub(super) coalescing: tokio::sync::Mutex<()>,
+    pub(super) coalescing: tokio::sync::Mutex<coalesce::Asked>,
     known: Mutex<Known>,
 }
 
