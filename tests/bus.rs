@@ -139,7 +139,11 @@ impl Backend for FakeBackend {
     }
     fn judge(&self, request: &Request) -> Judgement {
         let reference = request.reference.as_deref();
-        Judgement { other_ref: reference == Some("v1.2"), webhook: reference == Some("refs/heads/main") }
+        Judgement {
+            other_ref: reference == Some("v1.2"),
+            webhook: reference == Some("refs/heads/main"),
+            unknown: false,
+        }
     }
     fn hold(&self) -> Box<dyn Send + Sync> {
         Box::new(())
@@ -510,7 +514,7 @@ async fn no_polkit_means_no() {
     let scene = Scene::new().await;
     scene._polkit.release_name("org.freedesktop.PolicyKit1").await.unwrap();
     let (name, text) = refusal(scene.manager().await.deploy("shop", &options(&[])).await);
-    assert_eq!(name, "org.freedesktop.DBus.Error.AccessDenied");
+    assert_eq!(name, "org.deployd1.Error.Undecided");
     assert!(text.contains("could not be asked"), "{text}");
     assert!(scene.backend.started.lock().unwrap().is_empty());
 }

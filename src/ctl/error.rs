@@ -41,6 +41,8 @@ impl CtlError {
     /// What to do about it, when the sentence does not say.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
+            // Its text says what is wrong, and nobody's rights are.
+            CtlError::Refused { name, .. } if name.ends_with(".Undecided") => None,
             CtlError::Refused { name, .. } if self.status() == 7 => Some(if name.ends_with("AccessDenied") {
                 "an administrator may: sudo deployctl …; a polkit rule can allow it to you, see org.deployd1(5)"
             } else {

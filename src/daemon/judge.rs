@@ -8,7 +8,9 @@ use crate::{
 
 /// Judges a request. Without a ref there is nothing to look up, and the settings are not read.
 pub fn judge(request: &Request, settings: impl FnOnce() -> Option<Settings>) -> Judgement {
-    let Some(reference) = &request.reference else { return Judgement { other_ref: false, webhook: false } };
+    let Some(reference) = &request.reference else {
+        return Judgement { other_ref: false, webhook: false, unknown: false };
+    };
     let plain = request.kind == Kind::Deploy
         && !request.force
         && !request.upload
@@ -17,8 +19,9 @@ pub fn judge(request: &Request, settings: impl FnOnce() -> Option<Settings>) -> 
     let settings = settings();
     let configured = settings.as_ref().and_then(|settings| configured(&settings.source));
     let other_ref = configured.is_none_or(|configured| !is_it(configured, reference));
+    let unknown = settings.is_none();
     let webhook = settings.and_then(|settings| settings.webhook).is_some_and(|webhook| webhook.allows(reference));
-    Judgement { other_ref, webhook: plain && webhook }
+    Judgement { other_ref, webhook: plain && webhook, unknown }
 }
 
 fn configured(source: &Source) -> Option<&str> {
@@ -43,6 +46,7 @@ mod tests {
     use crate::{
         config::Webhook,
         daemon::show::tests::settings,
+        dbus::Error,
         model::{Actor, DeploymentId},
     };
 
@@ -88,6 +92,17 @@ mod tests {
             assert_eq!(judge(&request(reference), || app(configured)).other_ref, other, "{reference:?} {configured}");
         }
         assert!(judge(&request(Some("main")), || None).other_ref, "what is not known is another");
+    }
+
+    /// A push while the configuration has an error would be lost if its webhook were told that this ref is not deployed.
+    #[test]
+    fn what_is_refused_because_the_configuration_cannot_be_read_is_told_from_a_no() {
+        let request = request(Some("refs/heads/main"));
+        let no = || Err(Error::AccessDenied("no".into()));
+        let settle = |settings, decided| judge(&request, || settings).settle(&request.app, decided);
+        assert!(matches!(settle(None, no()), Err(Error::Undecided(why)) if why.contains("deployctl check shop")));
+        assert_eq!(settle(app("main"), no()), no());
+        assert_eq!((settle(None, Ok(())), settle(app("main"), Ok(()))), (Ok(()), Ok(())));
     }
 
     /// WH-10: a webhook may have deployed what is listed, plainly.

@@ -48,6 +48,20 @@ pub struct Judgement {
     pub other_ref: bool,
     /// `[webhook]` lets it be deployed, and nothing more is asked than that.
     pub webhook: bool,
+    /// Neither is known: the configuration cannot be read, or has errors.
+    pub unknown: bool,
+}
+
+impl Judgement {
+    /// What is answered where polkit said no to what is not known.
+    pub fn settle(&self, app: &AppName, decided: Result<(), Error>) -> Result<(), Error> {
+        match decided {
+            Err(Error::AccessDenied(why)) if self.unknown => Err(Error::Undecided(format!(
+                "{why}; what the configuration of app {app} says of this ref is not known: `deployctl check {app}` says why"
+            ))),
+            decided => decided,
+        }
+    }
 }
 
 /// Which log to open.

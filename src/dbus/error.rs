@@ -29,7 +29,7 @@ pub enum Error {
     /// An argument or option is unknown, of a wrong type or malformed.
     #[error("{0}")]
     InvalidArgs(String),
-    /// Polkit said no, or did not answer.
+    /// Polkit said no.
     #[error("{0}")]
     AccessDenied(String),
     /// Polkit would say yes after authentication, and the caller did not allow to ask for it.
@@ -38,10 +38,14 @@ pub enum Error {
     /// The caller has too much going on.
     #[error("{0}")]
     LimitsExceeded(String),
+    /// Whether it is allowed is not known, so that it was not done: polkit did not answer, or the app's configuration, by
+    /// which it is decided, has errors.
+    #[error("{0}")]
+    Undecided(String),
 }
 
 /// Names on the bus, and `deployctl`'s exit status for each: 1 failed, 2 usage, 3 rejected, 7 denied, 8 not there.
-const TABLE: [(&str, u8); 10] = [
+const TABLE: [(&str, u8); 11] = [
     ("org.deployd1.Error.NoSuchApp", 8),
     ("org.deployd1.Error.NoSuchRelease", 8),
     ("org.deployd1.Error.NoSuchDeployment", 8),
@@ -52,6 +56,7 @@ const TABLE: [(&str, u8); 10] = [
     ("org.freedesktop.DBus.Error.AccessDenied", 7),
     ("org.freedesktop.DBus.Error.InteractiveAuthorizationRequired", 7),
     ("org.freedesktop.DBus.Error.LimitsExceeded", 1),
+    ("org.deployd1.Error.Undecided", 7),
 ];
 
 /// The exit status for an error's name; 1 for those of others.
@@ -73,6 +78,7 @@ impl Error {
             Error::AccessDenied(_) => 7,
             Error::InteractiveAuthorizationRequired(_) => 8,
             Error::LimitsExceeded(_) => 9,
+            Error::Undecided(_) => 10,
         };
         TABLE[row].0
     }
@@ -89,7 +95,8 @@ impl Error {
             | Error::InvalidArgs(text)
             | Error::AccessDenied(text)
             | Error::InteractiveAuthorizationRequired(text)
-            | Error::LimitsExceeded(text) => text,
+            | Error::LimitsExceeded(text)
+            | Error::Undecided(text) => text,
         }
     }
 }
@@ -130,6 +137,7 @@ mod tests {
             (Error::AccessDenied(String::new()), "AccessDenied", 7),
             (Error::InteractiveAuthorizationRequired(String::new()), "InteractiveAuthorizationRequired", 7),
             (Error::LimitsExceeded(String::new()), "LimitsExceeded", 1),
+            (Error::Undecided(String::new()), "Undecided", 7),
         ];
         for (error, last, status) in &all {
             assert_eq!(error.bus_name().rsplit('.').next(), Some(*last));

@@ -78,7 +78,9 @@ impl Manager {
             ("webhook", by_webhook),
         ]);
         let Call { connection, header } = *call;
-        polkit::authorise(&self.backend, connection, header, &caller, action, &request.app, &details).await?;
+        let app = &request.app;
+        let decided = polkit::authorise(&self.backend, connection, header, &caller, action, app, &details).await;
+        judged.settle(app, decided)?;
         Ok((request, ticket))
     }
 

@@ -23,6 +23,8 @@ pub use error::{Error, exit_status};
 pub use manager::{Manager, no_such_app};
 pub use options::{Dict, Options};
 pub use path::{app_path, deployment_path, escape};
+#[cfg(test)]
+pub use polkit::unasked;
 pub use proxy::{AppProxy, DeploymentProxy, ManagerProxy};
 pub use quota::{Quota, Ticket};
 

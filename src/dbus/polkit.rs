@@ -96,8 +96,13 @@ async fn ask(
     let limit = if interactive { BY_A_PERSON } else { AT_ONCE };
     match tokio::time::timeout(limit, check(connection, header, action, details, interactive)).await {
         Ok(answer) => answer,
-        Err(_) => Err(Error::AccessDenied(format!("polkit did not answer on {} within {limit:?}", action.id()))),
+        Err(_) => Err(unasked(action.id(), &format!("it did not answer within {limit:?}"))),
     }
+}
+
+/// That is no "no": whoever asks may come again.
+pub fn unasked(id: &str, what: &str) -> Error {
+    Error::Undecided(format!("polkit could not be asked about {id}: {what} (see `systemctl status polkit`)"))
 }
 
 async fn check(
@@ -108,7 +113,7 @@ async fn check(
     interactive: bool,
 ) -> Result<(), Error> {
     let id = action.id();
-    let unknown = |what: String| Error::AccessDenied(format!("polkit could not be asked about {id}: {what}"));
+    let unknown = |what: String| unasked(id, &what);
     let subject = Subject::new_for_message_header(header).map_err(|e| unknown(e.to_string()))?;
     let authority = AuthorityProxy::builder(connection)
         .cache_properties(CacheProperties::No)

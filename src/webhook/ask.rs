@@ -26,7 +26,7 @@ pub enum Refusal {
     Denied,
     /// `deployd` would not have it: there is no such app, or the ref is none.
     Invalid(String),
-    /// It could not be asked, or has too much to do.
+    /// It could not be asked, has too much to do, or does not know whether it is allowed: the delivery may come again.
     Failed(String),
 }
 
@@ -139,6 +139,19 @@ fn refusal(error: zbus::Error) -> Refusal {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// `Undecided` is no "no", which would be answered as if nothing were to be done.
+    #[test]
+    fn a_delivery_is_ignored_only_when_polkit_said_no() {
+        let call = zbus::Message::method_call("/org/deployd1", "Deploy").build(&()).unwrap();
+        let asked = |error: crate::dbus::Error| {
+            refusal(zbus::Error::MethodError(error.name().into(), Some("why".into()), call.clone()))
+        };
+        assert_eq!(asked(crate::dbus::Error::AccessDenied(String::new())), Refusal::Denied);
+        let unasked = crate::dbus::unasked("org.deployd1.deploy", "it is gone");
+        assert_eq!(asked(unasked), Refusal::Failed("why".into()));
+        assert_eq!(asked(crate::dbus::Error::NoSuchApp(String::new())), Refusal::Invalid("why".into()));
+    }
 
     #[test]
     fn the_id_is_read_from_the_path() {
