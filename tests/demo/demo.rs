@@ -28,7 +28,7 @@ fn main() {
     let root = Root::chosen();
     let deb = deb::ensure();
     let begun = Instant::now();
-    let host = Host::boot_alone(&root);
+    let host = Host::boot_weighing(&root);
     println!("   up after {} ms", begun.elapsed().as_millis());
     println!("2. apt-get installs {}", deb.file_name().unwrap_or_default().to_string_lossy());
     host.install_deb(&deb);
