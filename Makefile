@@ -60,9 +60,13 @@ install: ## Install what was built: DESTDIR=, PREFIX=/usr
 	$(call put_all,packaging/nginx/deployd-upstreams.conf,/etc/nginx/conf.d)
 	$(call put_all,packaging/queue/*,/usr/share/deployd/queue)
 	$(call put_all,packaging/nginx/example-*.conf packaging/examples/*.toml dbus/examples.rules,$(DOCDIR)/examples)
+	$(call put_all,packaging/ci/README.md,$(DOCDIR)/examples/ci)
+	$(call put_all,packaging/ci/github/*,$(DOCDIR)/examples/ci/github)
+	$(call put_all,packaging/ci/gitlab/*,$(DOCDIR)/examples/ci/gitlab)
 	$(call put_all,README.md CHANGELOG.md,$(DOCDIR))
 	$(call put_all,man/*.1,$(MANDIR)/man1)
 	$(call put_all,man/*.5,$(MANDIR)/man5)
+	$(call put_all,man/*.7,$(MANDIR)/man7)
 	$(call put_all,man/*.8,$(MANDIR)/man8)
 	$(call put,$(MADE)/deployctl.bash,$(DATADIR)/bash-completion/completions/deployctl)
 	$(call put,$(MADE)/deployctl.zsh,$(ZSHDIR)/_deployctl)
@@ -118,7 +122,7 @@ check-fast: ## Format, lints and the tests that boot no host
 check-safety: ## End and fail the engine at every system call, cut the power, race and flood it; some hours
 	@$(MAKE) deps WHAT=host
 	@$(MAKE) safety power WORDS=
-	DEPLOYD_ATTACK=long cargo test --locked --test host -- --nocapture --test-threads=2 races bus_attack endurance load::deployments
+	DEPLOYD_ATTACK=long cargo test --locked --test host -- --nocapture --test-threads=2 races bus_attack endurance large load::deployments
 
 # Side by side: one waits for a host much of the time, the other has a processor's worth of an emulated machine.
 check-safety-short: ## The same at 60 points, chosen by the commit, and three power cuts
@@ -164,7 +168,7 @@ bench: ## Deployments under load beside the common script; writes target/bench/r
 lint: ## Format, clippy; units, man pages and the package where their tools are there
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	if command -v mandoc >/dev/null; then mandoc -T lint -W warning man/*.[158]; fi
+	if command -v mandoc >/dev/null; then mandoc -T lint -W warning man/*.[1578]; fi
 	if command -v lintian >/dev/null; then for deb in $(wildcard dist/*.deb); do lintian --fail-on error,warning $$deb; done; fi
 	cargo test --locked --test packaging
 

@@ -13,10 +13,14 @@ use std::{
 
 use deployd::{
     dbus::{
-        self, Access, Answer, App, AppView, Backend, Deployment, DeploymentView, Dict, Error, Judgement, LogFilter,
-        Manager, ManagerProxy, Quota, SharedView, Showing, Ticket, app_path, deployment_path, no_such_app, publish,
+        self, Access, Action, Answer, App, AppView, Backend, Deployment, DeploymentView, Dict, Error, Judgement,
+        LogFilter, Manager, ManagerProxy, Question, Quota, SharedView, Showing, Ticket, app_path, deployment_path,
+        no_such_app, publish,
     },
-    model::{AppName, CheckRequest, DeployKey, DeploymentId, KeyChange, KeyRequest, Kind, Request},
+    model::{
+        AppName, CheckRequest, DeployKey, DeploymentId, DiffRequest, HoldChange, HoldRequest, KeyChange, KeyRequest,
+        Kind, PruneRequest, Request,
+    },
 };
 use futures_util::StreamExt;
 use zbus::{Connection, DBusError, OwnedObjectPath, OwnedVariant, Variant, connection, fdo};
@@ -137,13 +141,13 @@ impl Backend for FakeBackend {
     fn waiting(&self) -> &Quota {
         &self.waiting
     }
-    fn judge(&self, request: &Request) -> Judgement {
-        let reference = request.reference.as_deref();
-        Judgement {
-            other_ref: reference == Some("v1.2"),
-            webhook: reference == Some("refs/heads/main"),
-            unknown: false,
-        }
+    /// Whoever cancels a deployment or deploys `refs/heads/main` is listed.
+    fn judge(self: Arc<Self>, question: Question) -> Answer<'static, Judgement> {
+        let reference = question.request.and_then(|request| request.reference);
+        let main = reference.as_deref() == Some("refs/heads/main");
+        let other_ref = reference.as_deref() == Some("v1.2");
+        let listed = main || question.action == Action::Cancel;
+        Box::pin(async move { Ok(Judgement { other_ref, webhook: main, listed, unknown: false }) })
     }
     fn hold(&self) -> Box<dyn Send + Sync> {
         Box::new(())
@@ -194,6 +198,20 @@ impl Backend for FakeBackend {
             let change = if request.rotate { KeyChange::Replaced } else { KeyChange::Kept };
             Ok(DeployKey { public: format!("ssh-ed25519 AAAA {}", request.key), change })
         })
+    }
+    fn hold_app(self: Arc<Self>, request: HoldRequest) -> Answer<'static, HoldChange> {
+        Box::pin(async move {
+            self.told.lock().unwrap().push(format!("{} {} {}", request.held, request.hold, request.reason));
+            Ok(if request.held { HoldChange::Held } else { HoldChange::Unheld })
+        })
+    }
+    fn prune(self: Arc<Self>, request: PruneRequest) -> Answer<'static, Vec<Dict>> {
+        self.told.lock().unwrap().push(format!("prune {} {:?} {}", request.prune, request.keep, request.dry_run));
+        Box::pin(async move { Ok(vec![Dict::new()]) })
+    }
+    fn diff(self: Arc<Self>, request: DiffRequest) -> Answer<'static, Dict> {
+        self.told.lock().unwrap().push(format!("diff {} {:?}", request.diff, request.from.map(|id| id.to_string())));
+        Box::pin(async move { Ok(Dict::new()) })
     }
     fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()> {
         Box::pin(async move {
@@ -405,6 +423,7 @@ async fn what_is_authorised_is_what_is_started() {
         ("allow-destructive", "no"),
         ("run-again", "no"),
         ("webhook", "no"),
+        ("access", "no"),
     ] {
         assert_eq!(details[key], value, "{key}");
     }
@@ -417,7 +436,8 @@ async fn polkit_is_told_what_a_webhook_may_have_deployed() {
     let scene = Scene::new().await;
     let manager = scene.manager().await;
     manager.deploy("shop", &options(&[("ref", "refs/heads/main".into()), ("coalesce", true.into())])).await.unwrap();
-    assert_eq!(scene.asked.lock().unwrap()[0].1["webhook"], "allowed");
+    let details = scene.asked.lock().unwrap()[0].1.clone();
+    assert_eq!((details["webhook"].as_str(), details["access"].as_str()), ("allowed", "listed"));
     assert_eq!(scene.backend.told(), ["allowed org.deployd1.deploy shop", "coalesce shop"]);
 }
 
@@ -483,6 +503,41 @@ async fn a_deploy_key_is_seen_by_one_action_and_replaced_by_another() {
     assert_eq!(refusal(manager.make_key("nothing", &options(&[])).await).0, "org.deployd1.Error.NoSuchApp");
 }
 
+/// Each is its own risk and has its own action; what only looks is asked about as a plan is.
+#[tokio::test]
+async fn a_hold_and_a_pruning_have_actions_of_their_own() {
+    let scene = Scene::new().await;
+    let manager = scene.manager().await;
+    let release = "20260131T120000Z-1a2b3c4d";
+    assert_eq!(manager.hold("shop", &options(&[("reason", "sale".into())])).await.unwrap(), "held");
+    assert_eq!(manager.unhold("shop", &options(&[("release", release.into())])).await.unwrap(), "unheld");
+    manager.prune("shop", &options(&[("keep", 2u32.into())])).await.unwrap();
+    manager.prune("shop", &options(&[("dry-run", true.into())])).await.unwrap();
+    manager.diff("shop", &options(&[("from", release.into())])).await.unwrap();
+    let asked = scene.asked.lock().unwrap().clone();
+    let told: Vec<_> = asked.iter().map(|(action, details, _)| (action.as_str(), details["kind"].as_str())).collect();
+    let [hold, prune, plan] = ["org.deployd1.hold", "org.deployd1.prune", "org.deployd1.plan"];
+    assert_eq!(told, [(hold, "hold"), (hold, "unhold"), (prune, "prune"), (plan, "prune"), (plan, "diff")]);
+    assert_eq!((asked[1].1["release"].as_str(), asked[2].1["keep"].as_str()), (release, "2"));
+    let denied = "org.freedesktop.DBus.Error.AccessDenied";
+    let before = scene.backend.told().len();
+    assert_eq!(refusal(manager.hold("other", &options(&[])).await).0, denied);
+    assert_eq!(refusal(manager.unhold("other", &options(&[])).await).0, denied);
+    assert_eq!(refusal(manager.prune("other", &options(&[])).await).0, denied);
+    assert_eq!(refusal(manager.prune("other", &options(&[("dry-run", true.into())])).await).0, denied);
+    assert_eq!(refusal(manager.diff("other", &options(&[])).await).0, denied);
+    assert!(scene.backend.told()[before..].iter().all(|told| told.starts_with("denied ")));
+    assert_eq!(refusal(manager.hold("nothing", &options(&[])).await).0, "org.deployd1.Error.NoSuchApp");
+    for (name, _) in [
+        refusal(manager.hold("shop", &options(&[("reason", "x".repeat(301).into())])).await),
+        refusal(manager.hold("shop", &options(&[("release", "../x".into())])).await),
+        refusal(manager.prune("shop", &options(&[("keep", (-1i32).into())])).await),
+        refusal(manager.diff("shop", &options(&[("of", "x".into())])).await),
+    ] {
+        assert_eq!(name, "org.freedesktop.DBus.Error.InvalidArgs");
+    }
+}
+
 #[tokio::test]
 async fn a_no_reaches_the_caller_by_its_name_and_starts_nothing() {
     let scene = Scene::new().await;
@@ -534,6 +589,7 @@ async fn a_deployment_tells_its_changes_and_is_cancelled_by_leave_only() {
     assert_eq!(changed["Phase"].downcast_ref::<&str>().unwrap(), "staging");
     let proxy = dbus::DeploymentProxy::builder(&scene.client).path(path.clone()).build().await.unwrap();
     proxy.cancel().await.unwrap();
+    assert_eq!(scene.asked.lock().unwrap()[1].1["access"], "listed");
     let told = scene.backend.told();
     assert_eq!(told[1..], ["allowed org.deployd1.cancel shop", "cancel shop 0000000000000001"]);
 }

@@ -20,7 +20,7 @@ fn read(path: &str) -> String {
     fs::read_to_string(tree(path)).unwrap_or_else(|e| panic!("{path}: {e}"))
 }
 
-const ENGINE_UNITS: [&str; 11] = [
+const ENGINE_UNITS: [&str; 13] = [
     "deploy@.service",
     "deploy-stage@.service",
     "deploy-activate@.service",
@@ -29,11 +29,13 @@ const ENGINE_UNITS: [&str; 11] = [
     "deploy-plan@.service",
     "deploy-survey@.service",
     "deploy-key@.service",
+    "deploy-hold@.service",
+    "deploy-prune@.service",
     "deploy-settle@.service",
     "deploy-drain@.service",
     "deployd-recover.service",
 ];
-const OTHER_UNITS: [&str; 12] = [
+const OTHER_UNITS: [&str; 13] = [
     "deployd.service",
     "deployd-webhook.service",
     "deployd-webhook.socket",
@@ -44,6 +46,7 @@ const OTHER_UNITS: [&str; 12] = [
     "app-queue@.service",
     "app-schedule@.service",
     "app-schedule@.timer",
+    "deploy@.timer",
     "deployd-slots.target",
     "deploysteps.slice",
 ];
@@ -252,7 +255,7 @@ fn the_webhook_listens_to_this_host_and_is_as_confined_as_the_bus_service() {
 fn no_unit_is_more_exposed_than_it_was() {
     let of = |unit: &str| match unit {
         "deployd.service" | "deployd-webhook.service" => 2,
-        "deploy-survey@.service" | "deploy-key@.service" => 24,
+        "deploy-survey@.service" | "deploy-key@.service" | "deploy-hold@.service" => 24,
         _ => 26,
     };
     for unit in ENGINE_UNITS.into_iter().chain(["deployd.service", "deployd-webhook.service"]) {
@@ -284,11 +287,11 @@ fn the_manual_has_every_exit_status() {
         let word = outcome.as_str().replace('-', " ");
         assert!(meaning(outcome.exit_status()).contains(&word), "{word}");
     }
-    for (status, word) in
-        [(0, "nothing was changed"), (2, "command line"), (7, "denied"), (8, "no such"), (9, "breaks the promise")]
-    {
+    for (status, word) in deployd::ctl::EXIT_STATUSES {
         assert!(meaning(status).contains(word), "{status}");
     }
+    let told: Vec<u8> = table.lines().filter_map(|line| line.strip_prefix(".It ")?.parse().ok()).collect();
+    assert_eq!(told, deployd::ctl::EXIT_STATUSES.map(|(status, _)| status));
 }
 
 #[test]

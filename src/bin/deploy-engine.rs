@@ -1,18 +1,22 @@
 //! deploy-engine: executes one deployment, as the `ExecStart=` of the deploy units; also the worker and the generator.
 //! Composes; no logic.
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{io::Write, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
 use deployd::{
     engine::{self, Cancel},
-    model::{Actor, AppName, CheckRequest, DeploymentId, KeyRequest, Kind, Paths, Request, SlotInstance, SlotUnit},
+    model::{
+        Actor, AppName, CheckRequest, DeploymentId, DiffRequest, HoldRequest, KeyRequest, Kind, Paths, PruneRequest,
+        Request, SlotInstance, SlotUnit, printable,
+    },
     observe::{self, Host},
     runtime::generator,
     system::{journal, tree::Dir, units::Units},
     worker,
 };
+use serde::de::DeserializeOwned;
 
 /// What the deploy units of systemd run. People use deployctl(1).
 #[derive(Parser)]
@@ -28,12 +32,16 @@ enum Command {
     Run { kind: Kind, app: AppName },
     /// One deployment by a request of the bus (deploy-run@NAME:ID.service)
     Request { instance: String },
-    /// What a request would do, or what a check finds (deploy-plan@NAME:ID.service)
+    /// What a request would do, what a check finds, or what differs between releases (deploy-plan@NAME:ID.service)
     Plan { instance: String },
     /// Which shared files differ from what the live release was made from (deploy-survey@NAME:ID.service)
     Survey { instance: String },
     /// Gives an app's deploy key, and makes it at first (deploy-key@NAME:ID.service)
     Key { instance: String },
+    /// Notes that an app or a release is held, or not any more (deploy-hold@NAME:ID.service)
+    Hold { instance: String },
+    /// Removes releases that nothing uses (deploy-prune@NAME:ID.service)
+    Prune { instance: String },
     /// Bakes, drains, confirms; or recovers (deploy-settle@NAME.service)
     Settle { instance: String },
     /// Drains an old slot and stops it (deploy-drain@TEMPLATE@NAME:SLOT.service)
@@ -42,6 +50,30 @@ enum Command {
     Guard { slot: SlotInstance },
     /// Brings the live slots up at boot (deployd-recover.service)
     Recover,
+    /// Describes an app by what is on this host (`deployctl init`)
+    Init {
+        name: Option<AppName>,
+        #[arg(long)]
+        write: bool,
+        #[arg(long)]
+        apply: bool,
+        #[arg(long)]
+        root: Option<PathBuf>,
+        #[arg(long)]
+        git: Option<String>,
+    },
+    /// Takes over a tree that another tool made (`deployctl adopt`)
+    Adopt {
+        app: AppName,
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Gives a tree back (`deployctl disown`)
+    Disown {
+        app: AppName,
+        #[arg(long)]
+        yes: bool,
+    },
     /// Works in an app's tree as its user
     Worker,
     /// Becomes a step's program, with the secrets that it was handed in its environment
@@ -68,13 +100,31 @@ fn main() -> ExitCode {
     journal::init(if matches!(command, Command::Worker) { "deployd-worker" } else { "deploy-engine" });
     // Directories are made with the modes that they shall have; a unit's mask must not leave them otherwise for a moment.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
+    let by_hand = matches!(command, Command::Init { .. } | Command::Adopt { .. } | Command::Disown { .. });
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.context("no runtime").and_then(|runtime| runtime.block_on(carry_out(command)));
     match ended {
         Ok(status) => ExitCode::from(status),
+        Err(error) if by_hand => {
+            complain(&error);
+            ExitCode::from(1)
+        }
         Err(error) => {
             tracing::error!("{error:#}");
             ExitCode::from(1)
+        }
+    }
+}
+
+/// systemd tells which timer triggered a unit, and nothing of people.
+async fn started_by(host: &Host) -> Actor {
+    let Some(unit) = &host.own_unit else { return Actor::Systemd };
+    match host.units.started_by_timer(unit).await {
+        Ok(true) => Actor::Timer,
+        Ok(false) => Actor::Systemd,
+        Err(error) => {
+            tracing::warn!("it is not known whether a timer started this: {error}, ignoring");
+            Actor::Systemd
         }
     }
 }
@@ -104,7 +154,7 @@ async fn carry_out(command: Command) -> Result<u8> {
                 force: false,
                 allow: Default::default(),
                 upload: false,
-                actor: Actor::Systemd,
+                actor: started_by(&host).await,
             };
             Ok(engine::run(&host, &request, &Cancel::on_signal()?).await.exit_status())
         }
@@ -126,6 +176,24 @@ async fn carry_out(command: Command) -> Result<u8> {
         }
         Command::Key { instance } => {
             key(&Paths::default(), &instance).await?;
+            Ok(0)
+        }
+        Command::Init { name, write, apply, root, git } => {
+            let asked = engine::Init { name, root, source: git, write, apply };
+            say(engine::init(&host("").await?, &asked, &by_hand()).await)
+        }
+        Command::Adopt { app, yes } => say(engine::adopt(&host("").await?, &app, yes, &by_hand()).await),
+        Command::Disown { app, yes } => say(engine::disown(&host("").await?, &app, yes, &by_hand()).await),
+        Command::Hold { instance } => {
+            let paths = Paths::default();
+            let (app, id, request) = asked(&paths, &instance, |one: &HoldRequest| (&one.hold, &one.id))?;
+            leave(&paths, &app, &id, &serde_json::to_value(engine::hold(&paths, &request).await)?)?;
+            Ok(0)
+        }
+        Command::Prune { instance } => {
+            let host = host(&format!("deploy-prune@{instance}")).await?;
+            let (app, id, request) = asked(&host.paths, &instance, |one: &PruneRequest| (&one.prune, &one.id))?;
+            leave(&host.paths, &app, &id, &serde_json::to_value(engine::prune_now(&host, &request).await)?)?;
             Ok(0)
         }
         Command::Settle { instance } => {
@@ -169,6 +237,33 @@ fn invocation() -> DeploymentId {
     DeploymentId::from_bits(bits.unwrap_or_else(|| u64::from(std::process::id()) << 32 | u64::from(seconds())))
 }
 
+/// The id of what a person runs.
+fn by_hand() -> DeploymentId {
+    DeploymentId::from_bits(u64::from(std::process::id()) << 32 | u64::from(seconds()))
+}
+
+/// Tells a person: data on standard output, what is said about it on standard error.
+fn say(said: Result<engine::Said, engine::EngineError>) -> Result<u8> {
+    let said = said.map_err(|error| match error.remedy() {
+        Some(remedy) => anyhow::anyhow!("{error}; {remedy}"),
+        None => error.into(),
+    })?;
+    std::io::stdout().write_all(said.data.as_bytes()).context("cannot write the output")?;
+    for note in &said.notes {
+        let _ = writeln!(std::io::stderr(), "{}", printable_lines(note));
+    }
+    Ok(0)
+}
+
+/// Names in a tree are its user's: none moves the cursor of a terminal.
+fn printable_lines(text: &str) -> String {
+    text.lines().map(printable).collect::<Vec<_>>().join("\n")
+}
+
+fn complain(error: &anyhow::Error) {
+    let _ = writeln!(std::io::stderr(), "deployctl: {}", printable_lines(&format!("{error:#}")));
+}
+
 /// Seconds, for the id of a run by hand.
 fn seconds() -> u32 {
     u32::try_from(jiff::Timestamp::now().as_second() & i64::from(u32::MAX)).unwrap_or_default()
@@ -204,27 +299,37 @@ fn request_bytes(paths: &Paths, instance: &str) -> Result<(AppName, DeploymentId
     Ok((app, id, bytes))
 }
 
-/// Writes what a request would do, or what a check finds, where `deployd` reads it.
+/// Writes what a request would do, what a check finds or what differs, where `deployd` reads it.
 async fn answer(host: &Host, instance: &str) -> Result<()> {
     let (app, id, bytes) = request_bytes(&host.paths, instance)?;
-    let value = match serde_json::from_slice::<CheckRequest>(&bytes) {
-        Ok(request) if request.check == app && request.id == id => {
-            serde_json::to_value(engine::check_host(host, &request).await)?
-        }
-        _ => plan(host, &read_request(&host.paths, instance)?).await?,
+    let check = serde_json::from_slice::<CheckRequest>(&bytes).ok().filter(|one| one.check == app && one.id == id);
+    let diff = serde_json::from_slice::<DiffRequest>(&bytes).ok().filter(|one| one.diff == app && one.id == id);
+    let value = match (check, diff) {
+        (Some(request), _) => serde_json::to_value(engine::check_host(host, &request).await)?,
+        (None, Some(request)) => serde_json::to_value(engine::diff(host, &request).await)?,
+        (None, None) => plan(host, &read_request(&host.paths, instance)?).await?,
     };
     leave(&host.paths, &app, &id, &value)
 }
 
 /// Gives a deploy key's public half to `deployd`.
 async fn key(paths: &Paths, instance: &str) -> Result<()> {
+    let (app, id, request) = asked(paths, instance, |one: &KeyRequest| (&one.key, &one.id))?;
+    leave(paths, &app, &id, &serde_json::to_value(engine::make_key(paths, &request).await)?)
+}
+
+/// What is asked for that is no deployment, read as strictly: about what its name says.
+fn asked<T: DeserializeOwned>(
+    paths: &Paths,
+    instance: &str,
+    about: impl Fn(&T) -> (&AppName, &DeploymentId),
+) -> Result<(AppName, DeploymentId, T)> {
     let (app, id, bytes) = request_bytes(paths, instance)?;
-    let request: KeyRequest =
-        serde_json::from_slice(&bytes).with_context(|| format!("the request {app}:{id} is none"))?;
-    if request.key != app || request.id != id {
+    let request: T = serde_json::from_slice(&bytes).with_context(|| format!("the request {app}:{id} is none"))?;
+    if about(&request) != (&app, &id) {
         bail!("the request {app}:{id} is about something else");
     }
-    leave(paths, &app, &id, &serde_json::to_value(engine::make_key(paths, &request).await)?)
+    Ok((app, id, request))
 }
 
 /// Writes an answer where `deployd` reads it.

@@ -4,7 +4,10 @@ use super::{
     Facts,
     found::{Found, Words},
 };
-use crate::{config::Settings, model::Severity};
+use crate::{
+    config::{Durability, Settings},
+    model::Severity,
+};
 
 const GROUP: &str = "disk";
 /// What is wanted when no release is recorded yet, in bytes and in inodes.
@@ -14,6 +17,7 @@ const MIB: u64 = 1024 * 1024;
 pub(super) fn check(settings: &Settings, facts: &Facts, found: &mut Found) {
     disk(settings, facts, found);
     kind(settings, facts, found);
+    durability(settings, found);
     memory(facts, found);
 }
 
@@ -70,6 +74,19 @@ fn kind(settings: &Settings, facts: &Facts, found: &mut Found) {
         };
         found.add(GROUP, "disk-kind", Severity::Warning, words);
     }
+}
+
+fn durability(settings: &Settings, found: &mut Found) {
+    if settings.safety.durability == Durability::Full {
+        return;
+    }
+    let words = Words {
+        thing: "durability = \"relaxed\"".into(),
+        place: settings.origins.get("safety.durability").map(super::place).unwrap_or_default(),
+        happens: "a power cut within half a minute of a deployment may leave empty files in the live release".into(),
+        remedy: "remove the line from [safety]".into(),
+    };
+    found.add(GROUP, "durability-relaxed", Severity::Warning, words);
 }
 
 fn memory(facts: &Facts, found: &mut Found) {

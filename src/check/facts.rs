@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::Serialize;
 
 use super::{Directive, Entry};
-use crate::config::Origin;
+use crate::config::{Origin, Who};
 
 /// What was read of the host.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -37,6 +37,8 @@ pub struct Facts {
     pub memory_available_mib: Option<u64>,
     /// What the live release says of itself, looked at as the app's user; none when it was not asked.
     pub app: Option<AppFacts>,
+    /// Whom `[access]` names, and the host does not know.
+    pub strangers: Vec<Who>,
     /// What should have been looked at and could not be.
     pub unread: Vec<Unread>,
 }
@@ -98,6 +100,8 @@ pub struct ForeignJob {
     pub at: Origin,
     /// The program's name, or the line.
     pub what: String,
+    /// What it runs.
+    pub command: String,
 }
 
 /// Who runs a foreign job.

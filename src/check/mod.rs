@@ -3,6 +3,7 @@
 //! One file a group. The files that an administrator writes are taken apart here too ([`ini`], [`nginx_conf`]): never a
 //! panic, whatever stands in them, and what is not understood is left out rather than guessed at.
 
+mod access;
 mod disk;
 mod facts;
 mod foreign;
@@ -14,6 +15,7 @@ mod nginx_conf;
 mod octane;
 mod php;
 mod php_fpm;
+mod sites;
 mod tree;
 mod units;
 
@@ -22,6 +24,7 @@ pub use ini::{Entry, parse as parse_ini};
 pub use migrations::{Danger, Harm, harms};
 pub use nginx::mentions_app;
 pub use nginx_conf::{Directive, parse as parse_nginx};
+pub use sites::{Served, Site, sites};
 
 use crate::{
     config::{Origin, Settings},
@@ -29,11 +32,14 @@ use crate::{
 };
 
 /// Every finding there is. They are stable, and explained in deployctl(1).
-pub const IDS: [&str; 34] = [
+pub const IDS: [&str; 37] = [
+    "access-name",
+    "access-own-user",
     "code-written",
     "cron-line",
     "disk-kind",
     "disk-space",
+    "durability-relaxed",
     "foreign-process",
     "fpm-process-control-timeout",
     "fpm-reload-waits",
@@ -77,6 +83,7 @@ pub fn check(settings: &Settings, facts: &Facts) -> Vec<Finding> {
     tree::check(settings, facts, &mut found);
     foreign::check(settings, facts, &mut found);
     disk::check(settings, facts, &mut found);
+    access::check(settings, facts, &mut found);
     found.sorted()
 }
 

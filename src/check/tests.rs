@@ -34,6 +34,7 @@ fn settings(services: Vec<Service>) -> Settings {
         gates: Default::default(),
         notify: Vec::new(),
         webhook: None,
+        access: Default::default(),
         carry: vec![],
         assets: Default::default(),
         safety: Safety { zero_downtime: true, missing_jobs: MissingJobs::Refuse, ..Safety::default() },
@@ -252,7 +253,7 @@ fn sessions_that_end_with_the_process_or_the_release() {
 fn the_tree_the_disk_and_what_is_foreign() {
     let owned = |uid, mode| Owned { path: "/srv/shop/releases".into(), uid, mode };
     let at = Origin { file: "/etc/cron.d/shop".into(), line: 3 };
-    let job = |by| ForeignJob { by, at: at.clone(), what: "shop-worker".into() };
+    let job = |by| ForeignJob { by, at: at.clone(), what: "shop-worker".into(), command: String::new() };
     let facts = Facts {
         owned: vec![owned(1000, 0o755), owned(0, 0o775), owned(0, 0o755)],
         disk: Some(DiskFacts { free: 100, free_inodes: Some(10), kind: 0x0102_1994, largest: (60, 4) }),
@@ -291,6 +292,9 @@ fn the_tree_the_disk_and_what_is_foreign() {
     let refusing: Vec<_> = found.iter().filter(|finding| refuses(finding)).map(|f| f.id.as_str()).collect();
     assert_eq!(refusing, ["tree-owner", "tree-owner", "supervisor-program", "not-read"]);
     assert!(check(&settings(vec![]), &Facts::default()).is_empty());
+    let relaxed = Safety { durability: crate::config::Durability::Relaxed, ..Safety::default() };
+    let found = check(&Settings { safety: relaxed, ..settings(vec![]) }, &Facts::default());
+    assert_eq!(found.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["durability-relaxed"]);
 }
 
 #[test]
@@ -372,4 +376,24 @@ fn warm_is_proved_or_named() {
     assert!(of(site("$document_root"), "").contains(&"warm-unproved".to_owned()));
     assert!(of(site("$realpath_root"), "opcache.preload = /x").contains(&"warm-unproved".to_owned()));
     assert_eq!(of(vec![], ""), ["warm-unproved"], "what was not seen is not proved");
+}
+
+#[test]
+fn a_name_in_access_that_is_nobody_s_is_told_with_its_list() {
+    use crate::config::{Right, Who};
+    let user = |name: &str| Who::User(name.into());
+    let lists = [(Right::Deploy, vec![user("ci"), user("gone")]), (Right::ReadLogs, vec![Who::Group("gone".into())])];
+    let origin = Origin { file: "/etc/deployd/apps/shop.toml".into(), line: 7 };
+    let origins = BTreeMap::from([("access.deploy".into(), origin)]);
+    let settings = Settings { access: lists.into_iter().collect(), origins, ..settings(vec![]) };
+    let found = check(&settings, &Facts { strangers: vec![user("gone")], ..Facts::default() });
+    assert_eq!((found.len(), found[0].id.as_str(), found[0].severity), (1, "access-name", Severity::Warning));
+    assert_eq!(
+        (found[0].thing.as_str(), found[0].place.as_str()),
+        ("deploy = [\"gone\"]", "/etc/deployd/apps/shop.toml:7")
+    );
+    assert!(check(&settings, &Facts::default()).is_empty());
+    let own = [(Right::Deploy, vec![user(&settings.user)])].into_iter().collect();
+    let found = check(&Settings { access: own, ..settings }, &Facts::default());
+    assert_eq!(found.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["access-own-user"]);
 }

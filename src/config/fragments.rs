@@ -47,6 +47,18 @@ pub(super) fn list(paths: &Paths) -> std::io::Result<Vec<AppName>> {
     Ok(seen.into_iter().filter_map(|(app, there)| there.then_some(app)).collect())
 }
 
+/// Where an app's files are or could be: `NAME.toml` and `NAME.d` of each directory, and what is in the latter.
+pub(super) fn places(paths: &Paths, app: &AppName) -> Vec<PathBuf> {
+    let mut out = Vec::new();
+    for dir in paths.config_dirs() {
+        let drop_ins = dir.join(format!("{app}.d"));
+        let inside = toml_files(&drop_ins).unwrap_or_default();
+        out.extend([dir.join(format!("{app}.toml")), drop_ins]);
+        out.extend(inside.into_iter().map(|(_, path)| path));
+    }
+    out
+}
+
 /// `NAME.d/*.toml` of all directories, by file name; of the same name only the strongest.
 fn drop_ins(paths: &Paths, app: &AppName, trust: &Trust, problems: &mut Problems) -> Vec<PathBuf> {
     let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();

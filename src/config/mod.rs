@@ -1,6 +1,7 @@
 //! An app's configuration: fragments as written, merged by systemd's precedence, then resolved to [`Settings`].
 //! Every error names file and line, with a caret. No effect on the world, and reads nothing but configuration files.
 
+mod access;
 mod build;
 mod check;
 mod context;
@@ -39,6 +40,7 @@ mod tree;
 mod webhook;
 mod written;
 
+pub use access::{Access, Right, Who};
 pub use notify::{Address, Notify, Way};
 pub use services::*;
 pub use settings::*;
@@ -101,6 +103,12 @@ pub fn root_of(paths: &Paths, app: &AppName) -> Option<std::path::PathBuf> {
 /// a link to /dev/null masks.
 pub fn list(paths: &Paths) -> std::io::Result<Vec<AppName>> {
     fragments::list(paths)
+}
+
+/// Every place that an app's configuration is read from, and its drop-ins that are there: while none of them changes, it does
+/// not either.
+pub fn places(paths: &Paths, app: &AppName) -> Vec<std::path::PathBuf> {
+    fragments::places(paths, app)
 }
 
 /// An environment value for one release: `{release}` is replaced by its directory.

@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    Assets, Migrations, MissingJobs, Safety, Settings, Step, build, check,
+    Assets, Durability, Migrations, MissingJobs, Safety, Settings, Step, access, build, check,
     context::{Context, quoted, quoted_list},
     errors::{Problem, SourceFile},
     gates,
@@ -54,6 +54,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let keep = keep(cx, &mut top);
     let notify = notify::notify(cx, &mut top, root.as_deref());
     let webhook = webhook::webhook(cx, &mut top, source.as_ref());
+    let access = access::access(cx, &mut top);
     let gates = gates::gates(cx, &mut top, &mut preset);
     let safety = safety(cx, &mut top, &preset);
     let build = build::build(cx, &mut top, root.as_deref());
@@ -90,6 +91,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
         gates,
         notify,
         webhook,
+        access,
         safety,
         inferred: std::mem::take(&mut cx.inferred),
         files: files.iter().map(|file| file.path.clone()).collect(),
@@ -169,6 +171,9 @@ fn safety(cx: &mut Context<'_>, top: &mut Reader<'_>, preset: &Preset) -> Safety
     safety.zero_downtime = cx.word(&mut reader, "require", &["zero-downtime"]).is_some();
     if cx.word(&mut reader, "migrations", &["safe", "any"]) == Some("any") {
         safety.migrations = Migrations::Any;
+    }
+    if cx.word(&mut reader, "durability", &["full", "relaxed"]) == Some("relaxed") {
+        safety.durability = Durability::Relaxed;
     }
     if let Some(span) = cx.span(&mut reader, "lock_timeout", Duration::from_secs(1), Duration::from_secs(3600)) {
         safety.lock_timeout = span;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::{Notify, Service, Step, Webhook};
+use super::{Access, Notify, Service, Step, Webhook};
 use crate::model::{AppName, Share, UnitName};
 
 /// A configuration that was refused: all its errors, rendered with file, line and caret.
@@ -84,6 +84,8 @@ pub struct Settings {
     pub notify: Vec<Notify>,
     /// What a forge's delivery may have deployed.
     pub webhook: Option<Webhook>,
+    /// Who may do what, beside those whom polkit lets.
+    pub access: Access,
     /// What is refused for safety's sake.
     pub safety: Safety,
     /// What was not written but found or defaulted, for `deployctl show`: key, value, why.
@@ -143,6 +145,19 @@ pub struct Safety {
     pub migrations: Migrations,
     /// The longest that a migration waits for a lock.
     pub lock_timeout: Duration,
+    /// Whether a release is on the disk before it is live.
+    pub durability: Durability,
+}
+
+/// Whether a release is on the disk before it is live. What deployd itself records always is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Durability {
+    /// Its file system is synced before the link is renamed: a power cut leaves a whole release.
+    #[default]
+    Full,
+    /// The kernel writes it when it likes, within half a minute as a rule: a power cut may leave empty files.
+    Relaxed,
 }
 
 impl Default for Safety {
@@ -152,6 +167,7 @@ impl Default for Safety {
             zero_downtime: false,
             migrations: Migrations::default(),
             lock_timeout: Self::LOCK_TIMEOUT,
+            durability: Durability::default(),
         }
     }
 }

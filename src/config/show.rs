@@ -2,8 +2,8 @@
 //! found or defaulted. Values of the written environment are withheld: they may be secrets. Pure.
 
 use super::{
-    Address, Build, Check, GitCredential, Health, Limits, Migrations, MissingJobs, Notify, On, Settings, Source, Step,
-    Unpack, Way,
+    Address, Build, Check, Durability, GitCredential, Health, Limits, Migrations, MissingJobs, Notify, On, Settings,
+    Source, Step, Unpack, Way,
     context::{quoted, quoted_list},
     duration, size,
 };
@@ -327,6 +327,13 @@ impl Page<'_> {
             self.header("[webhook]", "");
             self.line("refs", &quoted_list(&webhook.refs), "webhook.refs");
         }
+        if !s.access.is_empty() {
+            self.header("[access]", "");
+            for (key, list) in s.access.lists() {
+                let names: Vec<String> = list.iter().map(ToString::to_string).collect();
+                self.line(key, &quoted_list(&names), "");
+            }
+        }
         self.header("[safety]", "");
         let missing = match s.safety.missing_jobs {
             MissingJobs::Refuse => "refuse",
@@ -337,6 +344,8 @@ impl Page<'_> {
         let migrations = if s.safety.migrations == Migrations::Any { "any" } else { "safe" };
         self.line("migrations", &quoted(migrations), "safety.migrations");
         self.line("lock_timeout", &quoted(&duration::format(s.safety.lock_timeout)), "safety.lock_timeout");
+        let durability = if s.safety.durability == Durability::Relaxed { "relaxed" } else { "full" };
+        self.line("durability", &quoted(durability), "safety.durability");
         if s.safety.zero_downtime {
             self.line("require", "\"zero-downtime\"", "");
         }

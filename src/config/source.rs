@@ -2,7 +2,7 @@
 //! power to run commands (SSH options, transport helpers). Pure.
 
 use super::{check, errors::Problem};
-use crate::model::printable;
+use crate::model::{pattern::TAG, printable};
 
 /// How a git URL is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,10 +105,19 @@ fn remote_path(path: &str, bad: &dyn Fn(&str) -> Problem) -> Result<(), Problem>
     Ok(())
 }
 
-/// Checks a git reference as a person gave it: branch, tag or commit; never an option, range or reflog expression.
+/// Checks a git reference as a person gave it: branch, tag or commit, or `tag:` and a pattern of tags; never an option,
+/// range or reflog expression.
 ///
 /// The rules are those of git-check-ref-format(1), and stricter: no leading `-` or `+`, at most 255 bytes.
 pub fn check_reference(text: &str) -> Result<(), String> {
+    match text.strip_prefix(TAG) {
+        // A star is a part of some name.
+        Some(pattern) => check_name(&pattern.replace('*', "x")),
+        None => check_name(text),
+    }
+}
+
+fn check_name(text: &str) -> Result<(), String> {
     let shown: String = printable(text).chars().take(80).collect();
     let bad = |why: &str| Err(format!("the reference \"{shown}\" {why}; give a branch, a tag or a full commit id"));
     if text.is_empty() || text.len() > 255 {
@@ -212,6 +221,8 @@ mod tests {
             "0123456789abcdef0123456789abcdef01234567",
             "refs/heads/main",
             "a@b",
+            "tag:v*",
+            "tag:app/**",
         ] {
             assert!(check_reference(good).is_ok(), "{good}");
         }
@@ -246,6 +257,10 @@ mod tests {
             "+main",
             "a\u{7f}",
             "a/-b",
+            "tag:",
+            "tag:-v*",
+            "tag:tag:v*",
+            "tag:v?",
         ] {
             assert!(check_reference(bad).is_err(), "{bad:?}");
         }
@@ -259,7 +274,8 @@ mod tests {
             if check_reference(&text).is_ok() {
                 let expression = text.contains("..") || text.contains("@{");
                 prop_assert!(!text.starts_with('-') && !expression);
-                prop_assert!(!text.contains([':', '^', '~', ' ', '\\', '*', '?', '[']));
+                prop_assert!(!text.contains(['^', '~', ' ', '\\', '?', '[']));
+                prop_assert!(text.starts_with("tag:") || !text.contains([':', '*']));
             }
         }
 

@@ -8,7 +8,7 @@ use super::{
     source,
     written::{At, Reader},
 };
-use crate::model::printable;
+use crate::model::{pattern::TAG, printable};
 
 /// What stands for the reference.
 const REFERENCE: &str = "{ref}";
@@ -105,6 +105,11 @@ fn reference(cx: &mut Context<'_>, reader: &mut Reader<'_>, archive: &At<String>
             let problem = Problem::new(format!("ref has no place in {}", quoted(&archive.value)));
             let help = "write {ref} where it belongs: archive = \"/srv/builds/shop-{ref}.tar.zst\"";
             cx.problems.push(problem.at(&at.place).help(help));
+            None
+        }
+        Some(at) if at.value.starts_with(TAG) => {
+            let problem = Problem::new("an archive is not looked for: which tag is the newest, nobody tells");
+            cx.problems.push(problem.at(&at.place).help("write one: ref = \"v1.2.3\", or deploy with --ref v1.2.3"));
             None
         }
         Some(at) => {

@@ -385,7 +385,12 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("service = [{ kind = \"php-fpm\" }]\n[environment]\nA = \"\"\n", "A is empty", "the app's own .env"),
     ("service = [{ kind = \"php-fpm\" }]\n[environment]\nA = \"$x\"\n", "A begins with `$`", "the app's own .env"),
     ("[[service]]\nkind = \"php-fpm\"\n[service.pool]\npm = \"\"\n", "pm is empty", "remove it"),
-    ("[access]\ndeploy = []\n", "\"access\" comes in a later version", "remove it"),
+    ("[access]\ndeploy = \"ci\"\n", "a text cannot stand here", "[\"ci\", \"%web\"]"),
+    ("[access]\ndeploy = [\"1000\"]\n", "neither a user's name nor a group's", "not a number"),
+    ("[access]\ndeploy = [\"%\"]\n", "neither a user's name nor a group's", "\"%web\""),
+    ("[access]\ndeploy = [\"a b\"]\n", "neither a user's name nor a group's", "\"%web\""),
+    ("[access]\ndeplyo = [\"ci\"]\n", "did you mean \"deploy\"", "write `deploy`"),
+    ("[access]\nkey = [\"ci\"]\n", "unknown key \"key\" in [access]", "read_logs"),
     ("[[service]]\nkind = \"reverb\"\n", "kind = \"reverb\" comes in a later version", "strategy = \"restart\""),
     ("[[service]]\nkind = \"octane\"\nports = [8000, 8001]\n", "which server Octane runs", "server = \"swoole\""),
     ("[[service]]\nkind = \"octane\"\nserver = \"swoole\"\n", "the ports of the slots are not said", "ports = [8000"),
@@ -417,6 +422,7 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ),
     ("[[service]]\nkind = \"queue\"\nqueues = [\"--x\"]\n", "cannot be the name of a queue", "each queue an item"),
     ("[safety]\nmissing_jobs = \"no\"\n", "missing_jobs = \"no\" is not known", "\"refuse\", \"warn\" or \"ignore\""),
+    ("[safety]\ndurability = \"none\"\n", "durability = \"none\" is not known", "\"full\" or \"relaxed\""),
     ("[[service]]\nkind = \"php_fpm\"\n", "did you mean \"php-fpm\"?", "kind = \"php-fpm\""),
     ("[[service]]\nkind = \"php-fpm\"\nphp = \"8.1\"\n", "php-fpm \"8.1\" is not on this host", "\"8.3\" or \"8.2\""),
     ("[[service]]\nkind = \"php-fpm\"\nphp = 8.2\n", "a number with a point cannot stand here", "in quotes: \"8.2\""),
@@ -739,9 +745,14 @@ probe = "http://127.0.0.1:300{instance}/up"
 on_failure = "pause"
 [safety]
 missing_jobs = "warn"
+durability = "relaxed"
 require = "zero-downtime"
 [webhook]
 refs = ["main", "release/*", "tag:v*"]
+[access]
+deploy = ["ci", "%web", "ops@example.org"]
+rollback = []
+read_logs = ["%web"]
 "#;
     let text = format!("{FOUR}{kinds}");
     round_trip(&text);

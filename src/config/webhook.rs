@@ -9,9 +9,8 @@ use super::{
     source::check_reference,
     written::{At, Reader},
 };
+use crate::model::pattern::{TAG, fits};
 
-/// What stands before a pattern of tags.
-const TAG: &str = "tag:";
 /// The most patterns.
 const MOST: usize = 64;
 
@@ -37,27 +36,6 @@ fn whole(pattern: &str) -> String {
         None if pattern.starts_with("refs/") => pattern.to_owned(),
         None => format!("refs/heads/{pattern}"),
     }
-}
-
-/// Goes through the pattern with all places of the text where what is before may have ended.
-fn fits(pattern: &str, text: &str) -> bool {
-    let (pattern, text) = (pattern.as_bytes(), text.as_bytes());
-    let mut ends = vec![false; text.len() + 1];
-    ends[0] = true;
-    let mut at = 0;
-    while let Some(byte) = pattern.get(at) {
-        let mut next = vec![false; text.len() + 1];
-        let any = pattern.get(at + 1) == Some(&b'*');
-        for end in 0..=text.len() {
-            next[end] = match byte {
-                b'*' => ends[end] || end > 0 && next[end - 1] && (any || text[end - 1] != b'/'),
-                byte => end > 0 && ends[end - 1] && text[end - 1] == *byte,
-            };
-        }
-        at += if *byte == b'*' && any { 2 } else { 1 };
-        ends = next;
-    }
-    ends[text.len()]
 }
 
 /// Reads the table; none: no delivery has anything deployed.
@@ -90,8 +68,7 @@ fn checked(cx: &mut Context<'_>, written: Vec<At<String>>, place: &Place) -> Vec
         cx.problems.push(problem.help(format!("write 1 to {MOST}: refs = [\"main\", \"tag:v*\"]")));
     }
     let one = |cx: &mut Context<'_>, at: At<String>| {
-        let name = at.value.strip_prefix(TAG).unwrap_or(&at.value);
-        let checked = check_reference(&name.replace('*', "x")).map_err(|_| {
+        let checked = check_reference(&at.value.replace('*', "x")).map_err(|_| {
             Problem::new(format!("{:?} is no pattern of branches or tags", at.value))
                 .help("write a branch like \"main\" or \"release/*\", or a tag like \"tag:v*\"")
         });

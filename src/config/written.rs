@@ -15,7 +15,7 @@ pub(super) struct At<T> {
 }
 
 /// Keys of later versions: refused, but not as if they were typing errors.
-const LATER: [&str; 2] = ["access", "hold"];
+const LATER: [&str; 1] = ["hold"];
 
 /// A table that is being read.
 pub(super) struct Reader<'t> {

@@ -52,6 +52,20 @@ impl Bus {
         Ok(proxy.get_all(InterfaceName::from_static_str_unchecked(interface)).await?)
     }
 
+    /// All apps with their properties, by name: one call, however many there are.
+    pub async fn apps(&self) -> Result<Vec<(String, Properties)>, CtlError> {
+        let builder = fdo::ObjectManagerProxy::builder(&self.connection).destination(self.owner.clone());
+        let manager = builder.path(dbus::PATH).cache_properties(CacheProperties::No).build().await?;
+        let objects = manager.get_managed_objects().await?.into_values();
+        let apps = objects.filter_map(|mut interfaces| {
+            let (_, properties) = interfaces.extract_if(|interface, _| interface.as_str() == dbus::APP).next()?;
+            Some((text(&properties, "Name"), properties))
+        });
+        let mut apps: Vec<_> = apps.collect();
+        apps.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(apps)
+    }
+
     /// For an object's property signals.
     pub async fn properties_proxy(&self, path: &ObjectPath<'_>) -> Result<fdo::PropertiesProxy<'static>, CtlError> {
         let builder = fdo::PropertiesProxy::builder(&self.connection);
@@ -115,6 +129,18 @@ pub fn options(options: &StartOptions) -> HashMap<&'static str, Variant<'_>> {
 pub fn text(properties: &Properties, name: &str) -> String {
     let text = properties.get(name).and_then(|v| v.downcast_ref::<&str>().ok());
     crate::model::printable(text.unwrap_or_default())
+}
+
+/// A list of texts; empty when it is not there or something else.
+pub fn texts(properties: &Properties, name: &str) -> Vec<String> {
+    let list = properties.get(name).and_then(|v| v.try_clone().ok()).map(Vec::<String>::try_from);
+    list.and_then(Result::ok).unwrap_or_default().iter().map(|text| crate::model::printable(text)).collect()
+}
+
+/// A fraction; none when it is not known.
+pub fn fraction(properties: &Properties, name: &str) -> Option<f64> {
+    let fraction = properties.get(name).and_then(|v| v.downcast_ref::<f64>().ok());
+    fraction.filter(|one| (0.0..=1.0).contains(one))
 }
 
 /// A number of any width; 0 when it is not there.

@@ -13,7 +13,7 @@ use crate::model::AppName;
 /// The exit status when something breaks the promise.
 const BREAKS: u8 = 9;
 /// Polkit's, of an app that is left out when all are asked for.
-const DENIED: u8 = 7;
+pub(super) const DENIED: u8 = 7;
 
 /// One app, or all that the caller may see.
 pub async fn run(bus: &Bus, app: Option<AppName>, out: &Out) -> Result<u8, CtlError> {

@@ -1,32 +1,30 @@
-//! Deployments from the command line: started, watched live, and their outcome told in one line. Survives a restart of
-//! deployd: the deployment does not depend on it, and the record tells how it ended.
+//! Deployments from the command line: started, watched live, and their outcome told in one line.
 
 use std::{
     fs::OpenOptions,
     os::{fd::OwnedFd, unix::fs::OpenOptionsExt},
     path::Path,
-    time::Duration,
 };
 
-use futures_util::StreamExt;
-use zbus::{OwnedObjectPath, Variant, fdo};
+use zbus::{OwnedObjectPath, Variant};
 
 use super::{
     args::Start,
     bus::{self, Bus, Properties, text},
-    entry::Entry,
     error::CtlError,
     lists::value,
-    logs::Log,
     out::Out,
+    watch::outcome,
 };
 use crate::{
     dbus,
     model::{AppName, DeploymentId, Kind, Outcome},
 };
 
-/// The longest that the last lines of the log may come after the outcome.
-const LAST_LINES: Duration = Duration::from_secs(2);
+/// The exit status of "nothing was new", where it is asked for.
+pub const UNCHANGED: u8 = 10;
+/// Of who stops waiting by Ctrl-C, as a shell has it.
+pub const INTERRUPTED: u8 = 130;
 
 /// Starts a deployment and, unless told otherwise, waits for its outcome.
 pub async fn run(bus: Bus, start: Start, out: &Out) -> Result<u8, CtlError> {
@@ -56,10 +54,12 @@ pub async fn run(bus: Bus, start: Start, out: &Out) -> Result<u8, CtlError> {
         ended = outcome(bus, &start.app, &id, path, !out.is_json(), out) => ended?,
         _ = tokio::signal::ctrl_c() => {
             out.note(&format!("\n{app}: deployment {id} goes on; `deployctl cancel {app}` cancels it"));
-            return Ok(130);
+            return Ok(INTERRUPTED);
         }
     };
-    tell(&start.app, &ended, out)
+    let status = tell(&start.app, &ended, out)?;
+    let unchanged = text(&ended, "Outcome") == Outcome::Unchanged.as_str();
+    Ok(if unchanged && start.tell_unchanged { UNCHANGED } else { status })
 }
 
 /// Opens an archive to hand it over. Never waits for a writer.
@@ -101,133 +101,6 @@ async fn running(bus: &Bus, app: &AppName) -> Result<DeploymentId, CtlError> {
 
 async fn id_of(bus: &Bus, path: &OwnedObjectPath) -> Result<DeploymentId, CtlError> {
     text(&bus.properties(path, dbus::DEPLOYMENT).await?, "Id").parse().map_err(CtlError::Local)
-}
-
-/// Waits for the outcome; returns the deployment's properties then.
-async fn outcome(
-    mut bus: Bus,
-    app: &AppName,
-    id: &DeploymentId,
-    mut path: OwnedObjectPath,
-    live: bool,
-    out: &Out,
-) -> Result<Properties, CtlError> {
-    let mut seen = 0;
-    loop {
-        let mut watch = Watch { bus: &bus, app, id, out, live, seen };
-        match watch.until_ended(&path).await {
-            Ok(Some(properties)) => return Ok(properties),
-            // deployd went away (it was restarted, or killed): the deployment goes on in its own unit.
-            Ok(None) => {}
-            Err(error) if bus.connection.is_closed() => return Err(error),
-            Err(error) => {
-                let bus = fdo::DBusProxy::new(&bus.connection).await?;
-                let name = zbus::names::BusName::from(watch.bus.owner.as_ref());
-                if bus.name_has_owner(name).await? {
-                    return Err(error);
-                }
-            }
-        }
-        seen = watch.seen;
-        bus = Bus::over(bus.connection.clone()).await?;
-        path = bus.manager.get_deployment(app.as_str(), id.as_str()).await?;
-    }
-}
-
-/// One deployd's telling of a deployment.
-struct Watch<'a> {
-    bus: &'a Bus,
-    app: &'a AppName,
-    id: &'a DeploymentId,
-    out: &'a Out,
-    live: bool,
-    /// Time of the last entry that was shown, so that none is shown twice after a reconnection.
-    seen: i64,
-}
-
-impl Watch<'_> {
-    /// `None`: deployd has gone.
-    async fn until_ended(&mut self, path: &OwnedObjectPath) -> Result<Option<Properties>, CtlError> {
-        let bus = self.bus;
-        let mut removed = bus.manager.receive_deployment_removed_with_args(&[(1, self.id.as_str())]).await?;
-        let mut changes = bus.properties_proxy(path).await?.receive_properties_changed().await?;
-        let gone = bus.gone();
-        tokio::pin!(gone);
-        let mut log = if self.live { self.open().await } else { None };
-        let mut held = Vec::new();
-        // Subscribed first, read then: an end in between is not missed.
-        let mut properties = bus.properties(path, dbus::DEPLOYMENT).await?;
-        while text(&properties, "Outcome").is_empty() {
-            tokio::select! {
-                signal = removed.next() => {
-                    if signal.is_none() { return Ok(None) }
-                    properties = bus.properties(path, dbus::DEPLOYMENT).await?;
-                }
-                change = changes.next() => {
-                    let Some(change) = change else { return Ok(None) };
-                    if self.live && log.is_none() { self.phase(&change) }
-                }
-                line = next(&mut log, &mut held) => {
-                    if self.line(line?) { log = None }
-                }
-                ended = &mut gone => return ended.map(|()| None),
-            }
-        }
-        let rest = async {
-            while log.is_some() {
-                if self.line(next(&mut log, &mut held).await?) {
-                    log = None;
-                }
-            }
-            Ok::<_, CtlError>(())
-        };
-        // Nothing depends on the last lines: when they do not come, the outcome is told without them.
-        let _ = tokio::time::timeout(LAST_LINES, rest).await;
-        Ok(Some(properties))
-    }
-
-    async fn open(&self) -> Option<Log> {
-        match Log::open(self.bus, self.app, Some(self.id), true, None).await {
-            Ok(log) => Some(log),
-            Err(error) => {
-                self.out.note(&format!("(without live output: {})", crate::model::printable(&error.to_string())));
-                None
-            }
-        }
-    }
-
-    /// Shows a line. `true`: there is nothing more to come.
-    fn line(&mut self, line: Option<String>) -> bool {
-        let Some(line) = line else { return true };
-        let Some(entry) = Entry::parse(&line) else { return false };
-        if entry.time < self.seen {
-            return false;
-        }
-        self.seen = entry.time + 1;
-        if let Some(shown) = entry.live() {
-            self.out.note(&shown);
-        }
-        entry.is_end()
-    }
-
-    fn phase(&self, change: &fdo::PropertiesChanged) {
-        let Ok(args) = change.args() else { return };
-        let changed = |name: &str| args.changed_properties.get(name).and_then(|v| v.downcast_ref::<&str>().ok());
-        if let Some(phase) = changed("Phase").filter(|p| *p != "done") {
-            self.out.note(&format!("==> {}", crate::model::printable(phase)));
-        }
-        if let Some(step) = changed("Step").filter(|s| !s.is_empty()) {
-            self.out.note(&format!("  {}", crate::model::printable(step)));
-        }
-    }
-}
-
-/// The log's next line; without a log never.
-async fn next(log: &mut Option<Log>, held: &mut Vec<u8>) -> Result<Option<String>, CtlError> {
-    match log {
-        Some(log) => log.line(held).await,
-        None => std::future::pending().await,
-    }
 }
 
 /// The outcome in one line, its hint after a blank one; returns the exit status.

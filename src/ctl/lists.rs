@@ -7,7 +7,7 @@ use super::{
     args::StartOptions,
     bus::{self, Bus, Properties, flag, number, text},
     error::CtlError,
-    out::{Out, table, time},
+    out::{Out, minute, table},
 };
 use crate::{
     dbus,
@@ -35,39 +35,77 @@ pub async fn apps(bus: &Bus, out: &Out) -> Result<u8, CtlError> {
 /// An app's releases, newest first.
 pub async fn releases(bus: &Bus, app: &AppName, out: &Out) -> Result<u8, CtlError> {
     let releases = bus.manager.list_releases(app.as_str()).await?;
-    let row = |r: &Properties| {
+    if out.is_json() {
+        out.json(&releases.iter().map(object).collect())?;
+        return Ok(0);
+    }
+    // A ref is as long as somebody likes: it comes last.
+    let mut rows = vec![words(&["", "RELEASE", "STATE", "REVISION", "LIVE SINCE (UTC)", "REF"])];
+    rows.extend(releases.iter().map(|r| {
+        let state = if text(r, "held").is_empty() { text(r, "state") } else { format!("{}, held", text(r, "state")) };
         let mark = if flag(r, "live") { "*" } else { "" };
-        let revision = text(r, "revision").chars().take(12).collect();
-        vec![mark.into(), text(r, "id"), text(r, "state"), revision, text(r, "reference"), time(number(r, "live_at"))]
-    };
-    list(&["", "RELEASE", "STATE", "REVISION", "REF", "LIVE SINCE"], &releases, row, out)
+        vec![
+            mark.into(),
+            text(r, "id"),
+            state,
+            short(&text(r, "revision")),
+            minute(number(r, "live_at")),
+            text(r, "reference"),
+        ]
+    }));
+    table(&rows).iter().try_for_each(|line| out.line(&out.fit(line)))?;
+    Ok(0)
 }
 
 /// An app's ended deployments, newest first.
 pub async fn deployments(bus: &Bus, app: &AppName, limit: u32, out: &Out) -> Result<u8, CtlError> {
     let deployments = bus.manager.list_deployments(app.as_str(), limit).await?;
-    let row = |d: &Properties| {
-        let took = format!("{} ms", number(d, "wall_ms"));
-        let [id, kind, outcome, actor, message] = ["id", "kind", "outcome", "actor", "message"].map(|k| text(d, k));
-        vec![id, kind, outcome, time(number(d, "started_at")), took, actor, message]
-    };
-    list(&["DEPLOYMENT", "KIND", "OUTCOME", "STARTED", "TOOK", "BY", "MESSAGE"], &deployments, row, out)
-}
-
-fn list(
-    head: &[&str],
-    items: &[Properties],
-    row: impl Fn(&Properties) -> Vec<String>,
-    out: &Out,
-) -> Result<u8, CtlError> {
     if out.is_json() {
-        out.json(&items.iter().map(object).collect())?;
+        out.json(&deployments.iter().map(object).collect())?;
         return Ok(0);
     }
-    let mut rows = vec![head.iter().map(|h| (*h).to_owned()).collect()];
-    rows.extend(items.iter().map(row));
-    table(&rows).iter().try_for_each(|line| out.line(line))?;
+    let wide = out.columns().is_none_or(|columns| columns > 2 * NARROW);
+    deployment_lines(&deployments, wide).iter().try_for_each(|line| out.line(&out.fit(line)))?;
     Ok(0)
+}
+
+/// One line for each; where there is less room its message has a line of its own.
+fn deployment_lines(deployments: &[Properties], wide: bool) -> Vec<String> {
+    let mut rows = vec![words(&["DEPLOYMENT", "KIND", "OUTCOME", "STARTED (UTC)", "TOOK", "BY"])];
+    rows.extend(deployments.iter().map(|d| {
+        let [id, kind, outcome, actor] = ["id", "kind", "outcome", "actor"].map(|k| text(d, k));
+        vec![id, kind, outcome, minute(number(d, "started_at")), took(number(d, "wall_ms")), actor]
+    }));
+    let messages: Vec<_> =
+        ["MESSAGE".to_owned()].into_iter().chain(deployments.iter().map(|d| text(d, "message"))).collect();
+    if wide {
+        rows.iter_mut().zip(messages).for_each(|(row, message)| row.push(message));
+        return table(&rows);
+    }
+    let below = messages.into_iter().enumerate().map(|(at, message)| if at == 0 { String::new() } else { message });
+    let pairs = table(&rows).into_iter().zip(below);
+    pairs.flat_map(|(line, message)| [line, format!("    {message}")]).filter(|line| !line.trim().is_empty()).collect()
+}
+
+/// The columns that a narrow terminal has.
+const NARROW: usize = 80;
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// A revision's first digits.
+pub fn short(revision: &str) -> String {
+    revision.chars().take(8).collect()
+}
+
+/// Milliseconds, for people: `412 ms`, `12.3 s`, `4 min 10 s`.
+pub fn took(millis: i64) -> String {
+    match millis {
+        ..1000 => format!("{millis} ms"),
+        1000..60_000 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        _ => format!("{} min {} s", millis / 60_000, millis / 1000 % 60),
+    }
 }
 
 /// An app's settings.
@@ -197,5 +235,26 @@ mod tests {
             serde_json::json!({"bake": std::time::Duration::from_millis(90_200), "none": std::time::Duration::ZERO});
         assert_eq!(outline(&spans, 0), ["bake: 1min 30s 200ms", "none: 0s"]);
         assert_eq!(snake("LiveSince"), "live_since");
+    }
+
+    #[test]
+    fn deployments_fit_a_narrow_terminal() {
+        let own = |value: zbus::Variant<'static>| OwnedVariant::try_from(value).unwrap();
+        let one: Properties = [
+            ("id", own("0123456789abcdef".into())),
+            ("kind", own("rollback".into())),
+            ("outcome", own("rolled-back".into())),
+            ("actor", own("user:anna".into())),
+            ("message", own("it \u{1b}[2J failed".into())),
+            ("started_at", own(1_767_225_600i64.into())),
+            ("wall_ms", own(250_000u64.into())),
+        ]
+        .map(|(key, value)| (key.to_owned(), value))
+        .into();
+        let narrow = deployment_lines(std::slice::from_ref(&one), false);
+        assert_eq!(narrow[1], "0123456789abcdef  rollback  rolled-back  2026-01-01 00:00  4 min 10 s  user:anna");
+        assert_eq!(narrow[2..], ["    it \\u{1b}[2J failed"]);
+        assert_eq!(deployment_lines(&[one], true)[1], format!("{}  it \\u{{1b}}[2J failed", narrow[1]));
+        assert_eq!([took(412), took(12_345)], ["412 ms", "12.3 s"]);
     }
 }

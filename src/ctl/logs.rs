@@ -8,29 +8,39 @@ use tokio::{
 };
 use zbus::Variant;
 
-use super::{args::Logs, bus::Bus, entry::Entry, error::CtlError, out::Out};
+use super::{args::Logs, bus::Bus, check::DENIED, entry::Entry, error::CtlError, out::Out};
 use crate::model::{AppName, DeploymentId};
 
 /// The longest line that is shown, in bytes; the rest of a longer one is passed over.
 const LONGEST: usize = 256 * 1024;
+
+/// Which log.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Wanted<'a> {
+    /// Of one deployment only.
+    pub deployment: Option<&'a DeploymentId>,
+    /// With the lines of the app's services.
+    pub services: bool,
+    /// Go on with what comes.
+    pub follow: bool,
+    /// So many of the past.
+    pub lines: Option<u32>,
+}
 
 /// A log that is being read.
 pub struct Log(BufReader<Receiver>);
 
 impl Log {
     /// Opens it on the bus.
-    pub async fn open(
-        bus: &Bus,
-        app: &AppName,
-        deployment: Option<&DeploymentId>,
-        follow: bool,
-        lines: Option<u32>,
-    ) -> Result<Self, CtlError> {
-        let mut options = HashMap::from([("follow", Variant::from(follow))]);
-        if let Some(lines) = lines {
+    pub async fn open(bus: &Bus, app: &AppName, wanted: &Wanted<'_>) -> Result<Self, CtlError> {
+        let mut options = HashMap::from([("follow", Variant::from(wanted.follow))]);
+        if wanted.services {
+            options.insert("services", Variant::from(true));
+        }
+        if let Some(lines) = wanted.lines {
             options.insert("lines", Variant::from(lines));
         }
-        if let Some(id) = deployment {
+        if let Some(id) = wanted.deployment {
             options.insert("deployment", Variant::from(id.as_str()));
         }
         let fd = bus.manager.open_log(app.as_str(), &options).await?;
@@ -66,10 +76,21 @@ impl Log {
 
 /// Shows a log until it ends, or for ever.
 pub async fn run(bus: &Bus, wanted: &Logs, out: &Out) -> Result<u8, CtlError> {
-    let mut log = Log::open(bus, &wanted.app, wanted.deployment.as_ref(), wanted.follow, wanted.lines).await?;
+    let Logs { app, deployment, services, follow, lines } = wanted;
+    let which = Wanted { deployment: deployment.as_ref(), services: *services, follow: *follow, lines: *lines };
+    let mut log = match Log::open(bus, app, &which).await {
+        Err(error) if *services && error.status() == DENIED => {
+            let without = Log::open(bus, app, &Wanted { services: false, ..which }).await?;
+            out.note("(without what the app's services say: that is org.deployd1.read-service-logs)");
+            without
+        }
+        opened => opened?,
+    };
     let mut held = Vec::new();
+    // Of a deployment's time there are other deployments' words too.
+    let other = |entry: &Entry| deployment.as_ref().is_some_and(|id| !["", id.as_str()].contains(&&*entry.deployment));
     while let Some(line) = log.line(&mut held).await? {
-        match Entry::parse(&line) {
+        match Entry::parse(&line).filter(|entry| !other(entry)) {
             // journald's own JSON is stable and has no raw control characters.
             Some(_) if out.is_json() => out.line(&line)?,
             Some(entry) => out.line(&entry.logged())?,

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     dbus::Error,
     model::{
-        AppName, AppState, CheckRequest, DeploymentId, DeploymentRecord, KeyRequest, Kind, Paths, Phase, Request,
-        Survey,
+        AppName, AppState, CheckRequest, DeploymentId, DeploymentRecord, DiffRequest, HoldRequest, Holds, KeyRequest,
+        Kind, Paths, Phase, PruneRequest, Request, Survey,
     },
 };
 
@@ -47,6 +47,13 @@ pub fn state(paths: &Paths, app: &AppName) -> Result<AppState, Error> {
     let file = paths.state_file(app);
     let Some(bytes) = content(&file)? else { return Ok(AppState::default()) };
     AppState::decode(&bytes).map_err(|wrong| Error::Failed(format!("{}: {wrong}", file.display())))
+}
+
+/// What of an app is held; without a file nothing.
+pub fn holds(paths: &Paths, app: &AppName) -> Result<Holds, Error> {
+    let file = paths.holds_file(app);
+    let Some(bytes) = content(&file)? else { return Ok(Holds::default()) };
+    Holds::decode(&bytes).map_err(|wrong| Error::Failed(format!("{}: {wrong}", file.display())))
 }
 
 /// A deployment's record, when it has ended; where it could not be kept, what the engine left in its place.
@@ -136,7 +143,7 @@ pub fn requests(paths: &Paths, app: &AppName) -> Vec<Request> {
         match read::<Asked>(&path) {
             Ok(Some(Asked::Deployment(request))) if request.app == *app => asked.push(request),
             // Whoever asked for it has gone with the service that was asked.
-            Ok(Some(Asked::Check(_) | Asked::Key(_))) => {
+            Ok(Some(Asked::Check(_) | Asked::Key(_) | Asked::Hold(_) | Asked::Prune(_) | Asked::Diff(_))) => {
                 let _ = std::fs::remove_file(&path);
             }
             _ => {}
@@ -152,6 +159,9 @@ enum Asked {
     Deployment(Request),
     Check(#[expect(dead_code, reason = "told by its form alone")] CheckRequest),
     Key(#[expect(dead_code, reason = "told by its form alone")] KeyRequest),
+    Hold(#[expect(dead_code, reason = "told by its form alone")] HoldRequest),
+    Prune(#[expect(dead_code, reason = "told by its form alone")] PruneRequest),
+    Diff(#[expect(dead_code, reason = "told by its form alone")] DiffRequest),
 }
 
 /// A request by its id.

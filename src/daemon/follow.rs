@@ -15,8 +15,8 @@ use super::{
 use crate::{
     dbus::{App, DeploymentView, Error, Manager, PATH, SharedView, Ticket, deployment_path, publish},
     model::{
-        AppName, CheckAnswer, CheckRequest, DeployKey, DeploymentId, Finding, KeyAnswer, KeyRequest, Request, UnitName,
-        printable,
+        AppName, CheckAnswer, CheckRequest, DeployKey, DeploymentId, DiffRequest, Difference, Finding, HoldChange,
+        HoldRequest, KeyAnswer, KeyRequest, PruneRequest, Pruned, Reply, Request, UnitName, printable,
     },
     system::units::{UnitError, UnitStatus},
 };
@@ -106,6 +106,30 @@ pub async fn key(host: &Arc<Host>, request: &KeyRequest) -> Result<DeployKey, Er
     }
 }
 
+/// Has an app or a release held, or let go.
+pub async fn hold(host: &Arc<Host>, request: &HoldRequest) -> Result<HoldChange, Error> {
+    let reply = ask(host, "deploy-hold", (&request.hold, &request.id), request, ("note", "answer")).await?;
+    announce(host, &request.hold).await;
+    done(reply)
+}
+
+/// Has releases pruned.
+pub async fn prune(host: &Arc<Host>, request: &PruneRequest) -> Result<Vec<Pruned>, Error> {
+    done(ask(host, "deploy-prune", (&request.prune, &request.id), request, ("pruning", "answer")).await?)
+}
+
+/// Has two releases compared.
+pub async fn diff(host: &Arc<Host>, request: &DiffRequest) -> Result<Difference, Error> {
+    done(ask(host, "deploy-plan", (&request.diff, &request.id), request, ("comparison", "answer")).await?)
+}
+
+fn done<T>(reply: Reply<T>) -> Result<T, Error> {
+    match reply {
+        Reply::Done(answer) => Ok(answer),
+        Reply::Refused(why) => Err(Error::Failed(printable(&why))),
+    }
+}
+
 /// Relays what an app's progress file says; a deployment not seen before (started by systemd) gets its object.
 pub async fn progress(host: &Arc<Host>, app: &AppName) {
     let progress = match files::progress(&host.paths, app) {
@@ -180,7 +204,8 @@ async fn follow(
 ) -> Result<OwnedObjectPath, Error> {
     let (app, id) = (request.app.clone(), request.id.clone());
     let path = deployment_path(&id)?;
-    let view = DeploymentView::new(app.clone(), id.clone(), request.kind.as_str(), &request.actor.to_string());
+    let mut view = DeploymentView::new(app.clone(), id.clone(), request.kind.as_str(), &request.actor.to_string());
+    view.unit = unit.to_string();
     let entry = Entry { view: SharedView::new(view), unit: Some(unit.clone()) };
     if !host.serve_deployment(entry).await? {
         return Ok(path);
@@ -221,6 +246,7 @@ async fn finish(
         Ok(None) => unrecorded(entry.view.get(), &without_record(unit, started, ended)),
         Err(error) => unrecorded(entry.view.get(), &error.to_string()),
     };
+    let last = DeploymentView { unit: unit.to_string(), ..last };
     publish(&host.connection, &entry.view, |view| *view = last.clone()).await?;
     let emitter = SignalEmitter::new(&host.connection, PATH)?;
     let path = deployment_path(id)?;
@@ -250,8 +276,10 @@ fn without_record(unit: &UnitName, started: Result<(), UnitError>, ended: Result
     }
 }
 
-async fn announce(host: &Host, app: &AppName) {
-    if let Err(error) = App::announce(&host.connection, app).await {
+/// Tells of an app's state what is new since it was last told.
+pub async fn announce(host: &Host, app: &AppName) {
+    let Some((before, now)) = host.to_tell(app) else { return };
+    if let Err(error) = App::announce(&host.connection, app, before.as_ref(), &now).await {
         tracing::debug!("the state of app {app} was not announced, ignoring: {error}");
     }
 }

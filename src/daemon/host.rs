@@ -8,15 +8,16 @@ use std::{
 
 use zbus::{Connection, OwnedObjectPath};
 
-use super::{busy::Busy, coalesce, files, follow, judge, lists, logs, show, uploads};
+use super::{access, busy::Busy, coalesce, files, follow, judge, lists, logs, remembered::Remembered, show, uploads};
 use crate::{
     config::{self, HostFacts},
     dbus::{
-        Access, Answer, App, AppView, Backend, Deployment, Dict, Error, Judgement, LogFilter, NAME, Quota, SharedView,
-        Showing, Ticket, app_path, deployment_path, no_such_app,
+        Access, Answer, App, AppView, Backend, Deployment, Dict, Error, Judgement, LogFilter, NAME, Question, Quota,
+        SharedView, Showing, Ticket, app_path, deployment_path, no_such_app,
     },
     model::{
-        AppName, CheckRequest, DeployKey, DeploymentId, KeyRequest, Kind, Paths, Request, UnitName, events, printable,
+        AppName, CheckRequest, DeployKey, DeploymentId, DiffRequest, HoldChange, HoldRequest, Holds, KeyRequest, Kind,
+        Paths, PruneRequest, Request, UnitName, events, printable,
     },
     system::{
         journal::{self, Priority},
@@ -45,12 +46,16 @@ pub struct Host {
     pub(super) surveying: tokio::sync::Mutex<()>,
     pub(super) coalescing: tokio::sync::Mutex<coalesce::Asked>,
     known: Mutex<Known>,
+    views: Remembered<AppView>,
+    roots: Remembered<Option<String>>,
 }
 
 /// What has an object.
 #[derive(Default)]
 struct Known {
     apps: HashSet<AppName>,
+    /// What was last told of each app.
+    told: HashMap<AppName, AppView>,
     deployments: HashMap<DeploymentId, Entry>,
     ended: VecDeque<DeploymentId>,
 }
@@ -82,11 +87,30 @@ impl Host {
             surveying: tokio::sync::Mutex::default(),
             coalescing: tokio::sync::Mutex::default(),
             known: Mutex::default(),
+            views: Remembered::default(),
+            roots: Remembered::default(),
         }
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// When a deployment was, if it is known.
+    fn span(&self, app: &AppName, id: &DeploymentId) -> Option<logs::Span> {
+        if let Ok(Some(record)) = files::record(&self.paths, app, id) {
+            return Some(logs::Span { since: record.started_at, ended: true });
+        }
+        let running = files::state(&self.paths, app).ok()?.running.filter(|running| running.id == *id)?;
+        Some(logs::Span { since: running.started_at, ended: false })
+    }
+
+    /// What is held. What cannot be read is told by the deployment that it refuses.
+    fn holds(&self, app: &AppName) -> Holds {
+        files::holds(&self.paths, app).unwrap_or_else(|error| {
+            tracing::warn!("what of app {app} is held is not shown: {error}");
+            Holds::default()
+        })
     }
 
     fn must_exist(&self, app: &AppName) -> Result<(), Error> {
@@ -113,6 +137,31 @@ impl Host {
             self.connection.object_server().at(path.as_ref(), object).await?;
         }
         Ok(path)
+    }
+
+    /// Serves apps that are new among the configured ones, and no more those that are gone.
+    pub(super) async fn apps_may_have_changed(self: &Arc<Self>) {
+        let Ok(apps) = self.apps() else { return };
+        let gone: Vec<AppName> = self.known().apps.iter().filter(|app| !apps.contains(app)).cloned().collect();
+        for app in gone {
+            self.known().apps.remove(&app);
+            self.views.forget(&app);
+            self.roots.forget(&app);
+            if let Ok(path) = app_path(&app)
+                && let Err(error) = self.connection.object_server().remove::<App, _>(path.as_ref()).await
+            {
+                tracing::debug!("the object of app {app} was not removed, ignoring: {error}");
+            }
+        }
+        self.serve_apps().await;
+    }
+
+    /// What was last told of an app that has an object, and what there is to tell now; it counts as told then.
+    pub(super) fn to_tell(&self, app: &AppName) -> Option<(Option<AppView>, AppView)> {
+        let now = self.app(app).ok()?;
+        let mut known = self.known();
+        let before = known.apps.contains(app).then(|| known.told.insert(app.clone(), now.clone()))?;
+        Some((before, now))
     }
 
     /// Takes up what runs already: requests that an earlier service left, and what progress files tell of.
@@ -201,12 +250,16 @@ impl Backend for Host {
     }
 
     fn root(&self, app: &AppName) -> Option<String> {
-        let settings = config::load(&self.paths, app, &(self.facts)(&self.paths, app)).ok()?;
-        Some(settings.root.display().to_string())
+        let read = || {
+            let settings = config::load(&self.paths, app, &(self.facts)(&self.paths, app)).ok();
+            Ok(settings.map(|settings| settings.root.display().to_string()))
+        };
+        self.roots.get(app, config::places(&self.paths, app), read).ok()?
     }
 
     fn app(&self, app: &AppName) -> Result<AppView, Error> {
-        let mut view = lists::app(&files::state(&self.paths, app)?);
+        let read = || Ok(lists::app(&files::state(&self.paths, app)?, self.holds(app).app.as_ref()));
+        let mut view = self.views.get(app, vec![self.paths.state_file(app), self.paths.holds_file(app)], read)?;
         if let Some(id) = self.running(app) {
             view.running = id.to_string();
         }
@@ -253,8 +306,15 @@ impl Backend for Host {
         Err(Error::NoSuchRelease(format!("app {app} has no release {release}; `deployctl releases {app}` lists them")))
     }
 
-    fn judge(&self, request: &Request) -> Judgement {
-        judge::judge(request, || config::load(&self.paths, &request.app, &(self.facts)(&self.paths, &request.app)).ok())
+    /// On a thread of its own: the disk or a directory of users may keep it waiting.
+    fn judge(self: Arc<Self>, question: Question) -> Answer<'static, Judgement> {
+        Box::pin(async move {
+            let judged = tokio::task::spawn_blocking(move || {
+                let load = || config::load(&self.paths, &question.app, &(self.facts)(&self.paths, &question.app)).ok();
+                judge::judge(&question, load, &access::Nss)
+            });
+            judged.await.map_err(|e| Error::Failed(format!("the configuration was not read: {e}")))
+        })
     }
 
     fn waiting(&self) -> &Quota {
@@ -314,7 +374,7 @@ impl Backend for Host {
             self.must_exist(&app)?;
             let _held = ticket;
             // What was never deployed was made from nothing.
-            if lists::app(&files::state(&self.paths, &app)?).current.is_empty() {
+            if lists::app(&files::state(&self.paths, &app)?, None).current.is_empty() {
                 return Ok(Vec::new());
             }
             follow::survey(&self, &app).await
@@ -327,6 +387,18 @@ impl Backend for Host {
 
     fn make_key(self: Arc<Self>, request: KeyRequest) -> Answer<'static, DeployKey> {
         Box::pin(async move { follow::key(&self, &request).await })
+    }
+
+    fn hold_app(self: Arc<Self>, request: HoldRequest) -> Answer<'static, HoldChange> {
+        Box::pin(async move { follow::hold(&self, &request).await })
+    }
+
+    fn prune(self: Arc<Self>, request: PruneRequest) -> Answer<'static, Vec<Dict>> {
+        Box::pin(async move { Ok(follow::prune(&self, &request).await?.iter().rev().map(lists::pruned).collect()) })
+    }
+
+    fn diff(self: Arc<Self>, request: DiffRequest) -> Answer<'static, Dict> {
+        Box::pin(async move { Ok(lists::difference(&follow::diff(&self, &request).await?)) })
     }
 
     fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()> {
@@ -367,11 +439,12 @@ impl Backend for Host {
 
     fn releases(&self, app: &AppName) -> Result<Vec<Dict>, Error> {
         self.must_exist(app)?;
-        Ok(lists::releases(&files::state(&self.paths, app)?))
+        Ok(lists::releases(&files::state(&self.paths, app)?, &self.holds(app)))
     }
 
     fn open_log(self: Arc<Self>, filter: LogFilter, ticket: Ticket) -> Result<OwnedFd, Error> {
-        logs::open(&filter, (ticket, self.busy.hold()))
+        let span = filter.deployment.as_ref().filter(|_| filter.services).and_then(|id| self.span(&filter.app, id));
+        logs::open(filter, span, (ticket, self.busy.hold()))
     }
 }
 

@@ -1,27 +1,40 @@
-//! What an app's configuration says of a request that polkit will be asked about. Pure, but for who reads the settings.
+//! What an app's configuration says of what polkit will be asked. Pure, but for who reads the settings and knows names.
 
+use super::access::{self, Names};
 use crate::{
     config::{Settings, Source},
-    dbus::Judgement,
+    dbus::{Judgement, Question},
     model::{Allow, Kind, Request},
 };
 
-/// Judges a request. Without a ref there is nothing to look up, and the settings are not read.
-pub fn judge(request: &Request, settings: impl FnOnce() -> Option<Settings>) -> Judgement {
-    let Some(reference) = &request.reference else {
-        return Judgement { other_ref: false, webhook: false, unknown: false };
+/// Judges a question. What no list can be of, and names no ref, needs no settings, and they are not read.
+pub fn judge(question: &Question, settings: impl FnOnce() -> Option<Settings>, names: &dyn Names) -> Judgement {
+    let request = question.request.as_ref();
+    let reference = request.and_then(|request| request.reference.as_deref());
+    let listable = access::rights(question.action, request, false).is_some();
+    if reference.is_none() && !listable {
+        return Judgement::default();
+    }
+    let Some(settings) = settings() else {
+        return Judgement { other_ref: reference.is_some(), unknown: true, ..Judgement::default() };
     };
+    let configured = configured(&settings.source);
+    let other_ref = reference.is_some_and(|reference| configured.is_none_or(|one| !is_it(one, reference)));
+    let webhook = request.is_some_and(|request| by_webhook(&settings, request));
+    let rights = access::rights(question.action, request, other_ref).unwrap_or_default();
+    let listed = access::names(&settings.access, &rights, question.uid, names);
+    Judgement { other_ref, webhook, listed, unknown: false }
+}
+
+/// A webhook names a ref, and asks for nothing more than its deployment.
+fn by_webhook(settings: &Settings, request: &Request) -> bool {
     let plain = request.kind == Kind::Deploy
         && !request.force
         && !request.upload
         && request.release.is_none()
         && request.allow == Allow::default();
-    let settings = settings();
-    let configured = settings.as_ref().and_then(|settings| configured(&settings.source));
-    let other_ref = configured.is_none_or(|configured| !is_it(configured, reference));
-    let unknown = settings.is_none();
-    let webhook = settings.and_then(|settings| settings.webhook).is_some_and(|webhook| webhook.allows(reference));
-    Judgement { other_ref, webhook: plain && webhook, unknown }
+    let (Some(webhook), Some(reference)) = (&settings.webhook, &request.reference) else { return false };
+    plain && webhook.allows(reference)
 }
 
 fn configured(source: &Source) -> Option<&str> {
@@ -44,11 +57,28 @@ fn is_it(configured: &str, reference: &str) -> bool {
 mod tests {
     use super::*;
     use crate::{
-        config::Webhook,
+        config::{Right, Webhook, Who},
         daemon::show::tests::settings,
-        dbus::Error,
+        dbus::{Action, Error},
         model::{Actor, DeploymentId},
     };
+
+    /// The user 7 is called `ci`.
+    struct Ci;
+
+    impl Names for Ci {
+        fn user(&self, name: &str) -> Option<u32> {
+            (name == "ci").then_some(7)
+        }
+        fn is_member(&self, _uid: u32, _group: &str) -> bool {
+            false
+        }
+    }
+
+    fn of_deploy(request: &Request, settings: impl FnOnce() -> Option<Settings>) -> Judgement {
+        let (app, request) = (request.app.clone(), Some(request.clone()));
+        judge(&Question { action: Action::Deploy, app, uid: 7, request }, settings, &Ci)
+    }
 
     fn request(reference: Option<&str>) -> Request {
         Request {
@@ -89,9 +119,13 @@ mod tests {
             (Some(&format!("refs/heads/{COMMIT}")), COMMIT, true),
             (Some("refs/heads/0123456"), "0123456", false),
         ] {
-            assert_eq!(judge(&request(reference), || app(configured)).other_ref, other, "{reference:?} {configured}");
+            assert_eq!(
+                of_deploy(&request(reference), || app(configured)).other_ref,
+                other,
+                "{reference:?} {configured}"
+            );
         }
-        assert!(judge(&request(Some("main")), || None).other_ref, "what is not known is another");
+        assert!(of_deploy(&request(Some("main")), || None).other_ref, "what is not known is another");
     }
 
     /// A push while the configuration has an error would be lost if its webhook were told that this ref is not deployed.
@@ -99,16 +133,44 @@ mod tests {
     fn what_is_refused_because_the_configuration_cannot_be_read_is_told_from_a_no() {
         let request = request(Some("refs/heads/main"));
         let no = || Err(Error::AccessDenied("no".into()));
-        let settle = |settings, decided| judge(&request, || settings).settle(&request.app, decided);
+        let settle = |settings, decided| of_deploy(&request, || settings).settle(&request.app, decided);
         assert!(matches!(settle(None, no()), Err(Error::Undecided(why)) if why.contains("deployctl check shop")));
         assert_eq!(settle(app("main"), no()), no());
         assert_eq!((settle(None, Ok(())), settle(app("main"), Ok(()))), (Ok(()), Ok(())));
     }
 
+    /// DB-12: who is listed may what is listed; with a configuration that has errors nobody is.
+    #[test]
+    fn the_listed_may_what_is_listed_and_nothing_more() {
+        let access = [(Right::Deploy, vec![Who::User("ci".into())])];
+        let settings = || Some(Settings { access: access.clone().into_iter().collect(), ..app("main").unwrap() });
+        let listed = |request: Request| of_deploy(&request, settings).listed;
+        let plain = || request(None);
+        assert!(listed(plain()) && listed(request(Some("main"))) && listed(request(Some("refs/heads/main"))));
+        let allow = |allow: Allow| Request { allow, ..plain() };
+        for more in [
+            request(Some("topic")),
+            request(Some("refs/tags/main")),
+            Request { force: true, ..plain() },
+            allow(Allow { destructive: true, ..Allow::default() }),
+            allow(Allow { key_rotation: true, ..Allow::default() }),
+        ] {
+            assert!(!listed(more.clone()), "{more:?}");
+        }
+        assert!(!of_deploy(&plain(), || app("main")).listed, "nobody is listed");
+        let broken = of_deploy(&plain(), || None);
+        assert_eq!((broken.listed, broken.unknown, broken.other_ref), (false, true, false));
+        let required = Err(Error::InteractiveAuthorizationRequired("it needs authentication".into()));
+        assert!(matches!(broken.settle(&plain().app, required), Err(Error::Undecided(_))));
+        let of = |action| Question { action, app: plain().app, uid: 7, request: None };
+        assert!(!judge(&of(Action::Cancel), settings, &Ci).listed, "that has a list of its own");
+        assert_eq!(judge(&of(Action::Key), || None, &Ci), Judgement::default(), "that has none, and is not unknown");
+    }
+
     /// WH-10: a webhook may have deployed what is listed, plainly.
     #[test]
     fn a_webhook_is_allowed_what_is_listed_and_nothing_more() {
-        let webhook = |request: Request| judge(&request, || app("main")).webhook;
+        let webhook = |request: Request| of_deploy(&request, || app("main")).webhook;
         let main = || request(Some("refs/heads/main"));
         assert!(webhook(main()) && webhook(request(Some("refs/tags/v1"))));
         for other in [Some("refs/heads/topic"), Some("refs/tags/w1"), Some("main"), None] {
@@ -123,6 +185,6 @@ mod tests {
         ] {
             assert!(!webhook(more.clone()), "{more:?}");
         }
-        assert!(!judge(&main(), || Some(Settings { webhook: None, ..app("main").unwrap() })).webhook);
+        assert!(!of_deploy(&main(), || Some(Settings { webhook: None, ..app("main").unwrap() })).webhook);
     }
 }

@@ -6,17 +6,21 @@ use zbus::{OwnedVariant, Variant};
 
 use crate::{
     dbus::{AppView, DeploymentView, Dict},
-    model::{AppName, AppState, DeploymentRecord, Finding, ReleaseId, ReleaseRecord, ReleaseState, printable},
+    model::{
+        AppName, AppState, DeploymentRecord, Difference, Finding, Hold, Holds, Pruned, ReleaseId, ReleaseRecord,
+        ReleaseState, printable,
+    },
 };
 
 /// An app's state.
-pub fn app(state: &AppState) -> AppView {
+pub fn app(state: &AppState, hold: Option<&Hold>) -> AppView {
     let live = current(state);
     AppView {
         current: live.map(|r| r.id.to_string()).unwrap_or_default(),
         live_since: live.and_then(|r| r.live_at).unwrap_or_default(),
         confirmed: live.is_some_and(|r| r.state == ReleaseState::Confirmed),
         running: state.running.as_ref().map(|r| r.id.to_string()).unwrap_or_default(),
+        held: hold.map(held).unwrap_or_default(),
         stuck: printable(state.stuck.as_deref().unwrap_or_default()),
         live_slots: state.live.iter().map(|(service, live)| (service.clone(), live.slot.to_string())).collect(),
     }
@@ -70,17 +74,25 @@ pub fn deployment(record: &DeploymentRecord) -> Dict {
 }
 
 /// The rows of `ListReleases`, newest first.
-pub fn releases(state: &AppState) -> Vec<Dict> {
+pub fn releases(state: &AppState, holds: &Holds) -> Vec<Dict> {
     let live = current(state).map(|r| &r.id);
-    state.releases.iter().rev().map(|r| release(r, live == Some(&r.id))).collect()
+    state.releases.iter().rev().map(|r| release(r, live == Some(&r.id), holds.releases.get(&r.id))).collect()
 }
 
-fn release(record: &ReleaseRecord, live: bool) -> Dict {
+/// A hold, for people: `by user:anna since 2026-01-31 12:00:00 UTC: the sale is on`.
+fn held(hold: &Hold) -> String {
+    let since = jiff::Timestamp::from_second(hold.since).unwrap_or_default();
+    let why = if hold.reason.is_empty() { String::new() } else { format!(": {}", hold.reason) };
+    printable(&format!("by {} since {}{why}", hold.actor, since.strftime("%Y-%m-%d %H:%M:%S UTC")))
+}
+
+fn release(record: &ReleaseRecord, live: bool, hold: Option<&Hold>) -> Dict {
     let mut row = Row::default();
     row.text("id", record.id.as_str());
     row.value("seq", record.seq.into());
     row.text("state", &record.state.to_string());
     row.value("live", live.into());
+    row.text("held", &hold.map(held).unwrap_or_default());
     row.text("revision", &record.revision);
     row.text("reference", &record.reference);
     row.text("deployment", record.deployment.as_str());
@@ -88,6 +100,37 @@ fn release(record: &ReleaseRecord, live: bool) -> Dict {
     row.value("bytes", record.bytes.into());
     row.value("sealed_at", record.sealed_at.into());
     row.value("live_at", record.live_at.unwrap_or_default().into());
+    row.0
+}
+
+/// One row of `Prune`.
+pub fn pruned(one: &Pruned) -> Dict {
+    let mut row = Row::default();
+    row.text("release", one.release.as_str());
+    row.value("pruned", one.pruned.into());
+    row.text("why", &one.why);
+    row.value("bytes", one.bytes.into());
+    row.0
+}
+
+/// The answer of `Diff`.
+pub fn difference(found: &Difference) -> Dict {
+    let mut row = Row::default();
+    row.text("from", found.from.as_str());
+    row.text("to", found.to.as_str());
+    row.text("from_revision", &found.from_revision);
+    row.text("to_revision", &found.to_revision);
+    row.value("git", found.commits.into());
+    row.value("added", found.added.into());
+    row.value("removed", found.removed.into());
+    row.value("changed", found.changed.into());
+    let all = found.added.saturating_add(found.removed).saturating_add(found.changed);
+    row.value("more_names", (all > found.names.len() as u64).into());
+    let names: Vec<_> = found.names.iter().map(|(how, name)| printable(&format!("{how} {name}"))).collect();
+    row.value("names", names.into());
+    let commits: Vec<_> = found.log.iter().map(|(id, subject)| printable(&format!("{id} {subject}"))).collect();
+    row.value("commits", commits.into());
+    row.value("more_commits", found.more.into());
     row.0
 }
 
@@ -153,9 +196,11 @@ mod tests {
             ],
             ..AppState::default()
         };
-        let view = app(&state);
+        let hold = Hold { actor: "user:anna".into(), since: 1_767_225_600, reason: "no\u{1b}".into() };
+        let view = app(&state, Some(&hold));
+        assert_eq!(view.held, "by user:anna since 2026-01-01 00:00:00 UTC: no\\u{1b}");
         assert_eq!((view.current.as_str(), view.confirmed), ("20260131T120000Z-r1", true));
-        let rows = releases(&state);
+        let rows = releases(&state, &Holds::default());
         assert_eq!(rows.len(), 3);
         let text = |row: &Dict, key: &str| String::try_from(row[key].try_clone().unwrap()).unwrap();
         assert_eq!(text(&rows[0], "id"), "20260131T120000Z-r3");
@@ -175,7 +220,7 @@ mod tests {
         for seq in [2, 1] {
             let at = state.moment(1_700_000_000);
             state.releases[seq as usize - 1].live_at = Some(at);
-            assert_eq!(app(&state).current, format!("20260131T120000Z-r{seq}"));
+            assert_eq!(app(&state, None).current, format!("20260131T120000Z-r{seq}"));
         }
     }
 }

@@ -18,27 +18,73 @@ const FIELDS: &str = "--output-fields=MESSAGE,PRIORITY,MESSAGE_ID,SYSLOG_IDENTIF
                       DEPLOYD_APP,DEPLOYD_DEPLOYMENT,DEPLOYD_RELEASE,DEPLOYD_ACTOR,DEPLOYD_PHASE,DEPLOYD_STEP,\
                       DEPLOYD_OUTCOME,DEPLOYD_UNIT,DEPLOYD_ACTION,DEPLOYD_GAP_MS";
 
+/// When a deployment was: since when, in seconds since 1970, and whether it has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// It began.
+    pub since: i64,
+    /// It has ended, so that its last word has been said, or soon will be.
+    pub ended: bool,
+}
+
 /// Opens a log: journal entries as JSON, one a line. `held` is dropped when journalctl has ended.
-pub fn open(filter: &LogFilter, held: impl Send + 'static) -> Result<OwnedFd, Error> {
-    let failed = |e: io::Error| Error::Failed(format!("the log of app {} cannot be opened: {e}", filter.app));
+pub fn open(filter: LogFilter, span: Option<Span>, held: impl Send + 'static) -> Result<OwnedFd, Error> {
+    let app = filter.app.clone();
+    let failed = |e: io::Error| Error::Failed(format!("the log of app {app} cannot be opened: {e}"));
     let (reading, writing) = pipe().map_err(failed)?;
-    let child = Command::new("/usr/bin/journalctl")
-        .args(arguments(filter, machine_id().as_deref()))
-        .env_clear()
-        .env("LANG", "C.UTF-8")
-        .stdin(Stdio::null())
-        .stdout(writing.try_clone().map_err(failed)?)
-        .kill_on_drop(true)
-        .spawn()
-        .map_err(failed)?;
+    let out = writing.try_clone().map_err(failed)?;
     tokio::spawn(async move {
-        match until_unread(child, writing).await {
+        let ended = async {
+            let time = Time::of(&filter, span).await;
+            let child = journalctl(&arguments(&filter, time, machine_id().as_deref()), out.into())?;
+            until_unread(child, writing).await
+        };
+        match ended.await {
             Ok(status) => tracing::debug!("journalctl ended: {status}"),
-            Err(error) => tracing::warn!("journalctl was not awaited: {error}"),
+            Err(error) => tracing::warn!("the log of app {} ended early: {error}", filter.app),
         }
         drop(held);
     });
     Ok(reading)
+}
+
+fn journalctl(arguments: &[String], out: Stdio) -> io::Result<Child> {
+    Command::new("/usr/bin/journalctl")
+        .args(arguments)
+        .env_clear()
+        .env("LANG", "C.UTF-8")
+        .stdin(Stdio::null())
+        .stdout(out)
+        .kill_on_drop(true)
+        .spawn()
+}
+
+/// Of which time services are asked, which name no deployment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Time {
+    since: Option<i64>,
+    until: Option<i64>,
+}
+
+impl Time {
+    /// From a deployment's beginning to the last that was said of it.
+    async fn of(filter: &LogFilter, span: Option<Span>) -> Self {
+        let Some(span) = span.filter(|_| filter.services && filter.deployment.is_some()) else {
+            return Self::default();
+        };
+        let until = if span.ended && !filter.follow { last(filter).await } else { None };
+        Self { since: Some(span.since), until }
+    }
+}
+
+/// When the last was said of a deployment; none: it cannot be told.
+async fn last(filter: &LogFilter) -> Option<i64> {
+    let own = LogFilter { services: false, follow: false, lines: Some(1), ..filter.clone() };
+    let child = journalctl(&arguments(&own, Time::default(), machine_id().as_deref()), Stdio::piped()).ok()?;
+    let output = child.wait_with_output().await.ok()?;
+    let entry: serde_json::Value = serde_json::from_slice(output.stdout.split(|byte| *byte == b'\n').next()?).ok()?;
+    let microseconds: i64 = entry.get("__REALTIME_TIMESTAMP")?.as_str()?.parse().ok()?;
+    Some(microseconds / 1_000_000 + 1)
 }
 
 /// A pipe, closed on exec: the reading and the writing end.
@@ -53,7 +99,7 @@ fn machine_id() -> Option<String> {
     (id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit())).then(|| id.to_owned())
 }
 
-fn arguments(filter: &LogFilter, machine: Option<&str>) -> Vec<String> {
+fn arguments(filter: &LogFilter, time: Time, machine: Option<&str>) -> Vec<String> {
     // Without --merge, --follow reads the boot id below /proc/sys, which the service's sandbox has not; with it, the
     // machine's own id leaves out what other machines sent here.
     let mut arguments: Vec<String> =
@@ -63,7 +109,12 @@ fn arguments(filter: &LogFilter, machine: Option<&str>) -> Vec<String> {
     if filter.follow {
         arguments.push("--follow".into());
     }
+    arguments.extend(time.since.map(|since| format!("--since=@{since}")));
+    arguments.extend(time.until.map(|until| format!("--until=@{until}")));
     let machine = machine.map(|machine| format!("_MACHINE_ID={machine}"));
+    // Without one that it has begun nothing is known of when a deployment was.
+    let services = filter.services && (filter.deployment.is_none() || time.since.is_some());
+    let services = services.then(|| [machine.clone().unwrap_or_default(), slice(filter)]);
     let named: Vec<String> = machine
         .into_iter()
         .chain([format!("DEPLOYD_APP={}", filter.app)])
@@ -75,7 +126,16 @@ fn arguments(filter: &LogFilter, machine: Option<&str>) -> Vec<String> {
         }
         arguments.extend(named.iter().cloned().chain([speaker]));
     }
+    if let Some(services) = services {
+        arguments.push("+".into());
+        arguments.extend(services.into_iter().filter(|one| !one.is_empty()));
+    }
     arguments
+}
+
+/// What runs in the app's own slice: its services, and what deployd does for it.
+fn slice(filter: &LogFilter) -> String {
+    format!("_SYSTEMD_SLICE={}", filter.app.slice())
 }
 
 /// Who may speak of an app, by fields that only journald writes: any local user can send the others. Root, which is
@@ -107,8 +167,9 @@ mod tests {
     fn the_arguments_are_the_filter_and_nothing_else() {
         let app: crate::model::AppName = "my-shop".parse().unwrap();
         let deployment = Some(crate::model::DeploymentId::from_bits(255));
-        let filter = LogFilter { app, deployment, follow: true, lines: Some(7) };
-        let all = arguments(&filter, Some("0a"));
+        let filter = LogFilter { app, deployment, services: false, follow: true, lines: Some(7) };
+        let none = Time::default();
+        let all = arguments(&filter, none, Some("0a"));
         assert_eq!(all[5..7], ["--lines=7", "--follow"]);
         let named = ["_MACHINE_ID=0a", "DEPLOYD_APP=my-shop", "DEPLOYD_DEPLOYMENT=00000000000000ff"];
         // Journald's own fields, those with the underscore, say who may have written the others.
@@ -118,7 +179,13 @@ mod tests {
             assert_eq!(group, [&named[..], &[speaker]].concat());
         }
         assert_eq!(all[7..].split(|word| word == "+").count(), 4);
-        assert_eq!(arguments(&LogFilter { lines: None, ..filter }, None)[5], "--no-tail");
+        assert_eq!(arguments(&LogFilter { lines: None, ..filter.clone() }, none, None)[5], "--no-tail");
+        let services = LogFilter { services: true, ..filter };
+        assert_eq!(arguments(&services, none, Some("0a")), all, "nobody knows when it was");
+        let time = Time { since: Some(5), until: Some(9) };
+        let merged = arguments(&services, time, Some("0a"));
+        assert_eq!(merged[7..9], ["--since=@5", "--until=@9"]);
+        assert_eq!(merged[merged.len() - 3..], ["+", "_MACHINE_ID=0a", slices[0]]);
     }
 
     #[tokio::test]

@@ -1,6 +1,7 @@
 //! The bus service: serves the interface, starts and stops deployment units, relays how far they are. Executes no
 //! deployment, opens no path in an app's tree, and recovers nothing: a deployment lives in its own unit.
 
+mod access;
 mod busy;
 mod coalesce;
 mod files;
@@ -9,6 +10,7 @@ mod host;
 mod judge;
 mod lists;
 mod logs;
+mod remembered;
 mod show;
 mod uploads;
 mod watch;

@@ -1,11 +1,15 @@
 //! The object of an app: its state as properties, read when asked, and `Survey`. Nothing secret: everyone
 //! may read it.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
-use zbus::{Connection, fdo, interface, message::Header};
+use zbus::{Connection, Variant, fdo, interface, message::Header, names::InterfaceName, object_server::SignalEmitter};
 
-use super::{AppView, Backend, Caller, Error, app_path};
+use super::{APP, AppView, Backend, Caller, Error, app_path};
 use crate::model::AppName;
 
 /// `org.deployd1.App`.
@@ -20,20 +24,42 @@ impl App {
         Self { backend, name }
     }
 
-    /// Emits `PropertiesChanged` for what a deployment may have changed.
-    pub async fn announce(connection: &Connection, name: &AppName) -> zbus::Result<()> {
-        let path = app_path(name).map_err(|e| zbus::Error::Failure(e.to_string()))?;
-        let object = connection.object_server().interface::<_, App>(path).await?;
-        let (app, emitter) = (object.get().await, object.signal_emitter());
-        app.current_changed(emitter).await?;
-        app.live_since_changed(emitter).await?;
-        app.running_changed(emitter).await?;
-        app.stuck_changed(emitter).await?;
-        app.live_slots_changed(emitter).await
+    /// Emits one `PropertiesChanged` with what differs from what was last told, if anything does.
+    pub async fn announce(
+        connection: &Connection,
+        name: &AppName,
+        before: Option<&AppView>,
+        now: &AppView,
+    ) -> Result<(), Error> {
+        let changed = now.changed_since(before);
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let emitter = SignalEmitter::new(connection, app_path(name)?)?;
+        let interface = InterfaceName::from_static_str_unchecked(APP);
+        Ok(fdo::Properties::properties_changed(&emitter, interface, changed, Cow::Borrowed(&[])).await?)
     }
 
     fn view(&self) -> fdo::Result<AppView> {
         self.backend.app(&self.name).map_err(|e| fdo::Error::Failed(e.to_string()))
+    }
+}
+
+impl AppView {
+    /// The properties that differ from `before`; without it, all of them.
+    fn changed_since(&self, before: Option<&Self>) -> HashMap<&'static str, Variant<'_>> {
+        let slots: HashMap<String, String> = self.live_slots.iter().cloned().collect();
+        let news = |differs: fn(&Self, &Self) -> bool| before.is_none_or(|before| differs(before, self));
+        let all: [(&'static str, bool, Variant<'_>); 7] = [
+            ("Current", news(|a, b| a.current != b.current), self.current.as_str().into()),
+            ("LiveSince", news(|a, b| a.live_since != b.live_since), self.live_since.into()),
+            ("Confirmed", news(|a, b| a.confirmed != b.confirmed), self.confirmed.into()),
+            ("Running", news(|a, b| a.running != b.running), self.running.as_str().into()),
+            ("Stuck", news(|a, b| a.stuck != b.stuck), self.stuck.as_str().into()),
+            ("Held", news(|a, b| a.held != b.held), self.held.as_str().into()),
+            ("LiveSlots", news(|a, b| a.live_slots != b.live_slots), slots.into()),
+        ];
+        all.into_iter().filter_map(|(name, is_news, value)| is_news.then_some((name, value))).collect()
     }
 }
 
@@ -66,7 +92,7 @@ impl App {
     fn live_since(&self) -> fdo::Result<i64> {
         Ok(self.view()?.live_since)
     }
-    #[zbus(property(emits_changed_signal = "false"))]
+    #[zbus(property)]
     fn confirmed(&self) -> fdo::Result<bool> {
         Ok(self.view()?.confirmed)
     }
@@ -77,6 +103,10 @@ impl App {
     #[zbus(property)]
     fn stuck(&self) -> fdo::Result<String> {
         Ok(self.view()?.stuck)
+    }
+    #[zbus(property)]
+    fn held(&self) -> fdo::Result<String> {
+        Ok(self.view()?.held)
     }
     #[zbus(property)]
     fn live_slots(&self) -> fdo::Result<BTreeMap<String, String>> {

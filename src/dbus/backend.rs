@@ -5,8 +5,11 @@ use std::{os::fd::OwnedFd, sync::Arc};
 use futures_util::future::BoxFuture;
 use zbus::OwnedObjectPath;
 
-use super::{Error, Quota, Ticket, options::Dict};
-use crate::model::{Actor, AppName, CheckRequest, DeployKey, DeploymentId, KeyRequest, Request};
+use super::{Action, Error, Quota, Ticket, options::Dict};
+use crate::model::{
+    Actor, AppName, CheckRequest, DeployKey, DeploymentId, DiffRequest, HoldChange, HoldRequest, KeyRequest,
+    PruneRequest, Request,
+};
 
 /// A pending answer.
 pub type Answer<'a, T> = BoxFuture<'a, Result<T, Error>>;
@@ -24,6 +27,8 @@ pub struct AppView {
     pub running: String,
     /// Why nothing more is done and how to go on; empty: all is well.
     pub stuck: String,
+    /// Who holds it, since when and why; empty: nobody.
+    pub held: String,
     /// Slotted services and their live slot.
     pub live_slots: Vec<(String, String)>,
 }
@@ -41,14 +46,29 @@ pub struct Access<'a> {
     pub refusal: Option<&'a str>,
 }
 
-/// What the configuration says of a request, which polkit's rules cannot read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// What polkit will be asked, as far as the configuration has a say in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// What it is about; of another ref, as if it were the configured one.
+    pub action: Action,
+    /// Of which app.
+    pub app: AppName,
+    /// Who asks: the user that the bus vouches for.
+    pub uid: u32,
+    /// The deployment that is asked for, where one is.
+    pub request: Option<Request>,
+}
+
+/// What the configuration says of a question, which polkit's rules cannot read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Judgement {
     /// Its ref is not the configured one, or that is not known.
     pub other_ref: bool,
     /// `[webhook]` lets it be deployed, and nothing more is asked than that.
     pub webhook: bool,
-    /// Neither is known: the configuration cannot be read, or has errors.
+    /// `[access]` names the caller, for this and for all that is asked with it.
+    pub listed: bool,
+    /// Nothing of it is known: the configuration cannot be read, or has errors.
     pub unknown: bool,
 }
 
@@ -56,9 +76,11 @@ impl Judgement {
     /// What is answered where polkit said no to what is not known.
     pub fn settle(&self, app: &AppName, decided: Result<(), Error>) -> Result<(), Error> {
         match decided {
-            Err(Error::AccessDenied(why)) if self.unknown => Err(Error::Undecided(format!(
-                "{why}; what the configuration of app {app} says of this ref is not known: `deployctl check {app}` says why"
-            ))),
+            Err(Error::AccessDenied(why) | Error::InteractiveAuthorizationRequired(why)) if self.unknown => {
+                Err(Error::Undecided(format!(
+                    "{why}; what the configuration of app {app} says of it is not known: `deployctl check {app}` says why"
+                )))
+            }
             decided => decided,
         }
     }
@@ -71,6 +93,8 @@ pub struct LogFilter {
     pub app: AppName,
     /// Only of this deployment.
     pub deployment: Option<DeploymentId>,
+    /// With the lines of the app's services; of one deployment those of its time.
+    pub services: bool,
     /// Go on with what comes.
     pub follow: bool,
     /// How many lines of the past; none: all of them.
@@ -102,8 +126,8 @@ pub trait Backend: Send + Sync + 'static {
     fn new_id(&self) -> Result<DeploymentId, Error>;
     /// Whether a request makes sense; before anyone is asked for permission, without effects.
     fn check(&self, request: &Request) -> Result<(), Error>;
-    /// What the app's configuration says of a request.
-    fn judge(&self, request: &Request) -> Judgement;
+    /// What the app's configuration says of a question.
+    fn judge(self: Arc<Self>, question: Question) -> Answer<'static, Judgement>;
     /// How many calls of one user may wait at once, for polkit or for each other, on the objects of apps and deployments.
     fn waiting(&self) -> &Quota;
     /// Keeps the service from ending for idleness until it is dropped.
@@ -129,6 +153,12 @@ pub trait Backend: Send + Sync + 'static {
     fn findings(self: Arc<Self>, request: CheckRequest) -> Answer<'static, Vec<Dict>>;
     /// Gives an app's deploy key, and makes it at first or anew.
     fn make_key(self: Arc<Self>, request: KeyRequest) -> Answer<'static, DeployKey>;
+    /// Holds an app or a release, or lets it go.
+    fn hold_app(self: Arc<Self>, request: HoldRequest) -> Answer<'static, HoldChange>;
+    /// Prunes an app's releases, or tells what would go; one row for each release, the newest first.
+    fn prune(self: Arc<Self>, request: PruneRequest) -> Answer<'static, Vec<Dict>>;
+    /// What differs between two releases.
+    fn diff(self: Arc<Self>, request: DiffRequest) -> Answer<'static, Dict>;
     /// Stops a running deployment.
     fn cancel(self: Arc<Self>, app: AppName, id: DeploymentId) -> Answer<'static, ()>;
     /// The settings of an app without its secrets; errors with their place, for root with the lines too.

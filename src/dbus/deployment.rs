@@ -8,7 +8,7 @@ use std::{
 
 use zbus::{Connection, Variant, fdo, interface, message::Header, names::InterfaceName, object_server::SignalEmitter};
 
-use super::{Backend, Caller, DEPLOYMENT, Error, deployment_path, polkit};
+use super::{Action, Backend, Caller, DEPLOYMENT, Error, deployment_path, polkit::Asking};
 use crate::model::{AppName, DeploymentId};
 
 /// What a deployment's object shows.
@@ -22,6 +22,8 @@ pub struct DeploymentView {
     pub kind: String,
     /// Who asked.
     pub actor: String,
+    /// The systemd unit that it runs in, or ran in; empty: it was over before this service began.
+    pub unit: String,
     /// `waiting`, `staging`, … `done`.
     pub phase: String,
     /// The step that runs; empty: none.
@@ -53,6 +55,7 @@ impl DeploymentView {
             id,
             kind: kind.into(),
             actor: actor.into(),
+            unit: text(),
             phase: "waiting".into(),
             step: text(),
             status: text(),
@@ -160,8 +163,8 @@ impl Deployment {
         let caller = Caller::of(connection, &header).await?;
         let _ticket = self.backend.waiting().take(caller.uid)?;
         let details = HashMap::from([("app", view.app.as_str()), ("deployment", view.id.as_str())]);
-        let action = polkit::Action::Cancel;
-        polkit::authorise(&self.backend, connection, &header, &caller, action, &view.app, &details).await?;
+        let asking = Asking { backend: &self.backend, connection, header: &header, caller: &caller };
+        asking.may(Action::Cancel, &view.app, details).await?;
         Arc::clone(&self.backend).cancel(view.app, view.id).await
     }
 
@@ -180,6 +183,10 @@ impl Deployment {
     #[zbus(property(emits_changed_signal = "const"))]
     fn actor(&self) -> String {
         self.view.get().actor
+    }
+    #[zbus(property(emits_changed_signal = "const"))]
+    fn unit(&self) -> String {
+        self.view.get().unit
     }
     #[zbus(property)]
     fn phase(&self) -> String {

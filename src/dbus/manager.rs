@@ -7,10 +7,13 @@ use zbus::{Connection, OwnedFd, OwnedObjectPath, interface, message::Header, obj
 use super::{
     Backend, Caller, Error, LogFilter, Options, Quota, Showing, Ticket,
     options::Dict,
-    polkit::{self, Action},
+    polkit::{Action, Asking},
     upload,
 };
-use crate::model::{Allow, AppName, CheckRequest, DeploymentId, KeyRequest, Kind, ReleaseId, Request};
+use crate::model::{
+    Allow, AppName, CheckRequest, DeploymentId, DiffRequest, HoldRequest, KeyRequest, Kind, MAX_REASON, PruneRequest,
+    ReleaseId, Request,
+};
 
 /// Requests that one user may have pending or running at once.
 const REQUESTS: usize = 32;
@@ -63,7 +66,9 @@ impl Manager {
         let Wanted { kind, reference, release, force, allow, upload, coalesce: _ } = wanted;
         let request = Request { app, id, kind, reference, release, force, allow, upload, actor: caller.actor() };
         self.backend.check(&request)?;
-        let judged = self.backend.judge(&request);
+        let Call { connection, header } = *call;
+        let asking = Asking { backend: &self.backend, connection, header, caller: &caller };
+        let judged = asking.judge(action, &request.app, Some(&request)).await?;
         let by_webhook = if judged.webhook { "allowed" } else { "no" };
         let action = if action == Action::Deploy && judged.other_ref { Action::DeployOtherRef } else { action };
         let details = HashMap::from([
@@ -77,11 +82,39 @@ impl Manager {
             ("run-again", yes_or_no(request.allow.run_again)),
             ("webhook", by_webhook),
         ]);
-        let Call { connection, header } = *call;
-        let app = &request.app;
-        let decided = polkit::authorise(&self.backend, connection, header, &caller, action, app, &details).await;
-        judged.settle(app, decided)?;
+        asking.authorise(action, &request.app, judged, details).await?;
         Ok((request, ticket))
+    }
+
+    /// Who calls, as long as he has not too much going on and there is such an app.
+    async fn enter(&self, call: &Call<'_>, app: &AppName) -> Result<(Caller, Ticket), Error> {
+        let caller = call.caller().await?;
+        let ticket = self.requests.take(caller.uid)?;
+        if self.backend.apps()?.contains(app) { Ok((caller, ticket)) } else { Err(no_such_app(app)) }
+    }
+
+    /// With a reason it is held from now on, without not any more.
+    async fn set_hold(
+        &self,
+        call: &Call<'_>,
+        app: &str,
+        release: Option<ReleaseId>,
+        reason: Option<String>,
+    ) -> Result<String, Error> {
+        let app = app_name(app)?;
+        let (caller, _ticket) = self.enter(call, &app).await?;
+        let (id, held) = (self.backend.new_id()?, reason.is_some());
+        let reason = reason.unwrap_or_default();
+        let request = HoldRequest { hold: app, id, release, held, reason, actor: caller.actor() };
+        let app = &request.hold;
+        let details = HashMap::from([
+            ("app", app.as_str()),
+            ("kind", if held { "hold" } else { "unhold" }),
+            ("release", request.release.as_ref().map(ReleaseId::as_str).unwrap_or_default()),
+        ]);
+        let Call { connection, header } = *call;
+        Asking { backend: &self.backend, connection, header, caller: &caller }.may(Action::Hold, app, details).await?;
+        Ok(self.backend().hold_app(request).await?.as_str().to_owned())
     }
 
     async fn start(
@@ -308,16 +341,12 @@ impl Manager {
         options: Dict,
     ) -> Result<Vec<Dict>, Error> {
         Options::new(options, &[])?;
-        let app = app_name(app)?;
-        let caller = Caller::of(connection, &header).await?;
-        let _ticket = self.requests.take(caller.uid)?;
-        if !self.backend.apps()?.contains(&app) {
-            return Err(no_such_app(&app));
-        }
+        let (call, app) = (Call { connection, header: &header }, app_name(app)?);
+        let (caller, _ticket) = self.enter(&call, &app).await?;
         let request = CheckRequest { check: app, id: self.backend.new_id()?, actor: caller.actor() };
         let details = HashMap::from([("app", request.check.as_str()), ("kind", "check")]);
-        let app = &request.check;
-        polkit::authorise(&self.backend, connection, &header, &caller, Action::Plan, app, &details).await?;
+        let asking = Asking { backend: &self.backend, connection, header: &header, caller: &caller };
+        asking.may(Action::Plan, &request.check, details).await?;
         self.backend().findings(request).await
     }
 
@@ -330,19 +359,87 @@ impl Manager {
         options: Dict,
     ) -> Result<(String, String), Error> {
         let rotate = Options::new(options, &["rotate (b)"])?.flag("rotate")?;
-        let app = app_name(app)?;
-        let caller = Caller::of(connection, &header).await?;
-        let _ticket = self.requests.take(caller.uid)?;
-        if !self.backend.apps()?.contains(&app) {
-            return Err(no_such_app(&app));
-        }
+        let (call, app) = (Call { connection, header: &header }, app_name(app)?);
+        let (caller, _ticket) = self.enter(&call, &app).await?;
         let request = KeyRequest { key: app, id: self.backend.new_id()?, rotate, actor: caller.actor() };
         let app = &request.key;
         let details = HashMap::from([("app", app.as_str()), ("kind", "key"), ("rotate", yes_or_no(rotate))]);
         let action = if rotate { Action::RotateKey } else { Action::Key };
-        polkit::authorise(&self.backend, connection, &header, &caller, action, app, &details).await?;
+        let asking = Asking { backend: &self.backend, connection, header: &header, caller: &caller };
+        asking.may(action, app, details).await?;
         let key = self.backend().make_key(request).await?;
         Ok((key.public, key.change.as_str().to_owned()))
+    }
+
+    #[zbus(out_args("change"))]
+    async fn hold(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        options: Dict,
+    ) -> Result<String, Error> {
+        let mut options = Options::new(options, &["release (s)", "reason (s)"])?;
+        let reason = options.text("reason")?.unwrap_or_default();
+        if reason.len() > MAX_REASON {
+            return Err(Error::InvalidArgs(format!("option \"reason\" is longer than {MAX_REASON} bytes")));
+        }
+        self.set_hold(&Call { connection, header: &header }, app, release(&mut options)?, Some(reason)).await
+    }
+
+    #[zbus(out_args("change"))]
+    async fn unhold(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        options: Dict,
+    ) -> Result<String, Error> {
+        let mut options = Options::new(options, &["release (s)"])?;
+        self.set_hold(&Call { connection, header: &header }, app, release(&mut options)?, None).await
+    }
+
+    #[zbus(out_args("releases"))]
+    async fn prune(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        options: Dict,
+    ) -> Result<Vec<Dict>, Error> {
+        let mut options = Options::new(options, &["keep (u)", "dry-run (b)"])?;
+        let (keep, dry_run) = (options.number("keep")?, options.flag("dry-run")?);
+        let (call, app) = (Call { connection, header: &header }, app_name(app)?);
+        let (caller, _ticket) = self.enter(&call, &app).await?;
+        let request = PruneRequest { prune: app, id: self.backend.new_id()?, keep, dry_run, actor: caller.actor() };
+        let shown = keep.map(|keep| keep.to_string()).unwrap_or_default();
+        let app = &request.prune;
+        let details = HashMap::from([("app", app.as_str()), ("kind", "prune"), ("keep", shown.as_str())]);
+        let action = if dry_run { Action::Plan } else { Action::Prune };
+        let asking = Asking { backend: &self.backend, connection, header: &header, caller: &caller };
+        asking.may(action, app, details).await?;
+        self.backend().prune(request).await
+    }
+
+    #[zbus(out_args("difference"))]
+    async fn diff(
+        &self,
+        #[zbus(header)] header: Header<'_>,
+        #[zbus(connection)] connection: &Connection,
+        app: &str,
+        options: Dict,
+    ) -> Result<Dict, Error> {
+        let mut options = Options::new(options, &["from (s)", "to (s)"])?;
+        let mut one = |key: &str| options.text(key)?.map(|id| release_id(&id)).transpose();
+        let (from, to) = (one("from")?, one("to")?);
+        let (call, app) = (Call { connection, header: &header }, app_name(app)?);
+        let (caller, _ticket) = self.enter(&call, &app).await?;
+        let request = DiffRequest { diff: app, id: self.backend.new_id()?, from, to, actor: caller.actor() };
+        let app = &request.diff;
+        let details = HashMap::from([("app", app.as_str()), ("kind", "diff")]);
+        let asking = Asking { backend: &self.backend, connection, header: &header, caller: &caller };
+        asking.may(Action::Plan, app, details).await?;
+        self.backend().diff(request).await
     }
 
     #[zbus(out_args("text"))]
@@ -387,9 +484,9 @@ impl Manager {
         options: Dict,
     ) -> Result<OwnedFd, Error> {
         let app = app_name(app)?;
-        let mut options = Options::new(options, &["deployment (s)", "follow (b)", "lines (u)"])?;
+        let mut options = Options::new(options, &["deployment (s)", "services (b)", "follow (b)", "lines (u)"])?;
         let deployment = options.text("deployment")?.map(|id| deployment_id(&id)).transpose()?;
-        let follow = options.flag("follow")?;
+        let (follow, services) = (options.flag("follow")?, options.flag("services")?);
         let whole = deployment.is_some();
         let lines = options.number("lines")?.or((!whole).then_some(LINES)).map(|lines| lines.min(MOST));
         if !self.backend.apps()?.contains(&app) {
@@ -399,8 +496,10 @@ impl Manager {
         let ticket = self.logs.take(caller.uid)?;
         let shown = deployment.as_ref().map(DeploymentId::as_str).unwrap_or_default();
         let details = HashMap::from([("app", app.as_str()), ("deployment", shown)]);
-        polkit::authorise(&self.backend, connection, &header, &caller, Action::ReadLogs, &app, &details).await?;
-        let filter = LogFilter { app, deployment, follow, lines };
+        let asking = Asking { backend: &self.backend, connection, header: &header, caller: &caller };
+        let action = if services { Action::ReadServiceLogs } else { Action::ReadLogs };
+        asking.may(action, &app, details).await?;
+        let filter = LogFilter { app, deployment, services, follow, lines };
         Ok(self.backend().open_log(filter, ticket)?.into())
     }
 

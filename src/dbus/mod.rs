@@ -16,13 +16,14 @@ mod quota;
 mod upload;
 
 pub use app::App;
-pub use backend::{Access, Answer, AppView, Backend, Judgement, LogFilter, Showing};
+pub use backend::{Access, Answer, AppView, Backend, Judgement, LogFilter, Question, Showing};
 pub use caller::Caller;
 pub use deployment::{Deployment, DeploymentView, SharedView, publish};
 pub use error::{Error, exit_status};
 pub use manager::{Manager, no_such_app};
 pub use options::{Dict, Options};
 pub use path::{app_path, deployment_path, escape};
+pub use polkit::Action;
 #[cfg(test)]
 pub use polkit::unasked;
 pub use proxy::{AppProxy, DeploymentProxy, ManagerProxy};

@@ -9,8 +9,8 @@ use zbus::{
 };
 use zbus_polkit::policykit1::{AuthorityProxy, CheckAuthorizationFlags, Subject};
 
-use super::{Access, Backend, Caller, Error};
-use crate::model::AppName;
+use super::{Access, Backend, Caller, Error, Judgement, Question};
+use crate::model::{AppName, Request};
 
 /// One action for each kind of risk, as `dbus/org.deployd1.policy` declares them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,15 +22,18 @@ pub enum Action {
     Rollback,
     Cancel,
     ReadLogs,
+    ReadServiceLogs,
     Plan,
     Upload,
     Key,
     RotateKey,
+    Hold,
+    Prune,
 }
 
 impl Action {
     #[cfg(test)]
-    pub(super) const ALL: [Action; 11] = [
+    pub(super) const ALL: [Action; 14] = [
         Action::Deploy,
         Action::DeployOtherRef,
         Action::Stage,
@@ -38,10 +41,13 @@ impl Action {
         Action::Rollback,
         Action::Cancel,
         Action::ReadLogs,
+        Action::ReadServiceLogs,
         Action::Plan,
         Action::Upload,
         Action::Key,
         Action::RotateKey,
+        Action::Hold,
+        Action::Prune,
     ];
 
     /// The action's id.
@@ -54,10 +60,13 @@ impl Action {
             Action::Rollback => "org.deployd1.rollback",
             Action::Cancel => "org.deployd1.cancel",
             Action::ReadLogs => "org.deployd1.read-logs",
+            Action::ReadServiceLogs => "org.deployd1.read-service-logs",
             Action::Plan => "org.deployd1.plan",
             Action::Upload => "org.deployd1.upload",
             Action::Key => "org.deployd1.key",
             Action::RotateKey => "org.deployd1.rotate-key",
+            Action::Hold => "org.deployd1.hold",
+            Action::Prune => "org.deployd1.prune",
         }
     }
 }
@@ -67,23 +76,45 @@ const AT_ONCE: Duration = Duration::from_secs(20);
 /// The longest that a person may take to authenticate.
 const BY_A_PERSON: Duration = Duration::from_secs(300);
 
-/// Asks polkit on an app's behalf and tells the journal what it said. `Ok` only when it said yes.
-pub async fn authorise(
-    backend: &Arc<dyn Backend>,
-    connection: &Connection,
-    header: &Header<'_>,
-    caller: &Caller,
-    action: Action,
-    app: &AppName,
-    details: &HashMap<&str, &str>,
-) -> Result<(), Error> {
-    // A person may be thinking: the service is not idle meanwhile.
-    let _held = backend.hold();
-    let answer = ask(connection, header, action, details).await;
-    let actor = caller.actor();
-    let refusal = answer.as_ref().err().map(Error::text);
-    backend.access(&Access { action: action.id(), app, actor: &actor, refusal });
-    answer
+/// A call that somebody must be let make.
+pub struct Asking<'a> {
+    pub backend: &'a Arc<dyn Backend>,
+    pub connection: &'a Connection,
+    pub header: &'a Header<'a>,
+    pub caller: &'a Caller,
+}
+
+impl Asking<'_> {
+    /// Whether the caller may; of what is no deployment.
+    pub async fn may(&self, action: Action, app: &AppName, details: HashMap<&str, &str>) -> Result<(), Error> {
+        let judged = self.judge(action, app, None).await?;
+        self.authorise(action, app, judged, details).await
+    }
+
+    /// What the app's configuration says of it.
+    pub async fn judge(&self, action: Action, app: &AppName, request: Option<&Request>) -> Result<Judgement, Error> {
+        let (app, request) = (app.clone(), request.cloned());
+        Arc::clone(self.backend).judge(Question { action, app, uid: self.caller.uid, request }).await
+    }
+
+    /// Asks polkit on an app's behalf and tells the journal what it said. `Ok` only when it said yes.
+    pub async fn authorise(
+        &self,
+        action: Action,
+        app: &AppName,
+        judged: Judgement,
+        mut details: HashMap<&str, &str>,
+    ) -> Result<(), Error> {
+        // A person may be thinking: the service is not idle meanwhile.
+        let _held = self.backend.hold();
+        // Nobody but deployd sets it: what a caller gives is never a detail's name.
+        details.insert("access", if judged.listed { "listed" } else { "no" });
+        let answer = ask(self.connection, self.header, action, &details).await;
+        let actor = self.caller.actor();
+        let refusal = answer.as_ref().err().map(Error::text);
+        self.backend.access(&Access { action: action.id(), app, actor: &actor, refusal });
+        judged.settle(app, answer)
+    }
 }
 
 async fn ask(
@@ -157,6 +188,18 @@ mod tests {
         }
         assert_eq!((allowed, policy.matches("<allow ").count()), (8, 8));
         assert!(policy.contains("<policy context=\"default\">\n    <deny own=\"org.deployd1\"/>"));
+    }
+
+    /// What the shipped rule lets the listed do is what a list of `[access]` can be of.
+    #[test]
+    fn the_shipped_rule_knows_every_action_that_a_list_can_be_of() {
+        let rules = include_str!("../../dbus/org.deployd1.rules");
+        let rule = rules.split("polkit.addRule").find(|rule| rule.contains("\"listed\"")).unwrap();
+        for action in Action::ALL {
+            let named = rule.contains(&format!("\"{}\"", action.id()));
+            let none = [Action::Key, Action::RotateKey, Action::Hold, Action::Prune, Action::ReadServiceLogs];
+            assert_eq!(named, !none.contains(&action), "{}", action.id());
+        }
     }
 
     /// DB-12: each action is declared, with the owner that lets deployd pass details, and nobody is let in unasked.

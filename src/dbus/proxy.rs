@@ -35,6 +35,18 @@ pub trait Manager {
     ) -> zbus::Result<Vec<HashMap<String, OwnedVariant>>>;
     #[zbus(allow_interactive_auth)]
     fn make_key(&self, app: &str, options: &HashMap<&str, Variant<'_>>) -> zbus::Result<(String, String)>;
+    #[zbus(allow_interactive_auth)]
+    fn hold(&self, app: &str, options: &HashMap<&str, Variant<'_>>) -> zbus::Result<String>;
+    #[zbus(allow_interactive_auth)]
+    fn unhold(&self, app: &str, options: &HashMap<&str, Variant<'_>>) -> zbus::Result<String>;
+    #[zbus(allow_interactive_auth)]
+    fn prune(
+        &self,
+        app: &str,
+        options: &HashMap<&str, Variant<'_>>,
+    ) -> zbus::Result<Vec<HashMap<String, OwnedVariant>>>;
+    #[zbus(allow_interactive_auth)]
+    fn diff(&self, app: &str, options: &HashMap<&str, Variant<'_>>) -> zbus::Result<HashMap<String, OwnedVariant>>;
     fn show(&self, app: &str) -> zbus::Result<String>;
     fn show_json(&self, app: &str) -> zbus::Result<String>;
     fn list_deployments(&self, app: &str, limit: u32) -> zbus::Result<Vec<HashMap<String, OwnedVariant>>>;

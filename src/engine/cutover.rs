@@ -212,6 +212,9 @@ impl Deployment<'_> {
                 }
             }
         }
+        if self.plan.kind != Kind::Rollback {
+            self.state.failed = None;
+        }
         self.state.settling = Some(self.plan.id.clone());
         self.state.running = None;
     }
@@ -268,12 +271,7 @@ impl Deployment<'_> {
             return unpoint(self.host, self.settings, &handover.service).await;
         };
         let slot = ServiceSlot::of(self.host, self.settings, handover, before.slot)?;
-        if slot.active().await? {
-            slot.weigh(Weight::Full).await;
-        } else {
-            slot.prepare(&before.release, false)?;
-            slot.start(Weight::Full).await?;
-        }
+        slot.revive(&before.release).await?;
         point(&slot).await?;
         self.tell_back(slot.unit(), &format!("{} is back in slot {}", handover.service, before.slot));
         Ok(())

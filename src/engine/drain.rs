@@ -34,17 +34,12 @@ const ENDING: Duration = Duration::from_secs(1);
 
 /// Stops php-fpm, which ends its last requests.
 async fn end(host: &Host, unit: &UnitName) -> Result<(), EngineError> {
-    let weigh = async |weight| {
-        if let Err(error) = host.units.give_weight(unit, weight).await {
-            tracing::warn!("{error}, ignoring");
-        }
-    };
-    weigh(Weight::Yielding).await;
+    host.units.weigh(unit, Weight::Yielding).await;
     let mut stop = pin!(host.units.stop(unit));
     match tokio::time::timeout(ENDING, &mut stop).await {
         Ok(stopped) => Ok(stopped?),
         Err(_) => {
-            weigh(Weight::Full).await;
+            host.units.weigh(unit, Weight::Full).await;
             Ok(stop.await?)
         }
     }

@@ -69,10 +69,10 @@ async fn nobody_looks(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
 /// Lets paused workers take jobs again: the deployment goes back. Those that have died are started again.
 pub async fn resume(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
     unmark(&slot.host.paths, &slot.name)?;
-    slot.weigh(Weight::Full).await;
     if ended(&slot.host.units.status(slot.unit()).await?) {
         slot.start(Weight::Full).await?;
     } else {
+        slot.weigh(Weight::Full).await;
         tell(slot, Signal::CONT).await?;
     }
     match slot.host.units.await_word(slot.unit(), &[WORKING, MAINTENANCE], RESUME_LIMIT).await? {

@@ -2,7 +2,7 @@
 
 use super::{deployment::now, progress::Progress, store::Store};
 use crate::{
-    model::{DeploymentRecord, Outcome, ReleaseId, Request, events, printable},
+    model::{Actor, DeploymentRecord, Outcome, ReleaseId, Request, events, printable},
     plan::Plan,
     system::journal::Priority,
 };
@@ -85,7 +85,8 @@ pub fn finish(
         wall_ms: progress.wall_ms(),
         timings: progress.timings(),
     };
-    match store.map(|store| store.save_record(&record)) {
+    match store.map(|store| if says_nothing_new(store, request, &record) { Ok(()) } else { store.save_record(&record) })
+    {
         Some(Ok(())) => {}
         Some(Err(error)) => {
             tracing::error!("the record of deployment {} could not be written: {error}, ignoring", request.id);
@@ -98,6 +99,19 @@ pub fn finish(
     progress.event(event, priority, &status, &[("DEPLOYD_OUTCOME", outcome.as_str())]);
     progress.done(&status);
     record
+}
+
+/// Whether a record would only push older ones out: a timer that finds nothing new, or the same obstacle once more. The
+/// journal has it.
+fn says_nothing_new(store: &Store, request: &Request, record: &DeploymentRecord) -> bool {
+    match (&request.actor, record.outcome) {
+        (Actor::Timer, Outcome::Unchanged) => true,
+        (Actor::Timer, Outcome::Rejected) => {
+            let newest = store.newest_record().ok().flatten();
+            newest.is_some_and(|one| one.outcome == record.outcome && one.message == record.message)
+        }
+        _ => false,
+    }
 }
 
 fn event_of(outcome: Outcome) -> (events::EventId, Priority) {

@@ -47,6 +47,9 @@ struct Inner {
     timings: Vec<(String, u64)>,
     live: Option<Duration>,
     owns: bool,
+    /// What an earlier one took for each part, in milliseconds.
+    earlier: Vec<(String, u64)>,
+    fraction: Option<f64>,
 }
 
 impl Progress {
@@ -64,6 +67,11 @@ impl Progress {
         self.inner.borrow_mut().release = Some(release.clone());
     }
 
+    /// How far it is can be told from now on, by what an earlier one like it took for each part.
+    pub fn expect(&self, timings: Vec<(String, u64)>) {
+        self.inner.borrow_mut().earlier = timings;
+    }
+
     /// A phase is entered.
     pub fn phase(&self, phase: Phase, status: &str) {
         self.enter(phase, None, status);
@@ -77,7 +85,16 @@ impl Progress {
     fn enter(&self, phase: Phase, step: Option<&str>, status: &str) {
         let name = step.map_or_else(|| phase.to_string(), |step| format!("{phase}/{step}"));
         self.close();
-        self.inner.borrow_mut().open = Some((name, Instant::now()));
+        {
+            let mut inner = self.inner.borrow_mut();
+            let now = far(&inner.earlier, &name);
+            // Parts that run side by side may come in another order: it never goes back.
+            inner.fraction = match (inner.fraction, now) {
+                (Some(before), Some(now)) => Some(before.max(now)),
+                (before, now) => now.or(before),
+            };
+            inner.open = Some((name, Instant::now()));
+        }
         self.say(phase, step, status);
         let mut fields = vec![("DEPLOYD_PHASE", phase.as_str())];
         fields.extend(step.map(|step| ("DEPLOYD_STEP", step)));
@@ -104,7 +121,7 @@ impl Progress {
             kind: self.kind,
             phase,
             step: step.map(str::to_owned),
-            fraction: None,
+            fraction: self.inner.borrow().fraction,
             status,
         };
         let written = serde_json::to_vec(&shown)
@@ -178,6 +195,46 @@ impl Progress {
     }
 }
 
+/// What share of an earlier deployment's time had passed when it entered a part; none: it had no such part.
+fn far(earlier: &[(String, u64)], name: &str) -> Option<f64> {
+    let at = earlier.iter().position(|(part, _)| part == name)?;
+    let sum = |parts: &[(String, u64)]| parts.iter().map(|(_, took)| *took).fold(0, u64::saturating_add);
+    let (before, all) = (sum(earlier.get(..at)?), sum(earlier));
+    // Milliseconds of hours are exact in it.
+    (all > 0).then(|| before as f64 / all as f64)
+}
+
 fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_far_it_is_is_what_an_earlier_one_had_spent_by_then() {
+        let earlier = [("planning", 10), ("staging/npm-ci", 60), ("sealing", 30)].map(|(n, ms)| (n.to_owned(), ms));
+        assert_eq!(far(&earlier, "planning"), Some(0.0));
+        assert_eq!(far(&earlier, "sealing"), Some(0.7));
+        assert_eq!((far(&earlier, "starting"), far(&[], "planning")), (None, None));
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::below(dir.path());
+        std::fs::create_dir_all(paths.run_dir()).unwrap();
+        let id = DeploymentId::from_bits(1);
+        let progress = Progress::open(&paths, &"shop".parse().unwrap(), &id, Kind::Deploy, "systemd".into());
+        progress.own();
+        let shown = || {
+            let text = std::fs::read(paths.progress_file(&"shop".parse().unwrap())).unwrap();
+            serde_json::from_slice::<serde_json::Value>(&text).unwrap()["fraction"].as_f64()
+        };
+        progress.phase(Phase::Planning, "x");
+        assert_eq!(shown(), None, "nothing is known of it");
+        progress.expect(earlier.into());
+        progress.phase(Phase::Sealing, "x");
+        assert_eq!(shown(), Some(0.7));
+        progress.step(Phase::Staging, "npm-ci", "x");
+        progress.phase(Phase::Verifying, "x");
+        assert_eq!(shown(), Some(0.7), "it never goes back");
+    }
 }

@@ -1,4 +1,4 @@
-//! Prune: releases beyond `keep` that nothing uses are removed.
+//! Prune: releases beyond `keep` that nothing uses and nobody holds are removed.
 
 use std::collections::BTreeSet;
 
@@ -9,86 +9,145 @@ use super::{
 };
 use crate::{
     config::{ServiceKind, Settings, Strategy},
-    model::{AppState, DeploymentId, ReleaseId, ReleaseState, events},
-    observe::{Host, instances, read_current},
+    model::{AppState, DeploymentId, Holds, Pruned, ReleaseId, ReleaseState, events},
+    observe::{Host, holds, instances, read_current},
     runtime::{scheduler, slot},
     system::{
         journal::{self, Priority},
         process::{Seen, cwd},
-        tree::Dir,
+        tree::{Dir, EntryKind},
         uses::used_in,
     },
 };
 
-/// The releases to remove, oldest first: beyond `keep`, neither live nor run by a slot (recorded, or still `running`),
-/// nor the newest confirmed one beside the live one. Pure.
-pub fn surplus(
+/// Why each release stays, or none: it is surplus. Oldest first. What is live, where a rollback goes, what is staged to be
+/// activated, what a slot runs (recorded, or still `running`), what is held, and the newest `keep`. Pure.
+pub fn judge(
     state: &AppState,
     current: Option<&ReleaseId>,
     running: &BTreeSet<ReleaseId>,
+    held: &Holds,
     keep: usize,
-) -> Vec<ReleaseId> {
+) -> Vec<(ReleaseId, Option<String>)> {
+    let live = state.releases.iter().find(|release| Some(&release.id) == current);
     let previous = state
         .releases
         .iter()
         .filter(|release| release.state == ReleaseState::Confirmed && Some(&release.id) != current)
         .max_by_key(|release| (release.live_at, release.seq));
-    let replaced =
-        state.releases.iter().find(|release| Some(&release.id) == current).and_then(|live| live.replaced.as_ref());
-    let slots = state.live.values().chain(state.fallback.values()).map(|slot| &slot.release);
-    let kept: BTreeSet<&ReleaseId> = current
-        .into_iter()
-        .chain(previous.map(|release| &release.id))
-        .chain(replaced)
-        .chain(slots)
-        .chain(running)
-        .collect();
+    let before: Vec<_> =
+        previous.map(|one| &one.id).into_iter().chain(live.and_then(|live| live.replaced.as_ref())).collect();
+    let staged = state.releases.iter().filter(|release| release.state == ReleaseState::Sealed);
+    // One that is older than what is live was overtaken.
+    let staged = staged.max_by_key(|release| release.seq).filter(|one| live.is_none_or(|live| one.seq > live.seq));
+    let slots: BTreeSet<_> =
+        state.live.values().chain(state.fallback.values()).map(|slot| &slot.release).chain(running).collect();
     let mut newest: Vec<_> = state.releases.iter().filter(|release| release.state != ReleaseState::Failed).collect();
     newest.sort_by_key(|release| std::cmp::Reverse(release.seq));
     let newest: BTreeSet<&ReleaseId> = newest.into_iter().take(keep).map(|release| &release.id).collect();
-    let mut surplus: Vec<_> =
-        state.releases.iter().filter(|one| !kept.contains(&one.id) && !newest.contains(&one.id)).collect();
-    surplus.sort_by_key(|release| release.seq);
-    surplus.into_iter().map(|release| release.id.clone()).collect()
+    let why = |id: &ReleaseId| {
+        if Some(id) == current {
+            Some("live".to_owned())
+        } else if before.contains(&id) {
+            Some("a rollback goes there".to_owned())
+        } else if staged.is_some_and(|staged| staged.id == *id) {
+            Some("staged".to_owned())
+        } else if let Some(hold) = held.releases.get(id) {
+            Some(hold.to_string())
+        } else if slots.contains(id) {
+            Some("a service runs it".to_owned())
+        } else if newest.contains(id) {
+            Some(format!("within keep = {keep}"))
+        } else {
+            None
+        }
+    };
+    let mut releases: Vec<_> = state.releases.iter().collect();
+    releases.sort_by_key(|release| release.seq);
+    releases.into_iter().map(|release| (release.id.clone(), why(&release.id))).collect()
+}
+
+/// How a pruning is done otherwise than by itself.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct How {
+    /// So many releases are kept; none: the configured number.
+    pub keep: Option<usize>,
+    /// Nothing is removed.
+    pub dry_run: bool,
 }
 
 /// Takes what is surplus and unused out of the record and out of the way. Under the app's lock; its content is removed
-/// by [`sweep`], without.
-pub async fn prune(host: &Host, settings: &Settings, store: &Store, state: &mut AppState) -> Result<(), EngineError> {
+/// by [`sweep`], without. Tells of each release what became of it, oldest first.
+pub async fn prune(
+    host: &Host,
+    settings: &Settings,
+    store: &Store,
+    state: &mut AppState,
+    how: How,
+) -> Result<Vec<Pruned>, EngineError> {
     let root = Dir::open(&settings.root)?;
     let releases = root.dir("releases")?;
     let current = read_current(&root)?;
+    let keep = how.keep.unwrap_or(settings.keep);
+    let held = holds(&host.paths, &settings.app);
     let mut running = run_by_slots(host, settings).await?;
     running.extend(run_by_instances(host, settings).await?);
-    let surplus = surplus(state, current.as_ref(), &running, settings.keep);
-    if surplus.is_empty() {
-        return Ok(());
-    }
-    let used = match used_in(&settings.root.join("releases")) {
-        Seen::Known(used) => used,
-        Seen::Unknown(why) => {
-            tracing::warn!("nothing is pruned, since it cannot be seen who uses what: {why}");
-            return Ok(());
-        }
+    let none = Holds::default();
+    let judged = judge(state, current.as_ref(), &running, held.as_ref().unwrap_or(&none), keep);
+    let bytes = |state: &AppState, id: &ReleaseId| {
+        state.releases.iter().find(|release| release.id == *id).map_or(0, |release| release.bytes)
     };
-    for id in surplus {
-        let name = id.to_string();
-        if used.contains(&name) {
-            tracing::info!("{name} is kept beyond keep = {}: a process uses it", settings.keep);
-            continue;
-        }
-        // What nobody may rename, as one that was made immutable, keeps no other from going.
-        if let Err(error) = discard(&releases, &name) {
-            tracing::warn!("{name} is kept beyond keep = {}: {error}", settings.keep);
-            continue;
-        }
-        state.releases.retain(|release| release.id != id);
-        store.save(state)?;
-        let fields = [("DEPLOYD_APP", settings.app.as_str()), ("DEPLOYD_RELEASE", name.as_str())];
-        let message = format!("{name} is pruned (keep = {})", settings.keep);
-        journal::event(events::RELEASE_PRUNED, Priority::Info, &message, &fields);
+    let used = match (held, judged.iter().any(|(_, why)| why.is_none())) {
+        (Err(error), _) => Seen::Unknown(format!("it cannot be seen what is held: {error}")),
+        (Ok(_), true) => match used_in(&settings.root.join("releases")) {
+            Seen::Unknown(why) => Seen::Unknown(format!("it cannot be seen who uses what: {why}")),
+            known => known,
+        },
+        (Ok(_), false) => Seen::Known(BTreeSet::new()),
+    };
+    if let Seen::Unknown(why) = &used {
+        tracing::warn!("nothing is pruned: {why}");
     }
-    Ok(())
+    let mut told = Vec::new();
+    for (id, why) in judged {
+        let (name, bytes) = (id.to_string(), bytes(state, &id));
+        let kept = match (why, &used) {
+            (Some(why), _) => Some(why),
+            (None, Seen::Unknown(why)) => Some(why.clone()),
+            (None, Seen::Known(used)) if used.contains(&name) => {
+                tracing::info!("{name} is kept beyond keep = {keep}: a process uses it");
+                Some("a process uses it".to_owned())
+            }
+            (None, Seen::Known(_)) if how.dry_run => None,
+            // What nobody may rename, as one that was made immutable, keeps no other from going.
+            (None, Seen::Known(_)) => discard(&releases, &name).err().map(|error| {
+                tracing::warn!("{name} is kept beyond keep = {keep}: {error}");
+                error.to_string()
+            }),
+        };
+        let pruned = kept.is_none();
+        if pruned && !how.dry_run {
+            forget_names(&releases, &name);
+            state.releases.retain(|release| release.id != id);
+            store.save(state)?;
+            let fields = [("DEPLOYD_APP", settings.app.as_str()), ("DEPLOYD_RELEASE", name.as_str())];
+            let message = format!("{name} is pruned (keep = {keep})");
+            journal::event(events::RELEASE_PRUNED, Priority::Info, &message, &fields);
+        }
+        told.push(Pruned { release: id, pruned, why: kept.unwrap_or_else(|| format!("beyond keep = {keep}")), bytes });
+    }
+    Ok(told)
+}
+
+/// Removes the links by which an adopted release kept the name that another tool had given it.
+fn forget_names(releases: &Dir, id: &str) {
+    for name in releases.names().unwrap_or_default() {
+        let leads_there = releases.kind(&name).is_ok_and(|kind| kind == EntryKind::Link)
+            && releases.read_link(&name).is_ok_and(|target| target == id);
+        if leads_there && let Err(error) = releases.unlink(&name) {
+            tracing::debug!("the old name {name} of {id} stays: {error}, ignoring");
+        }
+    }
 }
 
 /// Removes what was pruned, and what an interrupted removal left: slowly, and without the app's lock, since the next
@@ -149,8 +208,10 @@ async fn run_by_schedule(host: &Host, settings: &Settings) -> BTreeSet<ReleaseId
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
-    use crate::model::{LiveSlot, MadeFrom, ReleaseRecord, Slot};
+    use crate::model::{Hold, LiveSlot, MadeFrom, ReleaseRecord, Slot};
 
     fn state(releases: &[(u64, ReleaseState, Option<i64>)]) -> AppState {
         let record = |&(seq, state, live_at): &(u64, ReleaseState, Option<i64>)| ReleaseRecord {
@@ -189,10 +250,23 @@ mod tests {
             (6, Unconfirmed, Some(6)),
         ]);
         state.live.insert("php-fpm".into(), LiveSlot { slot: Slot::A, release: id(1) });
+        let none = Holds::default();
+        let surplus =
+            |state: &AppState, live: u64, running: &BTreeSet<ReleaseId>, held: &Holds, keep| -> Vec<ReleaseId> {
+                let judged = judge(state, Some(&id(live)), running, held, keep);
+                judged.into_iter().filter(|(_, why)| why.is_none()).map(|(id, _)| id).collect()
+            };
+        let nobody = BTreeSet::new();
         // keep 2: releases 5 and 6; live: 1; the newest confirmed that was live: 2. Failed and superseded ones go.
-        assert_eq!(surplus(&state, Some(&id(1)), &BTreeSet::new(), 2), [id(3), id(4)]);
-        assert_eq!(surplus(&state, Some(&id(1)), &BTreeSet::from([id(3)]), 2), [id(4)], "a slot still drains it");
+        assert_eq!(surplus(&state, 1, &nobody, &none, 2), [id(3), id(4)]);
+        assert_eq!(surplus(&state, 1, &BTreeSet::from([id(3)]), &none, 2), [id(4)], "a slot still drains it");
+        let hold = Hold { actor: "systemd".into(), since: 1, reason: String::new() };
+        let held = Holds { app: None, releases: BTreeMap::from([(id(3), hold)]) };
+        assert_eq!(surplus(&state, 1, &nobody, &held, 2), [id(4)], "somebody holds it");
+        // Whatever is asked for: what is live, where a rollback goes, and what was staged since.
+        assert_eq!(surplus(&state, 1, &nobody, &none, 0), [id(3), id(4), id(6)]);
+        assert_eq!(surplus(&state, 6, &nobody, &none, 0), [id(3), id(4), id(5)], "5 was overtaken");
         state.fallback.insert("php-fpm".into(), LiveSlot { slot: Slot::B, release: id(4) });
-        assert_eq!(surplus(&state, Some(&id(1)), &BTreeSet::new(), 2), [id(3)]);
+        assert_eq!(surplus(&state, 1, &nobody, &none, 2), [id(3)]);
     }
 }

@@ -16,13 +16,13 @@ use super::{
 };
 use crate::{
     config::{self, ServiceKind, Settings},
-    model::{AppName, AppState, Phase, ReleaseState, Running, events},
+    model::{AppName, AppState, Phase, Running, events},
     observe::{Host, read_current},
     runtime::{scheduler, slot},
     system::{
         journal::{self, Priority},
         tree::Dir,
-        units::{Verb, Weight},
+        units::Verb,
     },
 };
 
@@ -54,13 +54,7 @@ async fn take_back(
     // Backwards, as a deployment goes back that fails by itself.
     let live: Vec<_> = recorded(host, settings, &state.live).filter(|(slot, _)| !slot.kind.takes_jobs()).collect();
     for (slot, kept) in live.into_iter().rev() {
-        let dead = !slot.active().await?;
-        if dead {
-            slot.prepare(&kept.release, false)?;
-            slot.start(Weight::Full).await?;
-        } else {
-            slot.weigh(Weight::Full).await;
-        }
+        let dead = slot.revive(&kept.release).await?;
         // One that was started anew may be on another port.
         if was_live || dead {
             point(&slot).await?;
@@ -160,9 +154,9 @@ fn drop_made(state: &mut AppState, running: &Running, layout: &Layout) -> Result
     if !running.fresh {
         return Ok(());
     }
-    match state.releases.iter_mut().find(|release| release.id == running.to) {
-        Some(release) if running.phase >= Phase::Activating => {
-            release.state = ReleaseState::Failed;
+    match state.releases.iter().find(|release| release.id == running.to) {
+        Some(_) if running.phase >= Phase::Activating => {
+            state.fail(&running.to);
             Ok(())
         }
         _ => {

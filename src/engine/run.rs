@@ -11,6 +11,7 @@ use super::{
     error::EngineError,
     generated,
     layout::{self, Next},
+    metrics,
     migrate::not_undone,
     notify::notify,
     outcome::{About, End, finish, sentence},
@@ -24,7 +25,7 @@ use super::{
 };
 use crate::{
     config::{self, Settings, SlotKind},
-    model::{AppState, Kind, LiveSlot, Outcome, Phase, ReleaseState, Request, UnitName, events},
+    model::{AppState, DeploymentRecord, Kind, LiveSlot, Outcome, Phase, ReleaseState, Request, UnitName, events},
     observe::{Host, Observed, observe},
     plan::{Decision, GoLive, Handover, Plan, Stage, plan},
     system::{
@@ -70,6 +71,7 @@ pub async fn run(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
     if lock.is_some() {
         aftermath::steps(host, &settings, &store, cancel, &record).await;
     }
+    metrics::ended(host, &settings, &store, &record);
     // Held until the record is written: who waits for it finds everything settled.
     drop(lock);
     if let Err(error) = cancel.guard(notify(host, &settings, &store, &record)).await {
@@ -180,6 +182,7 @@ impl Attempt<'_> {
         let Seen { observed, next, tree } = seen;
         let about = About::plan(plan);
         self.progress.about(&plan.release);
+        self.progress.expect(earlier(self.store, &observed.state, plan));
         let message = format!("{} of {}: {}", plan.kind, plan.release, plan.reasons.join(", "));
         self.progress.event(events::DEPLOYMENT_STARTED, Priority::Info, &message, &[]);
         for warning in plan.warnings.iter().chain(&not_undone(plan)) {
@@ -396,11 +399,10 @@ impl Deployment<'_> {
         let reason = self.with_migrations(sentence(&cause.to_string(), cause.remedy().as_deref()));
         self.progress.phase(Phase::RollingBack, &format!("going back: {reason}"));
         let back = self.go_back(live).await;
-        for release in self.state.releases.iter_mut().filter(|release| release.id == self.plan.release) {
-            // A release that was confirmed once does not become bad by what has happened to its surroundings.
-            if release.state != ReleaseState::Confirmed {
-                release.state = ReleaseState::Failed;
-            }
+        // A release that was confirmed once does not become bad by what has happened to its surroundings.
+        let of_plan = self.state.releases.iter().find(|release| release.id == self.plan.release);
+        if of_plan.is_some_and(|release| release.state != ReleaseState::Confirmed) {
+            self.state.fail(&self.plan.release);
         }
         let was = match &self.plan.from {
             Some(from) => format!("{from} is live as before"),
@@ -428,6 +430,18 @@ impl Deployment<'_> {
         }
         end
     }
+}
+
+/// What the last deployment of this kind took for each part, as far as the releases remember it. Only told: without it
+/// nobody knows how far this one is.
+fn earlier(store: &Store, state: &AppState, plan: &Plan) -> Vec<(String, u64)> {
+    if plan.stage.is_none() {
+        return Vec::new();
+    }
+    let made = state.releases.iter().rev().take(3).map(|release| &release.deployment);
+    let alike = |record: &DeploymentRecord| record.kind == plan.kind && record.outcome == Outcome::Succeeded;
+    let last = made.filter_map(|id| store.record(id).ok().flatten()).find(alike);
+    last.map(|record| record.timings).unwrap_or_default()
 }
 
 /// Whether slots are started while the release is still written: not where a step may take its time or fail, nor where

@@ -8,7 +8,8 @@ use super::{
     bake::{bake, look_once},
     cancel::Cancel,
     error::EngineError,
-    prune::{prune, sweep},
+    metrics,
+    prune::{How, prune, sweep},
     recover,
     run::run,
     site::Site,
@@ -115,7 +116,7 @@ impl Settling<'_> {
             return Ok(None);
         };
         // Before the bake time too: deployments that follow each other closely confirm nothing and still fill the disk.
-        prune(self.host, self.settings, self.store, &mut state).await?;
+        prune(self.host, self.settings, self.store, &mut state, How::default()).await?;
         let current = read_current(&Dir::open(&self.settings.root)?)?;
         let found = current.and_then(|current| state.releases.iter().find(|release| release.id == current));
         let pending = match found {
@@ -148,9 +149,7 @@ impl Settling<'_> {
             if !self.holds(&state, pending)? || look_once(self.site(pending)).await?.is_ok() {
                 return Ok(Passed::Overtaken);
             }
-            for release in state.releases.iter_mut().filter(|release| release.id == pending.release) {
-                release.state = ReleaseState::Failed;
-            }
+            state.fail(&pending.release);
             self.store.save(&state)?;
         }
         tracing::error!("{}: rolling back: {why}", self.settings.app);
@@ -264,7 +263,8 @@ impl Settling<'_> {
         self.store.save(&state)?;
         let message = format!("{} is confirmed", pending.release);
         self.tell(events::RELEASE_CONFIRMED, Priority::Notice, &message, pending);
-        prune(self.host, self.settings, self.store, &mut state).await?;
+        prune(self.host, self.settings, self.store, &mut state, How::default()).await?;
+        metrics::live(self.host, self.settings, self.store);
         drop(lock);
         sweep(self.host, self.settings, &pending.id).await?;
         let tidied = async {

@@ -50,24 +50,35 @@ impl<'a> ServiceSlot<'a> {
     /// Has the slot start; does not wait. What starts beside a live slot yields the processors to it until traffic is
     /// pointed at it; what is to take the place of a bad one does not.
     pub async fn begin(&self, weight: Weight) -> Result<(), EngineError> {
-        self.weigh(weight).await;
         self.host.units.reset_failed(self.unit()).await?;
-        Ok(self.host.units.enqueue(Verb::Start, self.unit()).await?)
+        self.host.units.enqueue(Verb::Start, self.unit()).await?;
+        self.weigh(weight).await;
+        Ok(())
     }
 
     /// Starts the slot, as [`Self::begin`] does, and returns when its unit says that it is ready.
     pub async fn start(&self, weight: Weight) -> Result<(), EngineError> {
-        self.weigh(weight).await;
         self.host.units.reset_failed(self.unit()).await?;
-        Ok(self.host.units.start(self.unit()).await?)
+        // While it starts, which is when its unit is loaded.
+        let (started, ()) = tokio::join!(self.host.units.start(self.unit()), self.weigh(weight));
+        Ok(started?)
     }
 
-    /// Gives the slot its weight. Without it somebody waits longer: a failure is told and passed over, and what is live
-    /// gets its own once more when its release is confirmed.
-    pub async fn weigh(&self, weight: Weight) {
-        if let Err(error) = self.host.units.give_weight(self.unit(), weight).await {
-            tracing::warn!("{error}, ignoring");
+    /// Has a slot that may have died run its release again, at full weight. Whether it had to be started.
+    pub async fn revive(&self, release: &ReleaseId) -> Result<bool, EngineError> {
+        let dead = !self.active().await?;
+        if dead {
+            self.prepare(release, false)?;
+            self.start(Weight::Full).await?;
+        } else {
+            self.weigh(Weight::Full).await;
         }
+        Ok(dead)
+    }
+
+    /// Gives the slot its weight. What is live gets its own once more when its release is confirmed.
+    pub async fn weigh(&self, weight: Weight) {
+        self.host.units.weigh(self.unit(), weight).await;
     }
 
     /// Stops the slot, which nobody is pointed at.

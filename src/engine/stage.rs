@@ -6,7 +6,7 @@ use super::{
     layout::ids,
 };
 use crate::{
-    config::Settings,
+    config::{Durability, Settings},
     model::{DeploymentId, ReleaseId, ReleaseRecord, ReleaseState, events},
     observe::{Host, is_digest},
     plan::Stage,
@@ -105,7 +105,7 @@ impl Deployment<'_> {
         let cache = self.host.paths.cache_dir(&self.settings.app);
         let order = Order::Seal { release: self.release_dir(), cache, except: stage.writable.clone() };
         // Most is written to disk while the worker reads it; what an error of either sync says is final.
-        let early = sync_file_system(self.layout.root.dir("releases")?);
+        let early = synced(self.settings, self.layout.root.dir("releases")?);
         let (early, sealed) = tokio::join!(early, self.ask_tree(&order));
         early?;
         let (digest, files, bytes) = match sealed? {
@@ -115,8 +115,7 @@ impl Deployment<'_> {
         if !is_digest(&digest) {
             return Err(EngineError::Other("the manifest's digest is none".into()));
         }
-        let releases = self.layout.root.dir("releases")?;
-        sync_file_system(releases).await?;
+        synced(self.settings, self.layout.root.dir("releases")?).await?;
         Ok(Manifest { digest, files, bytes })
     }
 
@@ -142,8 +141,12 @@ impl Deployment<'_> {
     }
 }
 
-/// syncfs, in a thread: on a busy disk it takes its time, and the engine tells that it lives meanwhile.
-async fn sync_file_system(dir: Dir) -> Result<(), EngineError> {
+/// Everything is on the disk when this returns, unless the settings say that it need not be: syncfs, in a thread, since on
+/// a busy disk it takes its time, and the engine tells that it lives meanwhile.
+async fn synced(settings: &Settings, dir: Dir) -> Result<(), EngineError> {
+    if settings.safety.durability == Durability::Relaxed {
+        return Ok(());
+    }
     let synced = tokio::task::spawn_blocking(move || dir.sync_file_system()).await;
     synced.map_err(|e| EngineError::Other(format!("the sync ended early: {e}")))??;
     Ok(())

@@ -122,6 +122,13 @@ impl Store {
         record_in(&self.dir.dir("deployments")?, &format!("{id}.json"))
     }
 
+    /// The record of the deployment that was begun last.
+    pub fn newest_record(&self) -> Result<Option<DeploymentRecord>, EngineError> {
+        let records = self.dir.dir("deployments")?;
+        let names = records.names()?;
+        Ok(names.iter().filter_map(|name| record_in(&records, name).ok()?).max_by_key(|record| record.started_at))
+    }
+
     /// Writes the record of an ended deployment and removes the oldest beyond what is kept.
     pub fn save_record(&self, record: &DeploymentRecord) -> Result<(), EngineError> {
         let records = self.dir.dir("deployments")?;
@@ -144,8 +151,7 @@ impl Store {
             .iter()
             .filter(|name| *name != own)
             .filter_map(|name| {
-                let bytes = records.read(name, MAX_BYTES).ok()??;
-                let record: DeploymentRecord = serde_json::from_slice(&bytes).ok()?;
+                let record = record_in(records, name).ok()??;
                 Some((record.started_at <= now, record.started_at, name))
             })
             .collect();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::{
     deployment::{Deployment, unexpected},
     error::EngineError,
+    init::BEFORE,
     jobs, listener,
     slots::{ServiceSlot, slot_of},
     upstream,
@@ -129,6 +130,10 @@ pub async fn unpoint(host: &Host, settings: &Settings, service: &str) -> Result<
     match slot.kind {
         SlotKind::PhpFpm(_) => {
             let run = Dir::open_or_make(&host.paths.app_run_dir(&settings.app), 0o755)?;
+            // The pool that served before deployd still does, where `init --apply` has led nginx through the link.
+            if run.kind(BEFORE)? == EntryKind::Link {
+                return Ok(run.swap_link("fpm.sock", &run.read_link(BEFORE)?, "new")?);
+            }
             if run.kind("fpm.sock")? == EntryKind::Link {
                 run.unlink("fpm.sock")?;
             }

@@ -49,13 +49,25 @@ pub const KEY_MADE: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f14";
 pub const WEBHOOK_ASKED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f15";
 /// A delivery was not signed with the app's secret.
 pub const WEBHOOK_REFUSED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f16";
+/// A tree of another tool's was taken over.
+pub const ADOPTED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f21";
+/// A tree was given back.
+pub const DISOWNED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f22";
+/// `init` has written an app's configuration.
+pub const DESCRIBED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f23";
+/// `init` has changed an app's site, and it answers as before.
+pub const SITE_CHANGED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f24";
+/// An app takes no new deployment from now on, or one of its releases is not pruned.
+pub const HELD: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f61";
+/// A hold has ended.
+pub const UNHELD: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7f62";
 /// Something that a deployment should be known to run into; it goes on.
 pub const DEPLOYMENT_WARNED: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7fc1";
 /// A step was not run, and why.
 pub const STEP_LEFT_OUT: EventId = "0c58f6a9c7e14d3c9a1c5b6de35a7fc4";
 
 /// Every event, with its constant's name.
-pub const ALL: [(&str, EventId); 24] = [
+pub const ALL: [(&str, EventId); 30] = [
     ("DEPLOYMENT_STARTED", DEPLOYMENT_STARTED),
     ("DEPLOYMENT_SUCCEEDED", DEPLOYMENT_SUCCEEDED),
     ("DEPLOYMENT_UNCHANGED", DEPLOYMENT_UNCHANGED),
@@ -78,6 +90,12 @@ pub const ALL: [(&str, EventId); 24] = [
     ("KEY_MADE", KEY_MADE),
     ("WEBHOOK_ASKED", WEBHOOK_ASKED),
     ("WEBHOOK_REFUSED", WEBHOOK_REFUSED),
+    ("ADOPTED", ADOPTED),
+    ("DISOWNED", DISOWNED),
+    ("DESCRIBED", DESCRIBED),
+    ("SITE_CHANGED", SITE_CHANGED),
+    ("HELD", HELD),
+    ("UNHELD", UNHELD),
     ("DEPLOYMENT_WARNED", DEPLOYMENT_WARNED),
     ("STEP_LEFT_OUT", STEP_LEFT_OUT),
 ];

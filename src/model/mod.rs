@@ -1,12 +1,15 @@
 //! The words of the trade as types that cannot hold a wrong value. No I/O, and no use of any other module.
 
+mod ask;
 mod deployment;
 pub mod events;
 mod finding;
+mod hold;
 mod key;
 mod migration;
 mod name;
 mod paths;
+pub mod pattern;
 mod record;
 mod release;
 mod request;
@@ -14,13 +17,17 @@ mod slot_unit;
 mod state_file;
 mod text;
 
+pub use ask::{DiffRequest, Difference, PruneRequest, Pruned, Reply};
 pub use deployment::{DeploymentId, Kind, Outcome, Phase};
 pub use finding::{Finding, Severity};
+pub use hold::{Hold, HoldChange, HoldRequest, Holds, MAX_REASON};
 pub use key::{DeployKey, KeyAnswer, KeyChange, KeyRequest};
 pub use migration::{Driver, Migrating, Migration, MigrationRun, Statement};
 pub use name::{AppName, BadName, Slot, SlotInstance, UnitName};
 pub use paths::Paths;
-pub use record::{AppState, DeploymentRecord, Keys, LiveSlot, MadeFrom, ReleaseRecord, Running, StepRun, Survey};
+pub use record::{
+    AppState, DeploymentRecord, FailedRelease, Keys, LiveSlot, MadeFrom, ReleaseRecord, Running, StepRun, Survey,
+};
 pub use release::{BadReleaseId, ReleaseId, ReleaseState, Share};
 pub use request::{Actor, Allow, CheckAnswer, CheckRequest, Request};
 pub use slot_unit::SlotUnit;

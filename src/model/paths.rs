@@ -34,11 +34,23 @@ impl Paths {
 
     /// `/var/lib/deployd/apps/NAME`: state, records, lock. Root's; readable for group deployd.
     pub fn state_dir(&self, app: &AppName) -> PathBuf {
-        self.root.join("var/lib/deployd/apps").join(app.as_str())
+        self.states_dir().join(app.as_str())
+    }
+    /// `/var/lib/deployd/apps/NAME/adopt.json`: an adoption that has begun and not ended.
+    pub fn adoption_file(&self, app: &AppName) -> PathBuf {
+        self.state_dir(app).join("adopt.json")
+    }
+    /// `/var/lib/deployd/apps`.
+    pub fn states_dir(&self) -> PathBuf {
+        self.root.join("var/lib/deployd/apps")
     }
     /// The state of an app's releases and slots, and the journal of its running deployment.
     pub fn state_file(&self, app: &AppName) -> PathBuf {
         self.state_dir(app).join("state.json")
+    }
+    /// What of an app is held.
+    pub fn holds_file(&self, app: &AppName) -> PathBuf {
+        self.state_dir(app).join("holds.json")
     }
     /// Where the record of each ended deployment is, `ID.json`.
     pub fn records_dir(&self, app: &AppName) -> PathBuf {
@@ -56,6 +68,11 @@ impl Paths {
     /// The private half of an app's deploy key.
     pub fn deploy_key(&self, app: &AppName) -> PathBuf {
         self.keys_dir().join(app.as_str())
+    }
+
+    /// `/var/lib/deployd/metrics`: what a monitoring reads, for all to read.
+    pub fn metrics_dir(&self) -> PathBuf {
+        self.root.join("var/lib/deployd/metrics")
     }
 
     /// `/var/cache/deployd/NAME`: the app user's git mirror and package caches.

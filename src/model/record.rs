@@ -36,9 +36,33 @@ pub struct AppState {
     /// The applications' keys of the releases, as digests.
     #[serde(default)]
     pub keys: Keys,
+    /// What the newest release was made of that had to go back, until another one is live: a timer does not try it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<FailedRelease>,
+}
+
+/// A release that had to go back; it may be pruned.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FailedRelease {
+    /// Which.
+    pub id: ReleaseId,
+    /// Its revision.
+    pub revision: String,
+    /// What it was made from beside that.
+    pub made_from: MadeFrom,
 }
 
 impl AppState {
+    /// Notes that a release had to go back.
+    pub fn fail(&mut self, id: &ReleaseId) {
+        for release in self.releases.iter_mut().filter(|release| release.id == *id) {
+            release.state = ReleaseState::Failed;
+            let (revision, made_from) = (release.revision.clone(), release.made_from.clone());
+            self.failed = Some(FailedRelease { id: id.clone(), revision, made_from });
+        }
+    }
+
     /// When a release becomes live that does so now, or a migration has run: later than any before it, even where the
     /// clock was set back, since who was live last is told by it, and what has run since.
     pub fn moment(&self, now: i64) -> i64 {

@@ -10,6 +10,8 @@ use super::{AppName, DeploymentId, Finding, Kind, ReleaseId};
 pub enum Actor {
     /// Through systemd itself, which does not tell who.
     Systemd,
+    /// A timer of systemd's.
+    Timer,
     /// Through the bus: the caller's user.
     Bus {
         /// Numeric user id, as the bus daemon vouches for it.
@@ -22,10 +24,11 @@ pub enum Actor {
 }
 
 impl std::fmt::Display for Actor {
-    /// As the field `DEPLOYD_ACTOR` gives it: `systemd`, `user:NAME`, `uid:N` or `deployd`.
+    /// As the field `DEPLOYD_ACTOR` gives it: `systemd`, `timer`, `user:NAME`, `uid:N` or `deployd`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Actor::Systemd => f.write_str("systemd"),
+            Actor::Timer => f.write_str("timer"),
             Actor::Bus { user: Some(name), .. } => write!(f, "user:{name}"),
             Actor::Bus { uid, user: None } => write!(f, "uid:{uid}"),
             Actor::Deployd => f.write_str("deployd"),

@@ -1,6 +1,7 @@
-//! The state file's format: version, checksum, and the state as the text that the checksum is of. Pure.
+//! The format of an app's state and of its holds: version, checksum, and the value as the text that the checksum is of.
+//! Pure.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
 use super::AppState;
@@ -22,13 +23,15 @@ fn checksum(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn encode(state: &AppState) -> Result<Vec<u8>, String> {
+/// A value as its file holds it. An error is one that JSON cannot hold.
+pub(super) fn encode(state: &impl Serialize) -> Result<Vec<u8>, String> {
     let state = serde_json::to_string(state).map_err(|e| e.to_string())?;
     let envelope = Envelope { version: VERSION, sha256: checksum(&state), state };
     serde_json::to_vec(&envelope).map_err(|e| e.to_string())
 }
 
-fn decode(bytes: &[u8]) -> Result<AppState, String> {
+/// Reads a file's content. Another version and a damaged one are refused, in a clause with the remedy.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
     #[derive(Deserialize)]
     struct Versioned {
         version: u32,
@@ -69,14 +72,20 @@ mod tests {
     fn a_record_that_was_cut_or_changed_anywhere_is_refused() {
         let state = AppState { seq: 7, ..AppState::default() };
         let bytes = encode(&state).unwrap();
-        assert_eq!(decode(&bytes).unwrap(), state);
+        assert_eq!(AppState::decode(&bytes).unwrap(), state);
         for cut in 0..bytes.len() {
-            assert!(decode(&bytes[..cut]).is_err(), "cut at {cut}");
+            assert!(AppState::decode(&bytes[..cut]).is_err(), "cut at {cut}");
         }
         let text = String::from_utf8(bytes).unwrap();
-        assert!(decode(text.replace("\\\"seq\\\":7", "\\\"seq\\\":8").as_bytes()).unwrap_err().contains("checksum"));
         assert!(
-            decode(text.replace("\"version\":1", "\"version\":2").as_bytes()).unwrap_err().contains("newer package")
+            AppState::decode(text.replace("\\\"seq\\\":7", "\\\"seq\\\":8").as_bytes())
+                .unwrap_err()
+                .contains("checksum")
+        );
+        assert!(
+            AppState::decode(text.replace("\"version\":1", "\"version\":2").as_bytes())
+                .unwrap_err()
+                .contains("newer package")
         );
     }
 }

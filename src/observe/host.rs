@@ -129,19 +129,32 @@ impl Host {
         reach: Reach,
         credentials: Vec<(String, PathBuf)>,
     ) -> Result<Worker, WorkerError> {
-        let home = self.paths.cache_dir(&settings.app);
+        self.visitor(&settings.app, deployment, role, user, reach, credentials).await
+    }
+
+    /// The same for an app that has no configuration yet.
+    pub async fn visitor(
+        &self,
+        app: &AppName,
+        deployment: &DeploymentId,
+        role: &'static str,
+        user: &str,
+        reach: Reach,
+        credentials: Vec<(String, PathBuf)>,
+    ) -> Result<Worker, WorkerError> {
+        let home = self.paths.cache_dir(app);
         let environment = BTreeMap::from([
             ("HOME".to_owned(), home.display().to_string()),
             ("PATH".to_owned(), super::PATH.to_owned()),
             ("LANG".to_owned(), "C.UTF-8".to_owned()),
         ]);
         let spec = WorkerSpec {
-            app: settings.app.clone(),
+            app: app.clone(),
             deployment: deployment.clone(),
             role,
             user: user.to_owned(),
             binds_to: self.own_unit.clone(),
-            slice: slice_of(&settings.app),
+            slice: slice_of(app),
             limit: if self.own_unit.is_some() { BOUND_LIMIT } else { UNBOUND_LIMIT },
             reach,
             environment,

@@ -74,8 +74,9 @@ pub(super) async fn look(
     } else {
         let fetches = apart.as_mut().unwrap_or(&mut worker);
         match fetches.ask(&Order::Resolve { source, cache, markers }, FETCH_LIMIT).await {
-            Ok(Answer::Resolved { revision, markers }) => {
-                (Some(Resolved { revision: checked_revision(revision)?, markers }), None)
+            Ok(Answer::Resolved { revision, markers, tag }) => {
+                let (revision, tag) = (checked_revision(revision)?, tag.map(checked_tag).transpose()?);
+                (Some(Resolved { revision, markers, tag }), None)
             }
             Ok(other) => return Err(unexpected(&other)),
             // Told with all else that is lacking.
@@ -104,6 +105,17 @@ fn checked_revision(revision: String) -> Result<String, ObserveError> {
         remedy: None,
     }
     .into())
+}
+
+/// So does a tag: only what the configuration could name itself is taken.
+fn checked_tag(tag: String) -> Result<String, ObserveError> {
+    match crate::config::check_reference(&tag) {
+        Ok(()) if !tag.contains(':') => Ok(tag),
+        _ => {
+            let reason = format!("the tag {:?} has a name that is not taken", crate::model::printable(&tag));
+            Err(WorkerError::Refused { reason, remedy: Some("give the release a plain one".into()) }.into())
+        }
+    }
 }
 
 /// The shared paths as they are now, in the settings' order: looked at by the app's user, who can write nothing then.

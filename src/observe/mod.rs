@@ -2,6 +2,10 @@
 
 mod check;
 mod facts;
+mod find;
+mod find_place;
+mod find_runs;
+mod holds;
 mod host;
 mod instances;
 mod lacking;
@@ -16,6 +20,9 @@ mod unpacking;
 
 pub use check::{Depth, facts as check_facts};
 pub use facts::{read as host_facts, read_for as facts_for, user as find_user};
+pub use find::{FindError, Found, Looked, PoolFound, find, foreign_runs, nginx_sites, recognise, site_page};
+pub use find_runs::{Run, Runs};
+pub use holds::holds;
 pub use host::Host;
 pub use instances::{instance_unit, instances};
 pub use lacking::Lack;

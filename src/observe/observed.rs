@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::Lack;
 use crate::{
     check::Facts,
-    model::{AppState, ReleaseId, Slot},
+    model::{AppState, Hold, ReleaseId, Slot},
     worker::order::SharedFound,
 };
 
@@ -18,6 +18,8 @@ pub struct Observed {
     pub stamp: String,
     /// What the record says.
     pub state: AppState,
+    /// Somebody holds the app.
+    pub held: Option<Hold>,
     /// What `current` names; `None`: there is none.
     pub current: Option<ReleaseId>,
     /// Names in `releases/` that are release ids.
@@ -57,6 +59,8 @@ pub struct Resolved {
     pub revision: String,
     /// Marker files that are there.
     pub markers: Vec<String>,
+    /// The tag's name, where a pattern of tags was asked for.
+    pub tag: Option<String>,
 }
 
 /// A service as found.

@@ -2,7 +2,7 @@
 
 use crate::{
     config::{Settings, Source, Unpack},
-    model::{Kind, Paths, Request},
+    model::{Kind, Paths, Request, pattern::TAG},
     worker::order::{ArchiveOrder, GitOrder, SharedKind, SharedPath, SourceOrder},
 };
 
@@ -64,6 +64,10 @@ pub fn unfit(settings: &Settings, request: &Request) -> Option<(String, String)>
         Source::Upload { .. } => Some((
             format!("{app} is made of archives that are handed over, and there is none"),
             format!("hand one over: `deployctl deploy {app} --upload FILE`"),
+        )),
+        Source::Archive { .. } if request.reference.as_ref().is_some_and(|one| one.starts_with(TAG)) => Some((
+            format!("the archives of {app} are not looked for: which tag is the newest, nobody tells"),
+            "name one: `--ref v1.2.3`".to_owned(),
         )),
         Source::Archive { at, .. } if at.contains(REFERENCE) => None,
         Source::Archive { .. } | Source::Directory { .. } if request.reference.is_some() => Some((

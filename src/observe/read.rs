@@ -9,7 +9,7 @@ use std::{
 use sha2::{Digest, Sha256};
 
 use super::{
-    Depth, Host, Observed, ServiceObserved, check_facts, instances,
+    Depth, Host, Observed, ServiceObserved, check_facts, holds, instances,
     lacking::lacking,
     look::{LOOK_LIMIT, Seen, look, unexpected},
     pools::{PoolError, fpm_services, pool_text, pools},
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     config::{ServiceKind, Settings, Strategy},
-    model::{AppState, Kind, ReleaseId, Request},
+    model::{Actor, AppName, AppState, Kind, ReleaseId, Request},
     runtime::{
         dropins::{GENERATED, root_dropin},
         scheduler, slot,
@@ -57,6 +57,17 @@ pub enum ObserveError {
         /// What is wrong, and the remedy.
         wrong: String,
     },
+    /// What is held cannot be read.
+    #[error("{place}: {wrong}")]
+    Holds {
+        /// Where.
+        place: String,
+        /// What is wrong, and the remedy.
+        wrong: String,
+    },
+    /// An adoption has begun and not ended: what is live is not settled.
+    #[error("the adoption of {0} was interrupted: `deployctl adopt {0} --yes` goes on with it")]
+    Adopting(AppName),
     /// The next release does not fit.
     #[error("{place} {wrong}")]
     Room {
@@ -70,6 +81,10 @@ pub enum ObserveError {
 /// Where the engine's units may always write (`ReadWritePaths=` of units/deploy@.service).
 const ALWAYS_WRITABLE: [&str; 4] = ["/srv", "/home", "/var/www", "/opt"];
 
+fn is_adopting(host: &Host, settings: &Settings) -> bool {
+    host.paths.adoption_file(&settings.app).symlink_metadata().is_ok()
+}
+
 /// Reads everything a plan needs. Its only effects are in the app's cache: a source brought up to date. With `next`,
 /// a directory of `releases/`, the worker that has looked may go on in it, and is given back for that.
 pub async fn observe(
@@ -79,10 +94,19 @@ pub async fn observe(
     state: &AppState,
     next: Option<&str>,
 ) -> Result<(Observed, Option<Worker>), ObserveError> {
+    if request.actor != Actor::Deployd && is_adopting(host, settings) {
+        return Err(ObserveError::Adopting(settings.app.clone()));
+    }
     if matches!(request.kind, Kind::Deploy | Kind::Stage) {
         room::room(settings, state)?;
     }
     let (current, on_disk) = releases(settings)?;
+    let held = match holds(&host.paths, &settings.app) {
+        Ok(held) => held.app,
+        // No damaged file keeps deployd from setting things right.
+        Err(_) if request.actor == Actor::Deployd => None,
+        Err(error) => return Err(error),
+    };
     let slot_memory_mib = pools(host, settings)?;
     // What a worker looks at takes a while: only when the deployment depends on it.
     let depth = if settings.safety.zero_downtime && goes_live(request.kind) { Depth::Whole } else { Depth::Quick };
@@ -103,6 +127,7 @@ pub async fn observe(
     let observed = Observed {
         stamp: stamp(),
         state: state.clone(),
+        held,
         current,
         on_disk,
         source,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     config::{ServiceKind, Settings, Step, Strategy},
-    model::{Kind, MadeFrom, MigrationRun, ReleaseId, ReleaseRecord, ReleaseState, Request},
+    model::{Actor, Kind, MadeFrom, MigrationRun, ReleaseId, ReleaseRecord, ReleaseState, Request},
     observe::{Lack, Observed, Resolved, ServiceObserved},
     worker::order::SharedKind,
 };
@@ -72,6 +72,20 @@ fn refuse_what_cannot_work(settings: &Settings, observed: &Observed, request: &R
         refuse_lacking(of_build.chain(missing_shared(settings, observed)).collect())?;
     }
     Ok(())
+}
+
+/// Somebody wants nothing new. What deployd does by itself to set things right is nothing new, nor is it to bring every
+/// service to what is live.
+fn refuse_held(settings: &Settings, observed: &Observed, request: &Request, target: &Target) -> Result<(), Refusal> {
+    match &observed.held {
+        Some(hold) if request.actor != Actor::Deployd && observed.current.as_ref() != Some(&target.release) => {
+            Err(refusal(
+                format!("{} is {hold}", settings.app),
+                format!("when that is over, `deployctl unhold {}`", settings.app),
+            ))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Whether a release is to be made, as far as it is known.
@@ -155,10 +169,29 @@ fn make(settings: &Settings, observed: &Observed, request: &Request) -> Result<D
         reasons.push(format!("{} was staged", staged.id));
         return go(settings, observed, request, Target::of(staged), reasons, None);
     }
+    if request.actor == Actor::Timer {
+        refuse_what_failed(observed, resolved, &made_from)?;
+    }
     let release = new_id(observed, &resolved.revision)?;
     let stage = stage(settings, observed, request, resolved, made_from);
-    let Resolved { revision, markers } = resolved.clone();
+    let Resolved { revision, markers, .. } = resolved.clone();
     go(settings, observed, request, Target { release, revision, markers, staged: false }, reasons, Some(stage))
+}
+
+/// A release that had to go back is not tried again by a timer: the site would change with each of its turns, for ever.
+fn refuse_what_failed(observed: &Observed, resolved: &Resolved, made_from: &MadeFrom) -> Result<(), Refusal> {
+    let failed = observed.state.failed.as_ref();
+    let Some(failed) = failed.filter(|one| one.revision == resolved.revision && one.made_from == *made_from) else {
+        return Ok(());
+    };
+    Err(refusal(
+        format!(
+            "nothing is new since {} ({}), which failed its checks: a timer does not try it again",
+            failed.id,
+            short(&failed.revision)
+        ),
+        "deploy another revision, or try it yourself: `deployctl deploy`",
+    ))
 }
 
 /// The live release is what would be made. Either every service runs it, or it is cut over once more.
@@ -308,6 +341,7 @@ fn go(
     reasons: Vec<String>,
     stage: Option<Stage>,
 ) -> Result<Decision, Refusal> {
+    refuse_held(settings, observed, request, &target)?;
     let mut warnings = judge(settings, observed, request)?;
     if !observed.root_writable {
         warnings.push(format!(

@@ -48,7 +48,7 @@ pub(super) fn stage(
     }
     let source = source_order(settings, request);
     let reference = match &source {
-        SourceOrder::Git(git) => git.reference.clone(),
+        SourceOrder::Git(git) => resolved.tag.clone().unwrap_or_else(|| git.reference.clone()),
         SourceOrder::Archive(ArchiveOrder { reference: Some(reference), .. }) => reference.clone(),
         SourceOrder::Archive(_) | SourceOrder::Directory { .. } => short(&resolved.revision).to_owned(),
     };
@@ -124,12 +124,16 @@ pub(super) fn differences(
         (None, Some(current)) => return vec![format!("the live release {current} is not of deployd's making")],
         (None, None) => return vec!["the first release".into()],
     };
+    if live.made_from == MadeFrom::default() {
+        return vec![format!("the live release {} was adopted", live.id)];
+    }
     let mut reasons = Vec::new();
     if live.state == ReleaseState::Failed {
         reasons.push(format!("the live release {} failed its checks", live.id));
     }
     if live.revision != resolved.revision {
-        reasons.push(format!("the revision is {} (was {})", short(&resolved.revision), short(&live.revision)));
+        let tag = resolved.tag.as_ref().map_or_else(String::new, |tag| format!("the newest tag is {tag}, "));
+        reasons.push(format!("{tag}the revision is {} (was {})", short(&resolved.revision), short(&live.revision)));
     }
     if live.made_from.settings != made_from.settings {
         reasons.push("the settings changed".into());

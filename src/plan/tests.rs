@@ -10,7 +10,7 @@ use crate::{
         Source, Step, Strategy, Web,
     },
     model::{
-        Actor, Allow, AppState, DeploymentId, Kind, LiveSlot, MadeFrom, Migrating, MigrationRun, ReleaseId,
+        Actor, Allow, AppState, DeploymentId, Hold, Kind, LiveSlot, MadeFrom, Migrating, MigrationRun, ReleaseId,
         ReleaseRecord, ReleaseState, Request, Slot, StepRun,
     },
     observe::{InstanceObserved, Observed, Resolved, ServiceObserved},
@@ -64,6 +64,7 @@ fn settings() -> Settings {
         gates: Default::default(),
         notify: Vec::new(),
         webhook: None,
+        access: Default::default(),
         carry: vec![],
         assets: Default::default(),
         safety: Default::default(),
@@ -111,8 +112,9 @@ fn observed() -> Observed {
             live: BTreeMap::from([("php-fpm".into(), LiveSlot { slot: Slot::A, release: live.clone() })]),
             ..AppState::default()
         },
+        held: None,
         current: Some(live),
-        source: Some(Resolved { revision: A.into(), markers: vec!["composer.json".into()] }),
+        source: Some(Resolved { revision: A.into(), markers: vec!["composer.json".into()], tag: None }),
         lacking: Vec::new(),
         missed: None,
         shared: vec![SharedFound { kind: Some(SharedKind::File), digest: Some("1".into()), modified: Some(0) }],
@@ -167,6 +169,25 @@ fn nothing_new_changes_nothing() {
 }
 
 #[test]
+fn a_held_app_takes_nothing_new_and_is_still_set_right() {
+    let hold = Hold { actor: "user:anna".into(), since: 1, reason: "the sale is on".into() };
+    let mut held = Observed { held: Some(hold), ..observed() };
+    assert!(matches!(plan(&settings(), &held, &request(Kind::Deploy)), Ok(Decision::Unchanged { .. })));
+    let back = request(Kind::Rollback);
+    let refusal = plan(&settings(), &held, &back).unwrap_err();
+    assert_eq!(refusal.reason, "shop is held by user:anna: the sale is on");
+    assert!(refusal.remedy.unwrap().contains("`deployctl unhold shop`"));
+    // What bakes and fails goes back all the same, and a service that stands still is brought to what is live.
+    assert!(plan(&settings(), &held, &Request { actor: Actor::Deployd, ..back }).is_ok());
+    held.services.insert("php-fpm".into(), ServiceObserved::Slots(Slot::ALL.map(|s| (s, "inactive".into())).into()));
+    assert!(matches!(plan(&settings(), &held, &request(Kind::Deploy)), Ok(Decision::Go(_))));
+    for kind in [Kind::Deploy, Kind::Stage] {
+        held.source.as_mut().unwrap().revision = B.into();
+        assert!(plan(&settings(), &held, &request(kind)).unwrap_err().reason.contains("held by"), "{kind}");
+    }
+}
+
+#[test]
 fn each_difference_makes_a_release_and_is_named() {
     type Change = fn(&mut Observed);
     let cases: [(Change, &str); 4] = [
@@ -183,6 +204,41 @@ fn each_difference_makes_a_release_and_is_named() {
         assert!(plan.stage.is_some() && plan.live.is_some());
         assert!(!world.on_disk.contains(&plan.release));
     }
+}
+
+#[test]
+fn the_newest_tag_is_named() {
+    let mut world = observed();
+    let source = world.source.as_mut().unwrap();
+    (source.revision, source.tag) = (B.into(), Some("v1.10.0".into()));
+    let mut settings = settings();
+    settings.source = crate::config::Source::Git(crate::config::GitSource {
+        reference: "tag:v*".into(),
+        ..crate::config::GitSource::default()
+    });
+    let Decision::Go(plan) = plan(&settings, &world, &request(Kind::Deploy)).unwrap() else { panic!("unchanged") };
+    assert_eq!(plan.reasons, ["the newest tag is v1.10.0, the revision is bbbbbbbb (was aaaaaaaa)"]);
+    assert_eq!(plan.stage.unwrap().reference, "v1.10.0");
+}
+
+/// What failed after activate would make the site go there and back with each turn of the timer.
+#[test]
+fn a_timer_does_not_try_again_what_failed_and_a_person_may() {
+    let mut world = observed();
+    let failed = "c".repeat(40);
+    let release = record(3, &failed, ReleaseState::Unconfirmed, Some(30));
+    world.state.releases.push(release.clone());
+    world.state.fail(&release.id);
+    // Its tree and its record may be gone.
+    world.state.releases.pop();
+    world.source.as_mut().unwrap().revision = failed;
+    let timer = Request { actor: Actor::Timer, ..request(Kind::Deploy) };
+    let refused = plan(&settings(), &world, &timer).unwrap_err();
+    assert!(refused.reason.contains("(cccccccc), which failed its checks"), "{refused}");
+    assert!(refused.remedy.unwrap().contains("deployctl deploy"));
+    go(&world, &request(Kind::Deploy));
+    world.shared[0].digest = Some("2".into());
+    go(&world, &timer);
 }
 
 #[test]
@@ -412,7 +468,7 @@ fn trapped() -> Observed {
 }
 
 fn changed_source() -> Observed {
-    Observed { source: Some(Resolved { revision: B.replace('b', "c"), markers: vec![] }), ..observed() }
+    Observed { source: Some(Resolved { revision: B.replace('b', "c"), markers: vec![], tag: None }), ..observed() }
 }
 
 #[test]

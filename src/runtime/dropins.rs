@@ -31,6 +31,7 @@ pub fn dropins(settings: &Settings, paths: &Paths) -> Vec<(PathBuf, String)> {
     }
     let name = format!("50-deployd-{}.conf", settings.app);
     out.push(root_dropin(settings));
+    out.push((Path::new("deploy-prune@.service.d").join(&name), root_dropin(settings).1));
     out.push((
         Path::new("deployd-recover.service.d").join(name),
         format!("{}\n[Service]\n{root}", after_mounts(settings)),

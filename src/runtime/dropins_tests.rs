@@ -45,7 +45,8 @@ fn every_unit_of_an_app_and_no_other() {
     let slots = ["a", "b", "c", "d"].map(|s| format!("app-fpm@my-shop:{s}.service.d/50-deployd.conf"));
     let kinds = ["deploy", "deploy-stage", "deploy-activate", "deploy-rollback", "deploy-settle"]
         .map(|k| format!("{k}@my-shop.service.d/50-deployd.conf"));
-    let shared = ["deploy-run@", "deployd-recover"].map(|unit| format!("{unit}.service.d/50-deployd-my-shop.conf"));
+    let shared = ["deploy-run@", "deploy-prune@", "deployd-recover"]
+        .map(|unit| format!("{unit}.service.d/50-deployd-my-shop.conf"));
     let expected: Vec<_> = slots.into_iter().chain(kinds).chain(shared).collect();
     assert_eq!(names, expected);
 }
@@ -103,7 +104,7 @@ fn a_command_of_the_sites_own_is_literal() {
 fn without_php_fpm_there_are_no_slots() {
     let files = all("blog", "root = \"/srv/blog\"\nuser = \"shop\"\nsource.git = \"/g\"\n");
     assert!(!files.iter().any(|(path, _)| path.starts_with("app-fpm")));
-    assert_eq!(files.len(), 7);
+    assert_eq!(files.len(), 8);
 }
 
 #[test]

@@ -37,7 +37,7 @@ fn a_broken_app_keeps_no_other_from_its_drop_ins_and_is_told() {
     generate(&host.paths(), out.path(), &bare, &users);
 
     let files = tree(out.path());
-    assert_eq!(files.len(), 22, "{:?}", files.keys());
+    assert_eq!(files.len(), 24, "{:?}", files.keys());
     assert!(files["app-fpm@my-shop:a.service.d/50-deployd.conf"].contains("Slice=deployd-my\\x2dshop.slice\n"));
     assert!(files["deploy@blog.service.d/50-deployd.conf"].contains("Slice=deployd-blog.slice\n"));
     assert!(!files.keys().any(|name| name.contains("broken") || name.contains("stranger")));

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::order::SharedKind;
+use super::{order::SharedKind, recognised::Recognised};
 use crate::model::Migration;
 
 /// What a worker found or did.
@@ -18,6 +18,9 @@ pub enum Answer {
         revision: String,
         /// Which of the asked markers are there.
         markers: Vec<String>,
+        /// The tag's name, where a pattern of tags was asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tag: Option<String>,
     },
     /// For [`super::order::Order::Survey`], one for each asked path, in order.
     Surveyed {
@@ -61,6 +64,17 @@ pub enum Answer {
         count: u64,
         /// Why not all of it is known.
         unknown: Option<String>,
+    },
+    /// For [`super::order::Order::Diff`].
+    Differs {
+        /// Paths that only the newer has.
+        added: u64,
+        /// Paths that only the older has.
+        removed: u64,
+        /// Paths of both that are not the same.
+        changed: u64,
+        /// The first of them, with `A`, `D` or `M`.
+        names: Vec<(char, String)>,
     },
     /// For the probes: a verdict, not an error.
     Probed {
@@ -126,6 +140,15 @@ pub enum Answer {
         pending: Vec<Migration>,
         /// Why they could not be looked at.
         unknown: Option<String>,
+    },
+    /// For [`super::order::Order::Recognise`].
+    Recognised(Box<Recognised>),
+    /// For [`super::order::Order::Fetch`].
+    Fetched {
+        /// The status; none: nobody answered.
+        status: Option<u16>,
+        /// SHA-256 of the body, hexadecimal; or why there was no answer.
+        digest: String,
     },
     /// For [`super::order::Order::Traverse`]: the first directory that may not be passed, if any.
     Traversed {

@@ -14,13 +14,14 @@ use super::{
     order::Answer,
     refusal::Refusal,
     rooted,
+    seen::{self, Look},
     walk::{self, Entry, EntryKind},
 };
 
 /// Carries out [`super::order::Order::Resolve`] for a directory.
-pub fn resolve(path: &Path, exclude: &[String], markers: &[String]) -> Result<Answer, Refusal> {
+pub fn resolve(path: &Path, exclude: &[String], cache: &Path, markers: &[String]) -> Result<Answer, Refusal> {
     let root = rooted::open_source(path)?;
-    let revision = revision(&root, path, exclude)?;
+    let revision = revision(&root, path, exclude, cache)?;
     let mut found = Vec::new();
     for marker in markers {
         rooted::parts(marker)?;
@@ -28,7 +29,7 @@ pub fn resolve(path: &Path, exclude: &[String], markers: &[String]) -> Result<An
             found.push(marker.clone());
         }
     }
-    Ok(Answer::Resolved { revision, markers: found })
+    Ok(Answer::Resolved { revision, markers: found, tag: None })
 }
 
 /// Writes the tree of `source`, and sees that it is the one that was resolved.
@@ -60,9 +61,14 @@ pub fn export(source: &Path, exclude: &[String], revision: &str, exporter: &mut 
 }
 
 /// Of the listing: paths, modes as they would be written, sizes and digests.
-fn revision(root: &OwnedFd, path: &Path, exclude: &[String]) -> Result<String, Refusal> {
+fn revision(root: &OwnedFd, path: &Path, exclude: &[String], cache: &Path) -> Result<String, Refusal> {
+    let stat = rustix::fs::fstat(root).map_err(|error| Refusal::io("look at", path, error))?;
+    let look = Look::now(stat.st_dev);
     let mut entries = taken(root, path, exclude)?;
-    walk::read_files(root.as_fd(), path, &mut entries)?;
+    if seen::fill(cache, &look, &mut entries) > 0 {
+        walk::read_files(root.as_fd(), path, &mut entries)?;
+        seen::keep(cache, &look, &entries);
+    }
     Ok(walk::listing(&entries, mode))
 }
 
@@ -96,10 +102,14 @@ mod tests {
     use crate::worker::testing;
 
     fn revision_of(path: &Path) -> String {
-        match resolve(path, &[], &[]).unwrap() {
+        let cache = tempfile::tempdir().unwrap();
+        let once = || match resolve(path, &[], cache.path(), &[]).unwrap() {
             Answer::Resolved { revision, .. } => revision,
             other => panic!("{other:?}"),
-        }
+        };
+        let (first, again) = (once(), once());
+        assert_eq!(first, again, "by what was seen");
+        first
     }
 
     fn source() -> tempfile::TempDir {
@@ -143,16 +153,19 @@ mod tests {
         let source = source();
         symlink("/etc", source.path().join("etc")).unwrap();
         let asked = ["artisan", "public/index.php", "composer.json", "etc/passwd"].map(str::to_owned);
-        let Answer::Resolved { markers, .. } = resolve(source.path(), &[], &asked).unwrap() else { panic!() };
+        let Answer::Resolved { markers, .. } = resolve(source.path(), &[], Path::new("/nonexistent"), &asked).unwrap()
+        else {
+            panic!()
+        };
         assert_eq!(markers, ["artisan", "public/index.php"]);
-        assert!(resolve(source.path(), &[], &["../x".into()]).is_err());
+        assert!(resolve(source.path(), &[], Path::new("/nonexistent"), &["../x".into()]).is_err());
     }
 
     #[test]
     fn a_fifo_or_a_socket_is_refused_and_does_not_block() {
         let source = source();
         rustix::fs::mkfifoat(rustix::fs::CWD, source.path().join("public/pipe"), rustix::fs::Mode::RWXU).unwrap();
-        let refused = resolve(source.path(), &[], &[]).unwrap_err();
+        let refused = resolve(source.path(), &[], Path::new("/nonexistent"), &[]).unwrap_err();
         assert!(refused.reason().contains("public/pipe"), "{refused}");
     }
 

@@ -85,6 +85,15 @@ pub fn run(export: &Export<'_>) -> Result<(Answer, Exported), Refusal> {
     Ok((Answer::Exported { files, bytes, shared, carried, unchanged }, exporter.finish()))
 }
 
+/// Carries out [`super::order::Order::MakeWritable`].
+pub fn make_all_writable(release: &Path, paths: &[String], run_as: Option<u32>) -> Result<Answer, Refusal> {
+    let root = rooted::open(release)?;
+    for path in paths {
+        make_writable(&root, release, path, run_as)?;
+    }
+    Ok(Answer::Done { entries: paths.len() as u64 })
+}
+
 /// A commit below `prefix`, and with it, where that is wanted, its submodules.
 fn from_git(git: &Git<'_>, revision: &str, prefix: &[u8], exporter: &mut Exporter) -> Result<(), Refusal> {
     if !git_names::full_id(revision) {
@@ -300,7 +309,10 @@ mod tests {
         let source = tempfile::tempdir().unwrap();
         std::fs::write(source.path().join("f"), "x").unwrap();
         let order = SourceOrder::Directory { path: source.path().to_owned(), exclude: Vec::new() };
-        let Answer::Resolved { revision, .. } = directory::resolve(source.path(), &[], &[]).unwrap() else { panic!() };
+        let cache = Path::new("/nonexistent");
+        let Ok(Answer::Resolved { revision, .. }) = directory::resolve(source.path(), &[], cache, &[]) else {
+            panic!()
+        };
         let release = tempfile::tempdir().unwrap();
         let writable = ["bootstrap/cache".to_owned()];
         let export = || {

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use super::refusal::Refusal;
+use crate::model::pattern::TAG;
 
 /// How git reaches a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,8 +99,16 @@ fn host_and_port(text: &str) -> bool {
     text.split_once(':').map_or_else(|| word(text), |(host, number)| word(host) && port(number))
 }
 
-/// Judges a reference: what git-check-ref-format allows, and nothing that could be read as an option or an expression.
+/// Judges a reference: what git-check-ref-format allows, and nothing that could be read as an option or an expression; or
+/// `tag:` and a pattern of tags.
 pub fn reference(reference: &str) -> Result<(), Refusal> {
+    match reference.strip_prefix(TAG) {
+        Some(pattern) => name(&pattern.replace('*', "x")),
+        None => name(reference),
+    }
+}
+
+fn name(reference: &str) -> Result<(), Refusal> {
     let bad = |c: char| c.is_control() || c.is_whitespace() || "~^:?*[\\".contains(c);
     let wrong = reference.is_empty()
         || reference.len() > 255

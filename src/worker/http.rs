@@ -1,6 +1,7 @@
 //! Asks the site for a page over HTTP/1.1, or HTTPS, of this very host: one request, nothing followed, all bounded.
 
 use std::{
+    path::Path,
     pin::pin,
     sync::{Arc, OnceLock},
     time::{Duration, Instant},
@@ -22,8 +23,13 @@ use tokio_rustls::{
     rustls::{ClientConfig, RootCertStore, crypto, pki_types::ServerName},
 };
 
-use super::order::{Answer, HttpProbe};
-use crate::model::printable;
+use sha2::{Digest, Sha256};
+
+use super::{
+    order::{Answer, HttpProbe},
+    walk::hex,
+};
+use crate::model::{ReleaseId, printable};
 
 /// The most that a page may have, in bytes.
 const MAX_BODY: usize = 1024 * 1024;
@@ -47,6 +53,39 @@ async fn probe_with(probe: &HttpProbe, trust: impl Fn() -> Result<Arc<ClientConf
         Err(detail) => (false, detail),
     };
     Answer::Probed { healthy, detail: printable(&detail).chars().take(MAX_DETAIL).collect() }
+}
+
+/// Carries out [`super::order::Order::Fetch`].
+pub async fn fetch(page: &HttpProbe, root: &Path) -> Answer {
+    match tokio::time::timeout(page.timeout, ask_with(page, None, host_trust)).await {
+        Ok(Ok(response)) => {
+            let status = Some(response.status().as_u16());
+            Answer::Fetched { status, digest: hex(&Sha256::digest(placeless(response.body(), root))) }
+        }
+        Ok(Err(problem)) => Answer::Fetched { status: None, digest: printable(&problem) },
+        Err(_) => Answer::Fetched { status: None, digest: "no answer in time".into() },
+    }
+}
+
+/// A page without where its release is: `ROOT/current` and `ROOT/releases/ID` are as `ROOT`, and an id as its last part.
+fn placeless(body: &[u8], root: &Path) -> Vec<u8> {
+    let text = String::from_utf8_lossy(body);
+    let name = root.file_name().unwrap_or_default().to_string_lossy();
+    let in_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let mut out = String::with_capacity(text.len());
+    let mut rest = &*text;
+    while let Some(at) = rest.find(in_name) {
+        let (before, tail) = rest.split_at(at);
+        let (word, tail) = tail.split_at(tail.find(|c| !in_name(c)).unwrap_or(tail.len()));
+        out.push_str(before);
+        out.push_str(if word.parse::<ReleaseId>().is_ok() { &name } else { word });
+        rest = tail;
+    }
+    out.push_str(rest);
+    let root = root.display().to_string();
+    let in_releases = format!("{root}/releases/{name}");
+    let current = format!("{root}/current/");
+    out.replace(&in_releases, &root).replace(&current, &format!("{root}/")).into_bytes()
 }
 
 /// Carries out [`super::order::Order::AskNginx`].
@@ -241,6 +280,14 @@ mod tests {
     use tokio_rustls::{TlsAcceptor, rustls::ServerConfig};
 
     use super::*;
+
+    #[test]
+    fn where_a_release_is_makes_no_difference() {
+        let of = |text: &str| String::from_utf8(placeless(text.as_bytes(), Path::new("/srv/shop"))).unwrap();
+        let page = "in /srv/shop/public, of /srv/shop (shop)";
+        let live = "in /srv/shop/current/public, of /srv/shop/releases/20260101T120000Z-ab.2 (20260101T120000Z-ab.2)";
+        assert_eq!((of(live).as_str(), of(page).as_str(), of("/srv/shops/x").as_str()), (page, page, "/srv/shops/x"));
+    }
 
     fn page(url: String) -> HttpProbe {
         HttpProbe {

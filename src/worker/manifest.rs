@@ -108,7 +108,8 @@ pub fn encode(entries: &[Entry]) -> Vec<u8> {
     out
 }
 
-fn decode(text: &[u8]) -> Option<Vec<Entry>> {
+/// The entries of such a text.
+pub fn decode(text: &[u8]) -> Option<Vec<Entry>> {
     let mut records = text.strip_suffix(b"\0")?.split(|byte| *byte == 0);
     if records.next()? != HEAD {
         return None;

@@ -15,11 +15,12 @@ use rustix::{
 use super::{
     git::{Git, pin},
     git_fetch::{self, DEFAULT, DEFAULT_REF},
-    git_names, lfs_fetch,
+    git_names, git_tags, lfs_fetch,
     order::Answer,
     refusal::Refusal,
     submodules,
 };
+use crate::model::pattern::TAG;
 
 /// The mirror's own configuration, written before every use: nothing that somebody put there has an effect.
 const CONFIG: &str = "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n";
@@ -73,6 +74,9 @@ fn found(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Answer, R
 }
 
 fn looked_for(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Answer, Refusal> {
+    if let Some(pattern) = reference.strip_prefix(TAG) {
+        return newest(git, pattern, markers);
+    }
     let full_id = git_names::full_id(reference);
     if full_id && let Some(found) = look_up(git, reference, markers)? {
         return Ok(found);
@@ -89,6 +93,20 @@ fn looked_for(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Answ
         }
     }
     Err(not_there(git, reference))
+}
+
+/// The newest tag of a pattern.
+fn newest(git: &Git<'_>, pattern: &str, markers: &[String]) -> Result<Answer, Refusal> {
+    let name = git_tags::newest(git, pattern)?;
+    match look_up(git, &name, markers)? {
+        Some(Answer::Resolved { revision, markers, .. }) => {
+            let tag = name.strip_prefix(git_tags::TAGS).map(str::to_owned);
+            Ok(Answer::Resolved { revision, markers, tag })
+        }
+        _ => {
+            Err(Refusal::with(format!("{name} of {} is no commit", git.url), "tag a commit, or write another pattern"))
+        }
+    }
 }
 
 /// Gives a commit a reference of its own, so that nothing tidies it away below an export: no branch may have it any more.
@@ -192,7 +210,8 @@ fn look_up(git: &Git<'_>, reference: &str, markers: &[String]) -> Result<Option<
         let Some(revision) = first.strip_suffix(" commit").filter(|id| git_names::full_id(id)) else { continue };
         let there = |line: &&str| line.ends_with(" blob") || line.ends_with(" tree") || line.ends_with(" commit");
         let markers = markers.iter().zip(rest).filter(|(_, line)| there(line)).map(|(marker, _)| marker.clone());
-        return Ok(Some(Answer::Resolved { revision: revision.to_owned(), markers: markers.collect() }));
+        let (revision, markers) = (revision.to_owned(), markers.collect());
+        return Ok(Some(Answer::Resolved { revision, markers, tag: None }));
     }
     Ok(None)
 }

@@ -26,7 +26,7 @@ impl Host {
         let git = Git::new(url, self.cache.path())?;
         let markers: Vec<String> = markers.iter().map(|marker| (*marker).to_owned()).collect();
         match resolve(&git, reference, &markers)? {
-            Answer::Resolved { revision, markers } => Ok((revision, markers)),
+            Answer::Resolved { revision, markers, .. } => Ok((revision, markers)),
             other => panic!("{other:?}"),
         }
     }
@@ -101,6 +101,37 @@ fn requests_to_merge_are_found_by_their_whole_name() {
 }
 
 #[test]
+fn a_pattern_of_tags_names_the_newest_version() {
+    let host = Host::new();
+    let commits: Vec<String> = ["v1.9.0", "v1.10.0", "v2.0.0-rc1", "v1.9.1", "other"]
+        .map(|tag| {
+            host.write("file", tag);
+            let commit = host.commit(tag);
+            host.git(&["tag", "-a", tag, "-m", tag]);
+            commit
+        })
+        .into();
+    let url = host.source.path().to_str().unwrap().to_owned();
+    for depth in [None, Some(1)] {
+        let cache = tempfile::tempdir().unwrap();
+        let resolve = |reference: &str| {
+            let order = GitOrder { url: url.clone(), reference: reference.into(), depth, ..GitOrder::default() };
+            resolve(&Git::of(&order, cache.path())?, reference, &["artisan".to_owned()])
+        };
+        let found = |commit: usize, tag: &str| {
+            let (revision, markers) = (commits[commit].clone(), vec!["artisan".into()]);
+            Answer::Resolved { revision, markers, tag: Some(tag.into()) }
+        };
+        assert_eq!(resolve("tag:v*").unwrap(), found(1, "v1.10.0"), "not by date, and nothing unfinished");
+        assert_eq!(resolve("tag:v1.9.*").unwrap(), found(3, "v1.9.1"));
+        assert_eq!(resolve("tag:v*-rc*").unwrap(), found(2, "v2.0.0-rc1"));
+        assert_eq!(resolve("tag:other").unwrap(), found(4, "other"));
+        let Answer::Refused { reason, remedy } = resolve("tag:w*").unwrap_err().into() else { panic!() };
+        assert!(reason.contains("\"w*\"") && remedy.unwrap().contains("v2.0.0-rc1"), "{reason}");
+    }
+}
+
+#[test]
 fn a_shallow_mirror_has_what_is_asked_for_and_becomes_whole_again() {
     let host = Host::new();
     let first = host.git(&["rev-parse", "HEAD"]);
@@ -118,7 +149,7 @@ fn a_shallow_mirror_has_what_is_asked_for_and_becomes_whole_again() {
     let ask = |arguments: &[&str]| testing::git(&mirror, arguments);
     let head = host.git(&["rev-parse", "HEAD"]);
     for reference in ["main", "HEAD", &head] {
-        let wanted = Answer::Resolved { revision: head.clone(), markers: vec!["artisan".into()] };
+        let wanted = Answer::Resolved { revision: head.clone(), markers: vec!["artisan".into()], tag: None };
         assert_eq!(resolve(reference, Some(2)).unwrap(), wanted, "{reference}");
     }
     assert_eq!(ask(&["rev-list", "--count", "main"]), "2");

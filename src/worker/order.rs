@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::Share;
 
-pub use super::{answer::*, source::*};
+pub use super::{answer::*, recognised::*, source::*};
 
 /// The longest line of either side, in bytes.
 pub const MAX_LINE: usize = 1024 * 1024;
@@ -115,6 +115,15 @@ pub enum Order {
         manifest: String,
         /// Relative directories whose content is not part of it.
         except: Vec<String>,
+    },
+    /// What differs between two releases, by their manifests. Answer: [`Answer::Differs`].
+    Diff {
+        /// The app's cache directory, where they are.
+        cache: PathBuf,
+        /// The older.
+        from: PreviousRelease,
+        /// The newer.
+        to: PreviousRelease,
     },
     /// Ask a php-fpm slot for a page of a release, over FastCGI. Answer: [`Answer::Probed`].
     ProbeFastcgi {
@@ -247,6 +256,42 @@ pub enum Order {
         user: String,
         /// What a line must name.
         root: PathBuf,
+    },
+    /// Look at a tree that another tool made. Answer: [`Answer::Recognised`].
+    Recognise {
+        /// The app's root.
+        root: PathBuf,
+        /// Relative paths of the code; told are those that are there and no links.
+        paths: Vec<String>,
+    },
+    /// Ask the site for a page and tell what is answered. Answer: [`Answer::Fetched`].
+    Fetch {
+        /// The page; what is expected of it is not looked at.
+        page: HttpProbe,
+        /// The app's root: where below it a page says that it is, makes no difference.
+        root: PathBuf,
+    },
+    /// Make the directories of a release that services may write. Answer: [`Answer::Done`].
+    MakeWritable {
+        /// The release.
+        release: PathBuf,
+        /// Relative directories.
+        paths: Vec<String>,
+        /// The user of services, when another.
+        run_as: Option<u32>,
+    },
+    /// Let the owner of a release write in it again. Answer: [`Answer::Done`].
+    Loosen {
+        /// The release.
+        release: PathBuf,
+    },
+    /// Move what outlives releases from a checkout into `shared/`, leaving a link in its place, by one exchange each.
+    /// Answer: [`Answer::Linked`].
+    MoveShared {
+        /// The checkout, in whose `shared` they will be.
+        root: PathBuf,
+        /// What to move, in order.
+        shared: Vec<SharedPath>,
     },
     /// Whether the worker's user may pass every directory down to `path`. Answer: [`Answer::Traversed`].
     Traverse {

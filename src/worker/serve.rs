@@ -8,14 +8,14 @@ use std::{
 use tokio::io::{AsyncBufRead, AsyncBufReadExt, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
 
 use super::{
-    archive, assets, commits, compare, directory, empty,
+    archive, assets, commits, compare, diff, directory, empty,
     export::{self, Export},
     exporter::Exported,
     fastcgi,
     git::Git,
-    http, inspect, jobs, keys, link, migrations, mirror,
+    http, inspect, jobs, keys, link, loosen, migrations, mirror, move_shared,
     order::{Answer, MAX_LINE, Order, SourceOrder},
-    post, probe_run,
+    post, probe_run, recognise,
     refusal::Refusal,
     seal, survey, tell, tidy, traverse,
 };
@@ -66,6 +66,7 @@ async fn carry_out(order: Order, exported: &Remembered) -> Answer {
             fastcgi::probe_each(question, times, timeout).await
         }
         Order::ProbeHttp(probe) => http::probe(&probe).await,
+        Order::Fetch { page, root } => http::fetch(&page, &root).await,
         Order::AskNginx { page, header, ask } => Answer::Sent { there: http::sent_there(&page, &header, &ask).await },
         Order::ProbeRun { run, release, environment, timeout } => {
             probe_run::run(&run, &release, &environment, timeout).await.unwrap_or_else(Answer::from)
@@ -104,8 +105,8 @@ type Remembered = Arc<Mutex<Option<Exported>>>;
 /// The orders that are work on files: they block.
 fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusal> {
     match order {
-        Order::Resolve { source: SourceOrder::Directory { path, exclude }, markers, .. } => {
-            directory::resolve(path, exclude, markers)
+        Order::Resolve { source: SourceOrder::Directory { path, exclude }, cache, markers } => {
+            directory::resolve(path, exclude, cache, markers)
         }
         Order::Resolve { source: SourceOrder::Archive(order), cache, markers } => {
             archive::resolve(order, cache, markers)
@@ -132,6 +133,11 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         Order::Confine { release, paths } => seal::confine(release, paths),
         Order::Seal { release, cache, except } => seal::run(release, cache, except, exported.as_ref()),
         Order::Compare { release, cache, manifest, except } => compare::run(release, cache, manifest, except),
+        Order::Recognise { root, paths } => recognise::run(root, paths),
+        Order::MakeWritable { release, paths, run_as } => export::make_all_writable(release, paths, *run_as),
+        Order::Loosen { release } => loosen::run(release),
+        Order::MoveShared { root, shared } => move_shared::run(root, shared),
+        Order::Diff { cache, from, to } => diff::run(cache, from, to),
         Order::Traverse { path } => traverse::run(path),
         Order::Commits { url, cache, from, to } => commits::run(&Git::new(url, cache)?, from, to),
         Order::Tidy { url, cache, kept } => tidy::run(&Git::new(url, cache)?, kept),
@@ -141,6 +147,7 @@ fn work(order: &Order, exported: &mut Option<Exported>) -> Result<Answer, Refusa
         Order::Crontab { user, root } => tell::crontab(user, root),
         Order::ProbeFastcgi { .. }
         | Order::ProbeHttp(_)
+        | Order::Fetch { .. }
         | Order::AskNginx { .. }
         | Order::ProbeRun { .. }
         | Order::Tell { .. }

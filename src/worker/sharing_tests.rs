@@ -58,7 +58,9 @@ impl Site {
                 let cache = self.path("cache");
                 mirror::resolve(&Git::new(url, &cache).unwrap(), "main", &[])
             }
-            SourceOrder::Directory { path, exclude } => super::directory::resolve(path, exclude, &[]),
+            SourceOrder::Directory { path, exclude } => {
+                super::directory::resolve(path, exclude, &self.path("cache"), &[])
+            }
             SourceOrder::Archive(_) => unreachable!("no archive is made here"),
         };
         match answer.unwrap() {

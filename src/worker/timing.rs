@@ -72,7 +72,7 @@ fn two_thousand_files() {
     let plain = tempfile::tempdir().unwrap();
     grow(plain.path());
     let super::order::Answer::Resolved { revision, .. } =
-        timed("resolve, directory", || directory::resolve(plain.path(), &[], &[]).unwrap())
+        timed("resolve, directory", || directory::resolve(plain.path(), &[], cache.path(), &[]).unwrap())
     else {
         panic!()
     };

@@ -1,5 +1,6 @@
 //! What making a release costs: time and disk, beside the scripts with `git clone --reference` and `rsync --link-dest`,
-//! and with `cp -al` as the floor. Each on a fresh ext4 of its own, caches warm, a sync at the end of each run.
+//! and with `cp -al` as the floor. Each on a fresh file system of its own, caches warm, a sync at the end of each run; a
+//! ratio is of the same kind of file system.
 
 use std::time::Instant;
 
@@ -16,20 +17,19 @@ const DISK_GIB: u64 = 16;
 /// deployd's own ways: who, the file system, and the configuration.
 const WAYS: [(&str, &str, &str); 3] =
     [("deployd", "ext4", "share = \"hardlink\"\n"), ("deployd-copy", "ext4", ""), ("deployd-reflink", "xfs", "")];
-/// What scripts do in `$1`, to make release `$2` of what `main` is, beside `$3` when there is one.
-const SCRIPTS: [(&str, &str); 3] = [
-    (
-        "git-reference",
-        r#"git --git-dir="$1/mirror" fetch -q --prune "$1/repo" "+refs/heads/*:refs/heads/*"
-git clone -q --reference "$1/mirror" --branch main "$1/repo" "$1/releases/$2""#,
-    ),
-    (
-        "link-dest",
-        r#"git -C "$1/build" pull -q --ff-only
-rsync -a --exclude=/.git ${3:+--link-dest="$1/releases/$3"} "$1/build/" "$1/releases/$2/""#,
-    ),
-    ("cp-al", r#"cp -al "$1/releases/$3" "$1/releases/$2""#),
-];
+const REFERENCE: &str = r#"git --git-dir="$1/mirror" fetch -q --prune "$1/repo" "+refs/heads/*:refs/heads/*"
+git clone -q --reference "$1/mirror" --branch main "$1/repo" "$1/releases/$2""#;
+const RSYNC: &str = r#"git -C "$1/build" pull -q --ff-only
+rsync -a --exclude=/.git ${3:+--link-dest="$1/releases/$3"} "$1/build/" "$1/releases/$2/""#;
+/// What scripts do in `$1`, to make release `$2` of what `main` is, beside `$3` when there is one; and the file system.
+const SCRIPTS: [(&str, &str, &str); 3] =
+    [("git-reference", "ext4", REFERENCE), ("link-dest", "ext4", RSYNC), ("cp-al", "ext4", CP_AL)];
+/// The same where files are shared by reference, of the large tree.
+const ON_XFS: [(&str, &str, &str); 3] =
+    [("git-reference-xfs", "xfs", REFERENCE), ("link-dest-xfs", "xfs", RSYNC), ("cp-reflink", "xfs", CP_REFLINK)];
+/// The floors: they make nothing of what is new.
+const CP_AL: &str = r#"cp -al "$1/releases/$3" "$1/releases/$2""#;
+const CP_REFLINK: &str = r#"cp -a --reflink=always "$1/releases/$3" "$1/releases/$2""#;
 /// What they have before the first.
 const PREPARE: &str = r#"mkdir "$1/releases"
 git clone -q --mirror "$1/repo" "$1/mirror"; git clone -q --branch main "$1/repo" "$1/build""#;
@@ -38,15 +38,16 @@ git clone -q --mirror "$1/repo" "$1/mirror"; git clone -q --branch main "$1/repo
 pub fn compare(root: &Root, runs: usize, with_deployd: bool) -> Vec<Figure> {
     let mut all = Vec::new();
     for tree in [Tree::small(), Tree::large()] {
-        for (who, script) in SCRIPTS {
-            all.extend(by_script(&tree, runs, who, script));
+        let xfs = ON_XFS.iter().filter(|_| tree.changed().is_some());
+        for (who, kind, script) in SCRIPTS.iter().chain(xfs) {
+            all.extend(by_script(&tree, runs, (who, kind), script));
         }
         for (who, kind, more) in WAYS.iter().filter(|_| with_deployd) {
             all.extend(by_deployd(root, &tree, runs, who, kind, more));
         }
     }
     let fat = Tree::fat();
-    for (who, script) in SCRIPTS.iter().filter(|(who, _)| *who != "cp-al") {
+    for (who, _, script) in SCRIPTS.iter().filter(|(who, ..)| !is_floor(who)) {
         all.push(disk_by_script(&fat, who, script));
     }
     for (who, kind, more) in WAYS.iter().filter(|_| with_deployd) {
@@ -54,6 +55,24 @@ pub fn compare(root: &Root, runs: usize, with_deployd: bool) -> Vec<Figure> {
     }
     report(&all);
     all
+}
+
+/// `stage-reflink`: of the large tree, and where files are shared by reference.
+pub fn by_reference(root: &Root, runs: usize) -> Vec<Figure> {
+    let tree = Tree::large();
+    let mut all = Vec::new();
+    for (who, kind, script) in ON_XFS {
+        all.extend(by_script(&tree, runs, (who, kind), script));
+    }
+    for (who, kind, more) in WAYS.iter().filter(|(_, kind, _)| *kind == "xfs") {
+        all.extend(by_deployd(root, &tree, runs, who, kind, more));
+    }
+    report(&all);
+    all
+}
+
+fn is_floor(who: &str) -> bool {
+    who.starts_with("cp-")
 }
 
 /// One app in a place that a script works in.
@@ -75,14 +94,13 @@ impl<'a> Scripted<'a> {
     }
 }
 
-fn by_script(tree: &Tree, runs: usize, who: &str, script: &str) -> Vec<Figure> {
-    let disk = Disk::make("ext4", DISK_GIB);
+fn by_script(tree: &Tree, runs: usize, (who, kind): (&str, &str), script: &str) -> Vec<Figure> {
+    let disk = Disk::make(kind, DISK_GIB);
     let app = Scripted::make(&disk, tree, script);
     let repo = disk.dir().join("repo");
     let mut figures = Vec::new();
-    if who == "cp-al" {
-        let by_rsync = SCRIPTS[1].1;
-        Scripted { dir: app.dir.clone(), script: by_rsync }.release("first-1", "");
+    if is_floor(who) {
+        Scripted { dir: app.dir.clone(), script: RSYNC }.release("first-1", "");
     } else {
         let times = (1..=runs).map(|run| timed(&disk, || app.release(&format!("first-{run}"), "")));
         figures.extend(rows(&tree.work(), who, times.collect()));
@@ -206,10 +224,14 @@ fn rows(work: &str, who: &str, runs: Vec<(f64, f64)>) -> [Figure; 2] {
 
 fn report(figures: &[Figure]) {
     let faster = |of: &Figure| {
-        let scripts = figures.iter().filter(|one| {
-            one.work == of.work && one.metric == of.metric && matches!(&*one.who, "git-reference" | "link-dest")
-        });
-        scripts.map(|one| one.value).fold(f64::INFINITY, f64::min)
+        let on_xfs = |who: &str| who.ends_with("-xfs") || who.ends_with("reflink");
+        let scripts = |xfs: bool| {
+            let of_it = |one: &&Figure| (&one.work, &one.metric) == (&of.work, &of.metric);
+            let script = |one: &&Figure| one.who.starts_with("git-reference") || one.who.starts_with("link-dest");
+            let there = figures.iter().filter(of_it).filter(script).filter(move |one| on_xfs(&one.who) == xfs);
+            there.map(|one| one.value).reduce(f64::min)
+        };
+        scripts(on_xfs(&of.who)).or_else(|| scripts(false)).unwrap_or(f64::NAN)
     };
     let rows: Vec<_> = figures
         .iter()
@@ -223,6 +245,6 @@ fn report(figures: &[Figure]) {
             vec![format!("{}: {}", one.work, one.who), what.into(), format!("{:.0} {}", one.value, one.unit), ratio]
         })
         .collect();
-    println!("\nmaking a release, medians; the ratio is to the cheaper script\n");
+    println!("\nmaking a release, medians; the ratio is to the cheaper script on that kind of file system\n");
     println!("{}", table::table(&["work: who", "what", "cost", "ratio"], &rows));
 }

@@ -1,8 +1,9 @@
 //! `make bench`: deployments under load, and the time of a deployment and a rollback, beside the common script.
 //! It measures on booted hosts of its own, prints tables, and writes `target/bench/results.json`.
 //!
-//! Words after `--` choose: `switch`, `octane`, `queue`, `times`, `step-load`, `stage` (with it `activate`, which also goes
-//! alone); `script` leaves deployd's rows out. `DEPLOYD_BENCH_DEPLOYMENTS` is the number of deployments under load (20),
+//! Words after `--` choose: `switch`, `octane`, `queue`, `times`, `step-load`, `answers`, `stage` (with it `activate`, which
+//! also goes alone, as does its part `stage-reflink`); `script` leaves deployd's rows out. `DEPLOYD_BENCH_DEPLOYMENTS` is the number of deployments under load
+//! (20),
 //! `DEPLOYD_BENCH_RUNS` the number of timed runs (7), `DEPLOYD_BENCH_ROUNDS` of turns under a build (3).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a bench ends at the first surprise")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "it reports to a terminal")]
@@ -11,6 +12,7 @@
 mod support;
 
 mod activate;
+mod answers;
 mod load;
 mod octane;
 mod queue;
@@ -24,7 +26,9 @@ use support::{root::Root, table};
 fn main() {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     let asked = |word: &str| words.iter().any(|w| w == word);
-    let all = !["switch", "octane", "queue", "times", "step-load", "stage", "activate"].iter().any(|word| asked(word));
+    let all = !["switch", "octane", "queue", "times", "step-load", "stage", "stage-reflink", "activate", "answers"]
+        .iter()
+        .any(|word| asked(word));
     let root = Root::chosen();
     let mut figures = Vec::new();
     if all || asked("switch") {
@@ -46,8 +50,14 @@ fn main() {
     if (all || asked("stage") || asked("activate")) && !asked("script") {
         figures.extend(activate::compare(&root, runs as usize));
     }
+    if (all || asked("answers")) && !asked("script") {
+        figures.extend(answers::compare(&root, runs as usize));
+    }
     if all || asked("stage") {
         figures.extend(stage::compare(&root, runs as usize, !asked("script")));
+    }
+    if asked("stage-reflink") {
+        figures.extend(stage::by_reference(&root, runs as usize));
     }
     table::save(&figures);
 }

@@ -8,15 +8,29 @@ use crate::{
     },
 };
 
-/// A small runner in the place of phpunit, which the test root does not have: it does to the default database what
-/// Laravel's RefreshDatabase does, and says what it could reach.
+/// A small runner in the place of phpunit, which the test root does not have: a test of it uses Laravel's RefreshDatabase,
+/// which empties the default database, and says what it could reach.
 const RUNNER: &str = r#"<?php
 require __DIR__.'/../vendor/autoload.php';
 function holds(bool $holds, string $what): void { if (!$holds) { fwrite(STDERR, "failed: $what\n"); exit(1); } }
 @touch(__DIR__.'/../database/database.sqlite');
 $app = require __DIR__.'/../bootstrap/app.php';
 $kernel = $app->make(Illuminate\Contracts\Console\Kernel::class);
-holds($kernel->call('migrate:fresh', ['--force' => true]) === 0, 'migrate:fresh');
+final class Test
+{
+    use Illuminate\Foundation\Testing\RefreshDatabase;
+    public $app;
+    public function __construct($app) { $this->app = $app; }
+    public function artisan($command, $parameters = []) {
+        $kernel = $this->app[Illuminate\Contracts\Console\Kernel::class];
+        holds($kernel->call($command, $parameters + ['--force' => true]) === 0, $command);
+        holds($command === 'migrate:fresh', 'the trait begins with an empty database');
+    }
+    public function beforeApplicationDestroyed(callable $callback) {}
+}
+$kernel->bootstrap();
+(new Test($app))->refreshDatabase();
+holds(Illuminate\Foundation\Testing\RefreshDatabaseState::$migrated, 'the trait has emptied it');
 $app['db']->table('notes')->insert(['text' => 'made by a test']);
 holds($app['db']->table('notes')->count() === 1, 'the database is the test\'s own');
 if (($argv[1] ?? '') !== 'outside') {

@@ -38,10 +38,14 @@ pub struct Inside {
 }
 
 impl Inside {
-    /// Starts `work` in the host as this user, in its primary group alone.
+    /// Starts `work` in the host as this user, in all its groups: polkit goes by those of the process where the bus tells
+    /// them.
     pub fn start(host: &Host, user: &str, work: impl FnOnce(&Shared) + Send + 'static) -> Self {
         let id = |of: &str| host.ok(&["id", of, user]).trim().parse().expect("a number");
         let (uid, gid) = (Uid::from_raw(id("-u")), Gid::from_raw(id("-g")));
+        let groups = host.ok(&["id", "-G", user]);
+        let groups: Vec<Gid> =
+            groups.split_whitespace().map(|id| Gid::from_raw(id.parse().expect("a number"))).collect();
         let path = format!("/proc/{}/ns/mnt", host.leader());
         let mounts = File::open(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
         let shared = Arc::new(Shared::default());
@@ -52,7 +56,7 @@ impl Inside {
             move_into_link_name_space(mounts.as_fd(), Some(LinkNameSpaceType::Mount)).expect("root may join it");
             // Of this thread: what it attacks shall have its turn too.
             let _ = rustix::process::setpriority_process(None, 10);
-            set_thread_groups(&[gid]).expect("root may");
+            set_thread_groups(&groups).expect("root may");
             set_thread_res_gid(gid, gid, gid).expect("root may");
             set_thread_res_uid(uid, uid, uid).expect("root may");
             work(&seen);
@@ -63,6 +67,11 @@ impl Inside {
     /// What it has counted.
     pub fn count(&self) -> u64 {
         self.shared.count.load(Ordering::Relaxed)
+    }
+
+    /// Whether it has ended already, by itself or by a panic.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     /// What it was told, or says.

@@ -12,6 +12,7 @@ pub mod inside;
 pub mod jobs;
 pub mod load;
 pub mod lock;
+pub mod manual;
 pub mod octane;
 pub mod requests;
 pub mod root;

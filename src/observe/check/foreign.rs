@@ -17,13 +17,14 @@ const SUPERVISOR: [&str; 4] =
     ["/etc/supervisor/supervisord.conf", "/etc/supervisord.conf", "/etc/supervisor/conf.d/*", "/etc/supervisord.d/*"];
 
 /// Lines of cron and programs of supervisor that name the app's root.
-pub fn jobs(files: &mut Files<'_>, settings: &Settings) -> Vec<ForeignJob> {
+pub fn jobs(files: &mut Files<'_>, root: &Path) -> Vec<ForeignJob> {
     let mut found = Vec::new();
     for path in CRON.iter().flat_map(|pattern| files.matching(Path::new(pattern))).collect::<Vec<_>>() {
         for (index, line) in files.text(&path).unwrap_or_default().lines().enumerate() {
-            if !line.trim_start().starts_with('#') && names_path(line, &settings.root) {
+            if !line.trim_start().starts_with('#') && names_path(line, root) {
                 let at = Origin { file: path.clone(), line: index + 1 };
-                found.push(ForeignJob { by: Scheduler::Cron, at, what: line.trim().to_owned() });
+                let what = line.trim().to_owned();
+                found.push(ForeignJob { by: Scheduler::Cron, at, command: what.clone(), what });
             }
         }
     }
@@ -32,8 +33,10 @@ pub fn jobs(files: &mut Files<'_>, settings: &Settings) -> Vec<ForeignJob> {
         for entry in entries.iter().filter(|entry| matches!(entry.key.as_str(), "command" | "directory")) {
             let Some(what) = entry.section.strip_prefix("program:").map(str::to_owned) else { continue };
             let known = found.iter().any(|job: &ForeignJob| job.by == Scheduler::Supervisor && job.what == what);
-            if names_path(&entry.value, &settings.root) && !known {
-                found.push(ForeignJob { by: Scheduler::Supervisor, at: entry.at.clone(), what });
+            if names_path(&entry.value, root) && !known {
+                let command = entries.iter().find(|one| one.section == entry.section && one.key == "command");
+                let command = command.map_or_else(String::new, |one| one.value.clone());
+                found.push(ForeignJob { by: Scheduler::Supervisor, at: entry.at.clone(), what, command });
             }
         }
     }

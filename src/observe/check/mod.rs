@@ -4,6 +4,7 @@
 mod app;
 mod files;
 mod foreign;
+mod names;
 mod nginx;
 mod php;
 mod ports;
@@ -19,6 +20,11 @@ use crate::{
     system::process,
 };
 
+pub(super) use self::{
+    files::Files,
+    foreign::{crontab, jobs as foreign_jobs},
+    nginx::read as nginx_read,
+};
 use super::Host;
 
 /// How much is looked at.
@@ -47,6 +53,7 @@ pub async fn facts(host: &Host, settings: &Settings, state: &AppState, id: &Depl
     let (all, told) = (since.elapsed().as_micros(), told.as_micros());
     tracing::debug!("the host was looked at in {all} us, of which PID 1 took {told}");
     if depth == Depth::Whole {
+        facts.strangers = names::strangers(settings, &mut facts.unread);
         facts.writers = units::writers(host, settings, &mut facts.unread).await;
         match app::app(host, settings, state, id).await {
             Ok(app) => facts.app = app,
@@ -63,7 +70,7 @@ fn root_files(host: &Host, settings: &Settings, unread: Vec<Unread>) -> Facts {
     let mut files = files::Files::new(&host.paths, unread);
     let nginx = nginx::read(&mut files);
     let fpm = php::read(&mut files, settings, &nginx);
-    let jobs = foreign::jobs(&mut files, settings);
+    let jobs = foreign::jobs(&mut files, &settings.root);
     let slots = settings.services.iter().any(|service| matches!(service.slots(), Some(SlotKind::PhpFpm(_))));
     // nginx.conf has the path as it is in production.
     let link = slots.then(|| PathBuf::from("/").join(crate::model::Paths::default().fpm_link(&settings.app)));

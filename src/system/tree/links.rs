@@ -1,7 +1,7 @@
 //! Symbolic links of a rooted directory. They are read and replaced, never followed.
 
 use rustix::{
-    fs::{readlinkat, renameat, symlinkat},
+    fs::{RenameFlags, readlinkat, renameat, renameat_with, symlinkat},
     io::Errno,
 };
 
@@ -37,6 +37,22 @@ impl Dir {
             return Err(self.entry("replace the link", name)(error));
         }
         Ok(())
+    }
+    /// Renames an entry and leaves a link with its old name, by one exchange: at every moment the old name leads to it.
+    /// What was done before is no error. Durable when it returns.
+    pub fn rename_leaving_link(&self, from: &str, to: &str) -> Result<(), TreeError> {
+        match (self.kind(from)?, self.kind(to)?) {
+            (EntryKind::Link, EntryKind::Directory) if self.read_link(from)? == to => return Ok(()),
+            // It leads to itself, and nobody asks for it until it has the other name.
+            (EntryKind::Directory, EntryKind::Missing) => {
+                symlinkat(to, &self.fd, to).map_err(self.entry("make the link", to))?;
+            }
+            (EntryKind::Directory, EntryKind::Link) if self.read_link(to)? == to => {}
+            (EntryKind::Directory, _) => return Err(self.shape(to, "is there already; move it away")),
+            _ => return Err(self.shape(from, "is no directory any more; put it back")),
+        }
+        renameat_with(&self.fd, from, &self.fd, to, RenameFlags::EXCHANGE).map_err(self.entry("rename", from))?;
+        self.sync()
     }
     /// Removes left-over `name.*.tmp` links; returns how many.
     pub fn clean_links(&self, name: &str) -> Result<usize, TreeError> {

@@ -21,7 +21,7 @@ use zbus::{
 use super::{
     UnitError, UnitStatus,
     answer::{answer, is_named, is_unanswered},
-    proxy::{JobProxy, Listed, ManagerProxy, ServiceProxy, UnitProxy},
+    proxy::{JobProxy, Listed, ManagerProxy, ServiceProxy, TimerProxy, UnitProxy},
 };
 
 const SYSTEMD: &str = "org.freedesktop.systemd1";
@@ -198,8 +198,7 @@ impl Link {
     /// The state of the unit at `path`.
     pub(super) async fn status(&self, path: &OwnedObjectPath) -> Result<UnitStatus, UnitError> {
         let read = async {
-            let unit = UnitProxy::builder(&self.connection).path(path).cache_properties(CacheProperties::No).build();
-            let unit = unit.await?;
+            let unit = self.unit(path).await?;
             let (load, active, sub) = tokio::try_join!(unit.load_state(), unit.active_state(), unit.sub_state())?;
             let none = UnitStatus { load, active, sub, result: String::new(), main_pid: 0, kind: String::new() };
             if !path.as_str().ends_with("_2eservice") {
@@ -225,6 +224,16 @@ impl Link {
     pub(super) async fn status_text(&self, path: &OwnedObjectPath) -> Result<String, UnitError> {
         let read = async { self.service(path).await?.status_text().await };
         answer("tell what a service says", read).await
+    }
+
+    pub(super) async fn unit(&self, path: &OwnedObjectPath) -> zbus::Result<UnitProxy<'static>> {
+        let builder = UnitProxy::builder(&self.connection).path(path.clone());
+        builder.cache_properties(CacheProperties::No).build().await
+    }
+
+    pub(super) async fn timer(&self, path: &OwnedObjectPath) -> zbus::Result<TimerProxy<'static>> {
+        let builder = TimerProxy::builder(&self.connection).path(path.clone());
+        builder.cache_properties(CacheProperties::No).build().await
     }
 
     pub(super) async fn service(&self, path: &OwnedObjectPath) -> zbus::Result<ServiceProxy<'static>> {

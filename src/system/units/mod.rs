@@ -11,6 +11,7 @@ mod said;
 mod spec;
 mod stop;
 mod transient;
+mod trigger;
 mod weight;
 mod words;
 

@@ -59,6 +59,9 @@ pub(super) trait Unit {
     fn active_state(&self) -> Result<String>;
     #[zbus(property)]
     fn sub_state(&self) -> Result<String>;
+    /// In microseconds of the clock that begins with the boot.
+    #[zbus(property)]
+    fn inactive_enter_timestamp_monotonic(&self) -> Result<u64>;
 }
 
 #[proxy(
@@ -104,6 +107,17 @@ pub(super) trait Service {
     fn inaccessible_paths(&self) -> Result<Vec<String>>;
     #[zbus(property)]
     fn read_write_paths(&self) -> Result<Vec<String>>;
+}
+
+#[proxy(
+    interface = "org.freedesktop.systemd1.Timer",
+    default_service = "org.freedesktop.systemd1",
+    assume_defaults = false
+)]
+pub(super) trait Timer {
+    /// In microseconds of the clock that begins with the boot.
+    #[zbus(property, name = "LastTriggerUSecMonotonic")]
+    fn last_trigger_usec_monotonic(&self) -> Result<u64>;
 }
 
 #[proxy(

@@ -22,8 +22,15 @@ pub enum Weight {
 
 impl Units {
     /// Gives a service its weight (`systemctl set-property --runtime`). One whose weight an administrator has set keeps
-    /// that. Where the host has no controller of the processors nothing changes.
-    pub async fn give_weight(&self, unit: &UnitName, weight: Weight) -> Result<(), UnitError> {
+    /// that. Where the host has no controller of the processors nothing changes. Without it somebody waits longer: a
+    /// failure is told and passed over. Of a unit that is not loaded PID 1 reads the files anew for each of the calls.
+    pub async fn weigh(&self, unit: &UnitName, weight: Weight) {
+        if let Err(error) = self.set_weight(unit, weight).await {
+            tracing::warn!("{error}, ignoring");
+        }
+    }
+
+    async fn set_weight(&self, unit: &UnitName, weight: Weight) -> Result<(), UnitError> {
         let what = &format!("set the weight of {unit}");
         self.ask(|link| async move {
             let path = load(&link, unit).await?;

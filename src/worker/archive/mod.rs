@@ -67,7 +67,7 @@ pub fn resolve(order: &ArchiveOrder, cache: &Path, markers: &[String]) -> Result
     }
     sign::verify(order, cache, &archive)?;
     let seen = look(order, cache, &archive, &digest, markers)?;
-    Ok(Answer::Resolved { revision: digest, markers: seen.markers })
+    Ok(Answer::Resolved { revision: digest, markers: seen.markers, tag: None })
 }
 
 /// Writes the archive's tree, and sees that it is the one that was resolved.

@@ -82,7 +82,7 @@ impl Place {
     pub fn resolve(&self, order: &ArchiveOrder, markers: &[&str]) -> Result<(String, Vec<String>), Refusal> {
         let markers: Vec<String> = markers.iter().map(|marker| (*marker).to_owned()).collect();
         match resolve(order, &self.dir.path().join("cache"), &markers)? {
-            Answer::Resolved { revision, markers } => Ok((revision, markers)),
+            Answer::Resolved { revision, markers, .. } => Ok((revision, markers)),
             other => panic!("{other:?}"),
         }
     }

@@ -1,0 +1,268 @@
+//! `deployctl disown`: gives an app's tree back, as any other tool can use it. `current` and the site stay as they are;
+//! deployd's services end, and only when nobody asks them any more.
+
+use std::path::Path;
+
+use super::{
+    by_root::actor,
+    deployment::WORK_LIMIT,
+    error::EngineError,
+    init::{BEFORE, Said, tmpfiles_name},
+    layout::ids,
+    store::Store,
+};
+use crate::{
+    config::{Settings, SlotKind},
+    model::{AppName, AppState, DeploymentId, Paths, Share, UnitName, events},
+    observe::{Host, nginx_sites},
+    runtime::scheduler,
+    system::{
+        journal::{self, Priority},
+        tree::{Dir, EntryKind},
+    },
+    worker::{order::Order, sandbox::Reach},
+};
+
+/// Shows what giving a tree back would do, and with `yes` does it.
+pub async fn disown(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) -> Result<Said, EngineError> {
+    let settings = host.settings(app).map_err(|error| EngineError::Other(error.summary))?;
+    let store = Store::open(&host.paths, app)?;
+    let _lock = store.lock(&format!("disown {id}")).await?;
+    let state = store.load()?;
+    if let Some(running) = &state.running {
+        let why =
+            format!("{} {} was interrupted: `systemctl start deploy-settle@{app}` first", running.kind, running.id);
+        return Err(EngineError::Other(why));
+    }
+    still_asked(host, &settings)?;
+    free(host, app)?;
+    let giving = Giving { host, settings: &settings, state: &state, id, services: services(host, &settings).await? };
+    let mut said = Said { data: format!("{}\n", giving.told()), ..Said::default() };
+    if !yes {
+        said.notes.push(format!("nothing was changed: `deployctl disown {app} --yes` does it"));
+        return Ok(said);
+    }
+    giving.carry_out().await?;
+    let message = format!("{} was given back to {}", settings.root.display(), settings.user);
+    let actor = actor();
+    let fields = [("DEPLOYD_APP", app.as_str()), ("DEPLOYD_ACTOR", actor.as_str())];
+    journal::event(events::DISOWNED, Priority::Notice, &message, &fields);
+    said.notes.push(message);
+    if host.paths.deploy_key(app).exists() {
+        said.notes.push(format!("its deploy key is still there: `rm {}`", host.paths.deploy_key(app).display()));
+    }
+    Ok(said)
+}
+
+/// The names that the configuration is renamed to: looked at before anything has ended.
+fn free(host: &Host, app: &AppName) -> Result<(), EngineError> {
+    for path in host.paths.config_dirs() {
+        let Ok(dir) = Dir::open(&path) else { continue };
+        for name in [format!("{app}.d"), format!("{app}.toml")] {
+            let kept = format!("{name}.disowned");
+            if dir.kind(&name)? != EntryKind::Missing && dir.kind(&kept)? != EntryKind::Missing {
+                let kept = path.join(kept);
+                return Err(EngineError::Other(format!(
+                    "{} is there from before: move it away, then disown again",
+                    kept.display()
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What starts deployments by the clock.
+fn clock(app: &AppName) -> String {
+    format!("deploy@{app}.timer")
+}
+
+/// While nginx asks a slot, ending it ends the site.
+fn still_asked(host: &Host, settings: &Settings) -> Result<(), EngineError> {
+    let link = Paths::default().fpm_link(&settings.app);
+    let ports: Vec<u16> =
+        settings.services.iter().filter_map(|one| Some(&one.slots()?.web()?.ports)).flatten().copied().collect();
+    let is_slot = |to: &str| {
+        let port = to.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
+        Path::new(to) == link || port.is_some_and(|port| to.contains("127.0.0.1") && ports.contains(&port))
+    };
+    let (sites, _) = nginx_sites(&host.paths);
+    let asked = sites.iter().find(|site| {
+        site.deployd_app.as_deref() == Some(settings.app.as_str())
+            || site.php.as_ref().is_some_and(|php| is_slot(&php.to))
+    });
+    let Some(site) = asked else { return Ok(()) };
+    let before = Dir::open(&host.paths.app_run_dir(&settings.app)).and_then(|run| run.read_link(BEFORE));
+    let fpm = settings.services.iter().find_map(|one| match one.slots() {
+        Some(SlotKind::PhpFpm(fpm)) => Some(fpm.version.clone()),
+        _ => None,
+    });
+    let instead = match (before, fpm) {
+        (Ok(before), _) => format!("`fastcgi_pass unix:{before};`"),
+        (Err(_), Some(version)) => {
+            format!("`fastcgi_pass unix:/run/php/php{version}-fpm.sock;` of a pool that runs as {}", settings.run_as)
+        }
+        (Err(_), None) => "`proxy_pass` to what shall serve".to_owned(),
+    };
+    Err(EngineError::Other(format!(
+        "nginx asks deployd's slots of {} at {}:{}: write there {instead}, with `fastcgi_param SCRIPT_FILENAME \
+         $realpath_root$fastcgi_script_name;`, then `systemctl reload nginx` and disown again",
+        settings.app,
+        site.at.file.display(),
+        site.at.line
+    )))
+}
+
+/// Units of the app's own that run.
+async fn services(host: &Host, settings: &Settings) -> Result<Vec<String>, EngineError> {
+    let mut found = Vec::new();
+    for pattern in [format!("app-*@{}:*.service", settings.app), scheduler::timer(&settings.app), clock(&settings.app)]
+    {
+        let states = host.units.active_states(&pattern).await?;
+        found.extend(states.into_iter().filter(|(_, active)| active != "inactive").map(|(unit, _)| unit));
+    }
+    Ok(found)
+}
+
+struct Giving<'a> {
+    host: &'a Host,
+    settings: &'a Settings,
+    state: &'a AppState,
+    id: &'a DeploymentId,
+    services: Vec<String>,
+}
+
+impl Giving<'_> {
+    fn told(&self) -> String {
+        let Settings { app, root, user, .. } = self.settings;
+        let mut lines = vec![format!("{app}: {} is given back to {user}", root.display())];
+        for unit in &self.services {
+            let what = match unit {
+                unit if unit.starts_with("app-fpm@") => "nobody asks it",
+                unit if *unit == clock(app) => "it is disabled",
+                _ => "start what replaces it first",
+            };
+            lines.push(format!("  {unit} ends: {what}"));
+        }
+        lines.push(format!(
+            "  {}, releases/ and current become {user}'s; current stays, {} releases stay",
+            root.display(),
+            self.state.releases.len()
+        ));
+        lines.push(format!("  /etc/deployd/apps/{app}.toml becomes {app}.toml.disowned, and its drop-ins go"));
+        lines.push("  deployd's record and cache of it are removed".to_owned());
+        lines.join("\n")
+    }
+
+    async fn carry_out(&self) -> Result<(), EngineError> {
+        for unit in &self.services {
+            self.host.units.stop(&unit.parse::<UnitName>()?).await?;
+        }
+        self.loosen().await?;
+        self.give_tree()?;
+        self.forget_cache().await?;
+        self.forget_links()?;
+        self.forget_record()?;
+        // Last: as long as it is there, one that was interrupted can be begun again.
+        self.forget_configuration().await
+    }
+
+    /// Files that releases share are read-only.
+    async fn loosen(&self) -> Result<(), EngineError> {
+        if self.settings.share != Share::Hardlink {
+            return Ok(());
+        }
+        let reach = Reach { write: vec![self.settings.root.join("releases")], ..Reach::default() };
+        let mut worker = self.host.worker(self.settings, self.id, "loosen", &self.settings.user, reach).await?;
+        for release in &self.state.releases {
+            let release = Paths::release_dir(&self.settings.root, &release.id);
+            if let Err(error) = worker.ask(&Order::Loosen { release: release.clone() }, WORK_LIMIT).await {
+                tracing::warn!("{} is still read-only: {error}", release.display());
+            }
+        }
+        Ok(worker.finish().await?)
+    }
+
+    fn give_tree(&self) -> Result<(), EngineError> {
+        let (uid, gid) = ids(&self.settings.user)?;
+        let root = Dir::open(&self.settings.root)?;
+        if root.kind("releases")? == EntryKind::Directory {
+            let releases = root.dir("releases")?;
+            for name in releases.names()?.iter().filter(|name| name.starts_with(".next-")) {
+                releases.remove_dir(name)?;
+            }
+            let (_, _, mode) = releases.owner()?;
+            releases.set_owner(uid, gid, mode)?;
+        }
+        let (_, _, mode) = root.owner()?;
+        Ok(root.set_owner(uid, gid, mode)?)
+    }
+
+    /// No unit of the app is made any more.
+    async fn forget_configuration(&self) -> Result<(), EngineError> {
+        let app = &self.settings.app;
+        for name in [format!("{app}.d"), format!("{app}.toml")] {
+            for dir in self.host.paths.config_dirs() {
+                let Ok(dir) = Dir::open(&dir) else { continue };
+                if dir.kind(&name)? != EntryKind::Missing {
+                    dir.rename(&name, &format!("{name}.disowned"))?;
+                    dir.sync()?;
+                }
+            }
+        }
+        Ok(self.host.units.daemon_reload().await?)
+    }
+
+    /// What the host does by itself for the app, and what a monitoring reads of it.
+    fn forget_links(&self) -> Result<(), EngineError> {
+        let (paths, app) = (&self.host.paths, &self.settings.app);
+        let of_root = |path: &str| paths.host(Path::new(path));
+        let timers = of_root("/etc/systemd/system/timers.target.wants");
+        for (dir, name, kind) in [
+            (of_root("/etc/tmpfiles.d"), tmpfiles_name(app), EntryKind::File),
+            (timers, clock(app), EntryKind::Link),
+            (paths.metrics_dir(), format!("{app}-deployment.prom"), EntryKind::File),
+            (paths.metrics_dir(), format!("{app}-release.prom"), EntryKind::File),
+        ] {
+            if let Ok(dir) = Dir::open(&dir)
+                && dir.kind(&name)? == kind
+            {
+                dir.unlink(&name)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn forget_cache(&self) -> Result<(), EngineError> {
+        let cache = self.host.paths.cache_dir(&self.settings.app);
+        if !cache.exists() {
+            return Ok(());
+        }
+        let reach = Reach { write: vec![cache.clone()], ..Reach::default() };
+        let mut worker = self.host.worker(self.settings, self.id, "forget", &self.settings.user, reach).await?;
+        let emptied = worker.ask(&Order::Empty { dir: cache.clone() }, WORK_LIMIT).await;
+        worker.finish().await?;
+        emptied?;
+        Ok(Dir::open(cache.parent().unwrap_or(&cache))?.remove_dir(self.settings.app.as_str())?)
+    }
+
+    /// All of it root's own.
+    fn forget_record(&self) -> Result<(), EngineError> {
+        let (paths, app) = (&self.host.paths, &self.settings.app);
+        if let Ok(slots) = Dir::open(&paths.slots_dir()) {
+            let of_app = format!("@{app}:");
+            for name in slots.names()?.iter().filter(|name| name.contains(&of_app)) {
+                slots.unlink(name)?;
+            }
+        }
+        for dir in [paths.app_run_dir(app), paths.state_dir(app)] {
+            match std::fs::remove_dir_all(&dir) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(EngineError::Other(format!("cannot remove {}: {error}", dir.display())));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
