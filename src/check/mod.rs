@@ -4,6 +4,7 @@
 //! panic, whatever stands in them, and what is not understood is left out rather than guessed at.
 
 mod access;
+mod asked;
 mod disk;
 mod facts;
 mod foreign;
@@ -19,6 +20,7 @@ mod sites;
 mod tree;
 mod units;
 
+pub use asked::{Addresses, asked};
 pub use facts::*;
 pub use ini::{Entry, parse as parse_ini};
 pub use migrations::{Danger, Harm, harms};

@@ -10,12 +10,14 @@ use super::{
     init::{BEFORE, Said, tmpfiles_name},
     layout::ids,
     store::Store,
+    takeover,
 };
 use crate::{
+    check::{Addresses, asked},
     config::{Settings, SlotKind},
     model::{AppName, AppState, DeploymentId, Paths, Share, UnitName, events},
-    observe::{Host, nginx_sites},
-    runtime::scheduler,
+    observe::{Host, nginx_config},
+    runtime::{nginx, scheduler, slot},
     system::{
         journal::{self, Priority},
         tree::{Dir, EntryKind},
@@ -36,14 +38,20 @@ pub async fn disown(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) ->
     }
     still_asked(host, &settings)?;
     free(host, app)?;
-    let giving = Giving { host, settings: &settings, state: &state, id, services: services(host, &settings).await? };
+    // Kept open: whatever is put at its path meanwhile is not what is given.
+    let root = takeover::taken(&settings.root, store.root()?.as_ref())?;
+    let services = services(host, &settings).await?;
+    let giving = Giving { host, settings: &settings, state: &state, id, root, services };
     let mut said = Said { data: format!("{}\n", giving.told()), ..Said::default() };
     if !yes {
         said.notes.push(format!("nothing was changed: `deployctl disown {app} --yes` does it"));
         return Ok(said);
     }
     giving.carry_out().await?;
-    let message = format!("{} was given back to {}", settings.root.display(), settings.user);
+    let message = match giving.root {
+        Some(_) => format!("{} was given back to {}", settings.root.display(), settings.user),
+        None => format!("{app} is deployd's no more; {} was not, and is left as it is", settings.root.display()),
+    };
     let actor = actor();
     let fields = [("DEPLOYD_APP", app.as_str()), ("DEPLOYD_ACTOR", actor.as_str())];
     journal::event(events::DISOWNED, Priority::Notice, &message, &fields);
@@ -77,21 +85,17 @@ fn clock(app: &AppName) -> String {
     format!("deploy@{app}.timer")
 }
 
-/// While nginx asks a slot, ending it ends the site.
+/// While nginx asks a slot, ending it ends the site. What cannot be read may be asking.
 fn still_asked(host: &Host, settings: &Settings) -> Result<(), EngineError> {
-    let link = Paths::default().fpm_link(&settings.app);
-    let ports: Vec<u16> =
-        settings.services.iter().filter_map(|one| Some(&one.slots()?.web()?.ports)).flatten().copied().collect();
-    let is_slot = |to: &str| {
-        let port = to.rsplit_once(':').and_then(|(_, port)| port.parse().ok());
-        Path::new(to) == link || port.is_some_and(|port| to.contains("127.0.0.1") && ports.contains(&port))
-    };
-    let (sites, _) = nginx_sites(&host.paths);
-    let asked = sites.iter().find(|site| {
-        site.deployd_app.as_deref() == Some(settings.app.as_str())
-            || site.php.as_ref().is_some_and(|php| is_slot(&php.to))
-    });
-    let Some(site) = asked else { return Ok(()) };
+    let (nginx, unread) = nginx_config(&host.paths);
+    if let Some(unread) = unread.first() {
+        return Err(EngineError::Other(format!(
+            "whether nginx asks deployd's slots of {} cannot be seen: {} {}; make it a file that root alone may write, or \
+             take its include out, then disown again",
+            settings.app, unread.what, unread.why
+        )));
+    }
+    let Some(at) = asked(&nginx, &addresses(settings)?).map(|directive| &directive.at) else { return Ok(()) };
     let before = Dir::open(&host.paths.app_run_dir(&settings.app)).and_then(|run| run.read_link(BEFORE));
     let fpm = settings.services.iter().find_map(|one| match one.slots() {
         Some(SlotKind::PhpFpm(fpm)) => Some(fpm.version.clone()),
@@ -108,9 +112,25 @@ fn still_asked(host: &Host, settings: &Settings) -> Result<(), EngineError> {
         "nginx asks deployd's slots of {} at {}:{}: write there {instead}, with `fastcgi_param SCRIPT_FILENAME \
          $realpath_root$fastcgi_script_name;`, then `systemctl reload nginx` and disown again",
         settings.app,
-        site.at.file.display(),
-        site.at.line
+        at.file.display(),
+        at.line
     )))
+}
+
+/// Where each service of the app is reached, live or not.
+fn addresses(settings: &Settings) -> Result<Addresses, EngineError> {
+    let (app, paths) = (&settings.app, Paths::default());
+    let mut found = Addresses { app: app.to_string(), sockets: vec![paths.fpm_link(app)], ..Addresses::default() };
+    for kind in settings.services.iter().filter_map(|service| service.slots()) {
+        found.ports.extend(kind.web().into_iter().flat_map(|web| &web.ports));
+        found.upstreams.extend(slot::upstream(kind).map(|service| nginx::upstream_name(app, service)));
+        if let SlotKind::PhpFpm(_) = kind {
+            for one in kind.slots() {
+                found.sockets.push(paths.fpm_socket(slot::unit(kind, app, one)?.instance()));
+            }
+        }
+    }
+    Ok(found)
 }
 
 /// Units of the app's own that run.
@@ -129,6 +149,8 @@ struct Giving<'a> {
     settings: &'a Settings,
     state: &'a AppState,
     id: &'a DeploymentId,
+    /// None: deployd never took it, or it is gone.
+    root: Option<Dir>,
     services: Vec<String>,
 }
 
@@ -144,11 +166,14 @@ impl Giving<'_> {
             };
             lines.push(format!("  {unit} ends: {what}"));
         }
-        lines.push(format!(
-            "  {}, releases/ and current become {user}'s; current stays, {} releases stay",
-            root.display(),
-            self.state.releases.len()
-        ));
+        lines.push(match self.root {
+            Some(_) => format!(
+                "  {}, releases/ and current become {user}'s; current stays, {} releases stay",
+                root.display(),
+                self.state.releases.len()
+            ),
+            None => format!("  {} is left as it is: by its record deployd never took it, or it is gone", root.display()),
+        });
         lines.push(format!("  /etc/deployd/apps/{app}.toml becomes {app}.toml.disowned, and its drop-ins go"));
         lines.push("  deployd's record and cache of it are removed".to_owned());
         lines.join("\n")
@@ -169,7 +194,7 @@ impl Giving<'_> {
 
     /// Files that releases share are read-only.
     async fn loosen(&self) -> Result<(), EngineError> {
-        if self.settings.share != Share::Hardlink {
+        if self.settings.share != Share::Hardlink || self.root.is_none() {
             return Ok(());
         }
         let reach = Reach { write: vec![self.settings.root.join("releases")], ..Reach::default() };
@@ -185,7 +210,12 @@ impl Giving<'_> {
 
     fn give_tree(&self) -> Result<(), EngineError> {
         let (uid, gid) = ids(&self.settings.user)?;
-        let root = Dir::open(&self.settings.root)?;
+        let Some(root) = &self.root else { return Ok(()) };
+        let (owner, _, mode) = root.owner()?;
+        // What it was interrupted after: its user may have renamed anything in it since.
+        if owner != 0 {
+            return Ok(());
+        }
         if root.kind("releases")? == EntryKind::Directory {
             let releases = root.dir("releases")?;
             for name in releases.names()?.iter().filter(|name| name.starts_with(".next-")) {
@@ -194,7 +224,6 @@ impl Giving<'_> {
             let (_, _, mode) = releases.owner()?;
             releases.set_owner(uid, gid, mode)?;
         }
-        let (_, _, mode) = root.owner()?;
         Ok(root.set_owner(uid, gid, mode)?)
     }
 

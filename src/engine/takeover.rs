@@ -34,11 +34,7 @@ pub fn root(path: &Path, users: &[u32], known: Option<&RootIdentity>) -> Result<
     match known.filter(|known| known.path == path) {
         _ if fixed => {}
         Some(known) if !is_same(known, &identity) => {
-            return Err(EngineError::Other(format!(
-                "{} is not the directory that it was: put that one back; if it was you who exchanged it, remove the \
-                 file `root` of the app's record in /var/lib/deployd/apps",
-                path.display()
-            )));
+            return Err(exchanged(path));
         }
         None if uid != 0 && !users.contains(&uid) => {
             return Err(EngineError::Other(format!(
@@ -51,6 +47,35 @@ pub fn root(path: &Path, users: &[u32], known: Option<&RootIdentity>) -> Result<
     }
     root_owned(&dir)?;
     Ok(Root { dir, identity, trusted: fixed && uid == 0 && mode & 0o022 == 0 })
+}
+
+/// Opens the root to give it back: only the very directory that was taken. None: it was never taken, or is gone, and
+/// nothing there is deployd's to give.
+pub fn taken(path: &Path, known: Option<&RootIdentity>) -> Result<Option<Dir>, EngineError> {
+    let Some(known) = known else { return Ok(None) };
+    if known.path != path {
+        return Err(EngineError::Other(format!(
+            "root is {} now, and deployd took {}: write that one into the configuration again, then disown again",
+            path.display(),
+            known.path.display()
+        )));
+    }
+    let dir = match Dir::open(path) {
+        Ok(dir) => dir,
+        Err(error) if error.is_missing() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let (device, inode) = dir.identity()?;
+    let now = RootIdentity { path: path.to_owned(), device, inode, boot: boot_id() };
+    if is_same(known, &now) { Ok(Some(dir)) } else { Err(exchanged(path)) }
+}
+
+fn exchanged(path: &Path) -> EngineError {
+    EngineError::Other(format!(
+        "{} is not the directory that it was: put that one back; if it was you who exchanged it, remove the file `root` of \
+         the app's record in /var/lib/deployd/apps",
+        path.display()
+    ))
 }
 
 /// Opens `shared`, making it if it is missing, and gives it to the app's user. One of root's with something in it only
@@ -111,31 +136,53 @@ mod tests {
         Some(home)
     }
 
-    fn taken(path: &Path, known: Option<&RootIdentity>) -> Result<Root, String> {
+    fn take(path: &Path, known: Option<&RootIdentity>) -> Result<Root, String> {
         root(path, &[DEPLOY.0], known).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn only_the_directory_that_was_taken_is_given_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().canonicalize().unwrap().join("shop");
+        fs::create_dir(&path).unwrap();
+        let opened = Dir::open(&path).unwrap();
+        let (device, inode) = opened.identity().unwrap();
+        let known = RootIdentity { path: path.clone(), device, inode, boot: boot_id() };
+        let why = |known: &RootIdentity| taken(&path, Some(known)).unwrap_err().to_string();
+        assert_eq!(taken(&path, Some(&known)).unwrap().unwrap().identity().unwrap(), (device, inode));
+        assert!(taken(&path, None).unwrap().is_none(), "it was never taken");
+        let other = RootIdentity { path: dir.path().join("before"), ..known.clone() };
+        assert!(why(&other).contains("write that one into the configuration again"), "{}", why(&other));
+        fs::rename(&path, dir.path().join("was")).unwrap();
+        assert!(taken(&path, Some(&known)).unwrap().is_none(), "it is gone");
+        fs::create_dir(&path).unwrap();
+        assert!(why(&known).contains("not the directory that it was: put that one back"), "{}", why(&known));
+        fs::remove_dir(&path).unwrap();
+        std::os::unix::fs::symlink(dir.path().join("was"), &path).unwrap();
+        assert!(why(&known).contains("symbolic link"), "{}", why(&known));
     }
 
     #[test]
     fn the_users_own_directory_becomes_roots_and_stays_the_one_that_it_was() {
         let Some(home) = home(DEPLOY.0) else { return };
         let path = home.path().join("shop");
-        let first = taken(&path, None).unwrap();
+        let first = take(&path, None).unwrap();
         assert_eq!((first.dir.owner().unwrap().0, first.trusted), (0, false));
-        assert!(taken(&path, Some(&first.identity)).is_ok());
+        assert!(take(&path, Some(&first.identity)).is_ok());
         let rebooted = RootIdentity { device: 1, boot: "before".into(), ..first.identity.clone() };
-        assert!(taken(&path, Some(&rebooted)).is_ok(), "numbers of file systems change at a boot");
+        assert!(take(&path, Some(&rebooted)).is_ok(), "numbers of file systems change at a boot");
         fs::rename(&path, home.path().join("was")).unwrap();
         fs::create_dir(&path).unwrap();
-        assert!(taken(&path, Some(&first.identity)).unwrap_err().contains("not the directory that it was"));
+        assert!(take(&path, Some(&first.identity)).unwrap_err().contains("not the directory that it was"));
         let elsewhere = RootIdentity { path: "/srv/before".into(), ..first.identity };
-        assert!(taken(&path, Some(&elsewhere)).is_ok(), "the configuration names another place now");
+        assert!(take(&path, Some(&elsewhere)).is_ok(), "the configuration names another place now");
     }
 
     #[test]
     fn a_directory_of_somebody_else_is_not_taken() {
         let Some(home) = home(OTHER) else { return };
         let path = home.path().join("shop");
-        assert!(taken(&path, None).unwrap_err().contains("neither root's nor"));
+        assert!(take(&path, None).unwrap_err().contains("neither root's nor"));
         assert_eq!(fs::metadata(&path).unwrap().uid(), OTHER);
     }
 
@@ -146,7 +193,7 @@ mod tests {
         fs::create_dir(path.join("shared")).unwrap();
         fs::write(path.join("shared/secret"), "").unwrap();
         fs::set_permissions(path.join("shared"), PermissionsExt::from_mode(0o700)).unwrap();
-        let root = taken(&path, None).unwrap();
+        let root = take(&path, None).unwrap();
         assert!(shared(&root, "deploy", DEPLOY).unwrap_err().to_string().contains("chown deploy:"));
         assert_eq!(fs::metadata(path.join("shared")).unwrap().uid(), 0);
         fs::remove_file(path.join("shared/secret")).unwrap();

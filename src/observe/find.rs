@@ -14,7 +14,7 @@ use super::{
     find_runs::{Run, of_crontab, runs},
 };
 use crate::{
-    check::{Site, Unread, parse_ini, sites},
+    check::{Directive, Site, Unread, parse_ini, sites},
     model::{AppName, DeploymentId, Paths},
     worker::{
         client::WorkerError,
@@ -214,11 +214,17 @@ pub fn site_page(site: Option<&Site>, path: &str) -> Option<HttpProbe> {
     })
 }
 
-/// nginx's sites, and what of its configuration could not be read.
-pub fn nginx_sites(paths: &Paths) -> (Vec<Site>, Vec<Unread>) {
+/// nginx's configuration with its includes in place, and what of it could not be read.
+pub fn nginx_config(paths: &Paths) -> (Vec<Directive>, Vec<Unread>) {
     let mut files = Files::new(paths, Vec::new());
     let nginx = nginx_read(&mut files);
-    (sites(&nginx), files.unread)
+    (nginx, files.unread)
+}
+
+/// nginx's sites, and what of its configuration could not be read.
+pub fn nginx_sites(paths: &Paths) -> (Vec<Site>, Vec<Unread>) {
+    let (nginx, unread) = nginx_config(paths);
+    (sites(&nginx), unread)
 }
 
 /// What runs an app's artisan by root's files.

@@ -31,6 +31,8 @@ impl<'a> Files<'a> {
     /// A file's text; none when it is not there, or was told as unread.
     pub fn text(&mut self, file: &Path) -> Option<String> {
         if self.left == 0 {
+            let why = format!("was not opened: {MOST} files were read before it");
+            self.unread.push(Unread { what: file.display().to_string(), why });
             return None;
         }
         self.left -= 1;

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use super::files::Files;
-use crate::check::{Directive, parse_nginx};
+use crate::check::{Directive, Unread, parse_nginx};
 
 /// Where includes are relative to, and what is read first.
 const DIR: &str = "/etc/nginx";
@@ -24,7 +24,12 @@ fn file(files: &mut Files<'_>, path: &Path, depth: usize) -> Vec<Directive> {
 }
 
 fn included(files: &mut Files<'_>, directive: Directive, depth: usize) -> Vec<Directive> {
-    if directive.name == "include" && depth < DEEPEST {
+    if directive.name == "include" && depth >= DEEPEST {
+        let why = format!("was not opened: it is included {DEEPEST} files deep");
+        files.unread.push(Unread { what: directive.arg(0).to_owned(), why });
+        return Vec::new();
+    }
+    if directive.name == "include" {
         let pattern: PathBuf = Path::new(DIR).join(directive.arg(0));
         return files.matching(&pattern).iter().flat_map(|path| file(files, path, depth + 1)).collect();
     }
