@@ -6,7 +6,10 @@ use super::{
     found::{Found, Words},
     place,
 };
-use crate::{config::Settings, model::Severity};
+use crate::{
+    config::Settings,
+    model::{Severity, artisan_name},
+};
 
 const GROUP: &str = "foreign";
 
@@ -15,7 +18,7 @@ pub(super) fn check(settings: &Settings, facts: &Facts, found: &mut Found) {
         add_job(job, found);
     }
     for (user, line, text) in facts.app.iter().flat_map(|app| &app.crontab) {
-        cron(text.clone(), format!("crontab of {user}, line {line}"), found);
+        cron(text, format!("crontab of {user}, line {line}"), found);
     }
     for process in &facts.processes {
         let unit = if process.unit.is_empty() { String::new() } else { format!(" in {}", process.unit) };
@@ -43,7 +46,7 @@ pub(super) const NOT_READ: &str = "not-read";
 
 fn add_job(job: &ForeignJob, found: &mut Found) {
     if job.by == Scheduler::Cron {
-        return cron(job.what.clone(), place(&job.at), found);
+        return cron(&job.what, place(&job.at), found);
     }
     let words = Words {
         thing: format!("supervisor program {}", job.what),
@@ -54,9 +57,11 @@ fn add_job(job: &ForeignJob, found: &mut Found) {
     found.add(GROUP, "supervisor-program", Severity::Breaks, words);
 }
 
-fn cron(line: String, place: String, found: &mut Found) {
+/// The line itself may hold passwords, and whoever may plan sees what is found.
+fn cron(line: &str, place: String, found: &mut Found) {
+    let artisan = artisan_name(line).map_or_else(String::new, |name| format!(", {name}"));
     let words = Words {
-        thing: format!("cron: {line}"),
+        thing: format!("cron line{artisan}"),
         place,
         happens: "what it starts is not drained: it may run old code after the switch, and beside the new".into(),
         remedy: "remove the line, and let a timer or a [[service]] of the app run it".into(),

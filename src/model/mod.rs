@@ -1,5 +1,6 @@
 //! The words of the trade as types that cannot hold a wrong value. No I/O, and no use of any other module.
 
+mod artisan;
 mod ask;
 mod deployment;
 pub mod events;
@@ -17,6 +18,7 @@ mod slot_unit;
 mod state_file;
 mod text;
 
+pub use artisan::{after_artisan, artisan_name};
 pub use ask::{DiffRequest, Difference, PruneRequest, Pruned, Reply};
 pub use deployment::{DeploymentId, Kind, Outcome, Phase};
 pub use finding::{Finding, Severity};

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::check::{Files, foreign_jobs};
 use crate::{
     check::{Scheduler, parse_ini},
-    model::{names_path, printable},
+    model::{after_artisan, artisan_name, names_path, printable},
 };
 
 /// Units that an administrator wrote.
@@ -18,8 +18,8 @@ pub struct Run {
     pub what: String,
     /// `/etc/cron.d/shop:1`.
     pub place: String,
-    /// As it is written.
-    pub command: String,
+    /// `artisan NAME`, or none: the rest of the line may hold passwords, and goes no further.
+    pub artisan: Option<String>,
     /// What of Laravel's it is; none: something else.
     pub runs: Option<Runs>,
     /// The command that ends it for good.
@@ -79,16 +79,12 @@ pub(super) fn of_crontab(user: &str, line: usize, text: &str) -> Run {
 
 fn run(what: String, place: String, command: String, end: String) -> Run {
     let runs = classify(&command);
-    Run { what: printable(&what), place, command: printable(&command), runs, end: printable(&end) }
+    Run { what: printable(&what), place, artisan: artisan_name(&command), runs, end: printable(&end) }
 }
 
 /// By the word after `artisan`.
 fn classify(command: &str) -> Option<Runs> {
-    let mut words = command
-        .split_whitespace()
-        .map(|word| word.trim_matches(['"', '\'']))
-        .skip_while(|word| !(*word == "artisan" || word.ends_with("/artisan")));
-    words.next()?;
+    let mut words = after_artisan(command);
     let verb = words.next()?;
     let plain = |word: &&str| word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_=.,:/".contains(&b));
     let rest = || words.clone().take_while(plain).map(str::to_owned).collect();

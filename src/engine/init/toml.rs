@@ -141,7 +141,7 @@ impl Page {
             Some(branch) => self.line(&format!("ref = {}", quoted(&branch)), "what was deployed last"),
             None => self.say("ref = \"main\"              # without it the repository's own default"),
         }
-        if git.is_some_and(|git| git.url.starts_with("http")) && said.is_none() {
+        if git.is_some_and(|git| git.url.contains("://")) && said.is_none() {
             self.say("A password that stood in the url was left out: keep it in a file of root's, named by token.");
         }
     }
@@ -249,7 +249,8 @@ impl Page {
             self.say("This runs the app's code too, and no deployment moves it:");
         }
         for run in other {
-            self.say(&format!("  {} ({}): {}", run.what, run.place, run.command));
+            let what = run.artisan.as_ref().map_or_else(String::new, |artisan| format!(": {artisan}"));
+            self.say(&format!("  {} ({}){what}", run.what, run.place));
         }
     }
 }

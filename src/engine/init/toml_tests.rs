@@ -32,7 +32,7 @@ fn found() -> Found {
     let run = |what: &str, runs| Run {
         what: what.into(),
         place: "/etc/x:1".into(),
-        command: "php artisan\nx".into(),
+        artisan: Some("artisan app:sync".into()),
         runs,
         end: "`rm /etc/x`".into(),
     };
@@ -78,7 +78,13 @@ fn what_was_found_is_a_configuration() {
     assert_eq!(services[2]["tries"].as_integer(), Some(3));
     let media = &table["shared"].as_array().unwrap()[0];
     assert_eq!((media["path"].as_str(), media["from"].as_str()), (Some("public/media"), Some("media")));
-    for part in ["# kind = \"scheduler\"", "Two would run everything twice", "no deployment moves it", "Not promised"] {
+    for part in [
+        "(/etc/x:1): artisan app:sync",
+        "# kind = \"scheduler\"",
+        "Two would run everything twice",
+        "no deployment moves it",
+        "Not promised",
+    ] {
         assert!(text.contains(part), "{part} is not in\n{text}");
     }
     assert!(text.contains(&reload("php8.2-fpm.service").replace("NAME", "shop")));
