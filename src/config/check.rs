@@ -251,6 +251,11 @@ pub(super) fn hook_url(text: &str) -> Result<(), Problem> {
     }
 }
 
+/// Something stands where a URL has a password: before an `@`, after a `:`.
+pub(super) fn may_have_password(text: &str) -> bool {
+    text.rsplit_once('@').is_some_and(|(before, _)| before.replacen("://", "", 1).contains(':'))
+}
+
 /// `host`, `host:port` or `[v6]:port`.
 pub(super) fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     let after_v6 = authority.rfind(']').map_or(0, |at| at + 1);

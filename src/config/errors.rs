@@ -64,6 +64,15 @@ impl Problem {
     pub(super) fn secret(self) -> Self {
         self.secret_if(true)
     }
+    /// What is wrong and what to do instead, in one line.
+    pub(super) fn sentence(&self) -> String {
+        let help = self.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+        format!("{}{help}", self.title)
+    }
+    #[cfg(test)]
+    pub(super) fn is_secret(&self) -> bool {
+        self.secret
+    }
     /// [`Self::secret`] when `yes`.
     pub(super) fn secret_if(mut self, yes: bool) -> Self {
         self.secret |= yes;

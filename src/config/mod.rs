@@ -45,7 +45,7 @@ pub use notify::{Address, Notify, Way};
 pub use services::*;
 pub use settings::*;
 pub use show::show;
-pub use source::check_reference;
+pub use source::{check_git_url, check_reference};
 pub use step::{AUDIT, Limits, MIGRATE, On, Step};
 pub use webhook::Webhook;
 

@@ -12,8 +12,39 @@ pub(super) enum Reach {
     Path,
 }
 
+/// Checks a git URL that a person gave; the refusal quotes nothing of it.
+pub fn check_git_url(text: &str) -> Result<(), String> {
+    git_url(text).map(drop).map_err(|problem| problem.sentence())
+}
+
 /// Checks a git URL: https, ssh, scp-like (`git@host:path`) or an absolute path.
 pub(super) fn git_url(text: &str) -> Result<Reach, Problem> {
+    // Whatever else is wrong with it: the line is not shown where a password may stand in it.
+    let checked = if names_password(text) { Err(credentials()) } else { git_place(text) };
+    checked.map_err(|problem| problem.secret_if(names_password(text) || check::may_have_password(text)))
+}
+
+/// `scheme://user:password@host`, or `user:password@host:path`, which git takes for a path on the host `user`.
+fn names_password(text: &str) -> bool {
+    match text.split_once("://") {
+        Some((scheme, rest)) => {
+            let user = rest.split('/').next().and_then(|authority| authority.rsplit_once('@'));
+            user.is_some_and(|(user, _)| !scheme.eq_ignore_ascii_case("ssh") || user.contains(':'))
+        }
+        None => text.split_once(':').is_some_and(|(place, path)| {
+            !place.contains(['@', '/']) && path.split('/').next().is_some_and(|first| first.contains('@'))
+        }),
+    }
+}
+
+fn credentials() -> Problem {
+    Problem::new("the git URL has credentials in it, which would end in journals and process lists").help(
+        "write token_credential = \"/etc/deployd/secrets/shop-token\", or an ssh URL with no more than a user: `deployctl \
+         key` makes a key",
+    )
+}
+
+fn git_place(text: &str) -> Result<Reach, Problem> {
     let forms = "write https://host/path.git, ssh://user@host/path.git, user@host:path.git or an absolute path";
     let bad = |why: &str| Problem::new(format!("the git URL {why}")).help(forms);
     if text.is_empty() || text.len() > 1024 || printable(text) != text || text.contains(char::is_whitespace) {
@@ -56,14 +87,8 @@ fn with_scheme(lower: &str, scheme: &str, rest: &str, bad: &dyn Fn(&str) -> Prob
     let host = match (authority.rsplit_once('@'), reach) {
         (None, _) => authority,
         (Some((user, host)), Reach::Ssh) if ssh_user(user) => host,
-        (Some((user, _)), Reach::Ssh) if !user.contains(':') => return Err(bad("has a user that is not a plain name")),
-        (Some(_), _) => {
-            return Err(Problem::new(
-                "the git URL has credentials in it, which would end in journals and process lists",
-            )
-            .help("write token_credential = \"/etc/deployd/secrets/shop-token\", or use an ssh URL: `deployctl key` makes a key")
-            .secret());
-        }
+        (Some(_), Reach::Ssh) => return Err(bad("has a user that is not a plain name")),
+        (Some(_), _) => return Err(credentials()),
     };
     let (host, _) = check::split_port(host).ok_or_else(|| bad("has a port that is not a number from 1 to 65535"))?;
     if !check::host_name(host) {
@@ -209,6 +234,34 @@ mod tests {
         ] {
             assert!(git_url(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_password_is_refused_and_not_shown() {
+        for bad in [
+            "https://u:s3cret@h/x",
+            "https://s3cret@h/x",
+            "HTTPS://u:s3cret@h/x",
+            "http://u:s3cret@h/x",
+            "ssh://u:s3cret@h/x",
+            "SSH://u:s3cret@h/x",
+            "ssh://u:s3cret@h:99999/x",
+            "git://u:s3cret@h/x",
+            "u:s3cret@h:x",
+            "u:s3cret@h/x.git",
+        ] {
+            let problem = git_url(bad).unwrap_err();
+            let said = check_git_url(bad).unwrap_err();
+            assert!(said.contains("credentials in it") && said.contains("token_credential"), "{bad}: {said}");
+            assert!(problem.is_secret() && !said.contains("s3cret"), "{bad}: {said}");
+        }
+        // One with a slash in it ends what names the host.
+        for bad in ["ssh://u:s3/cret@h/x", "https://u:s3/cret@h/x", "u:s3/cret@h:x"] {
+            let problem = git_url(bad).unwrap_err();
+            assert!(problem.is_secret() && !problem.sentence().contains("cret@"), "{bad}");
+        }
+        assert!(!git_url("git@h").unwrap_err().is_secret(), "nothing to hide");
+        assert!(git_url("git@h:acme/shop@2.git").is_ok() && git_url("h:acme/shop@2.git").is_ok());
     }
 
     #[test]

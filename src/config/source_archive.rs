@@ -147,6 +147,11 @@ fn file(text: &str) -> Result<(), Problem> {
 
 /// An archive of a server.
 fn url(text: &str) -> Result<(), Problem> {
+    // Whatever else is wrong with it: the line is not shown where a password may stand in it.
+    plain_url(text).map_err(|problem| problem.secret_if(check::may_have_password(text)))
+}
+
+fn plain_url(text: &str) -> Result<(), Problem> {
     let bad = |why: &str| {
         Problem::new(format!("the archive's address {why}")).help("write https://HOST/PATH, or an absolute path")
     };

@@ -102,12 +102,26 @@ fn without_password(url: &str) -> Option<String> {
     if !plain {
         return None;
     }
-    let Some((scheme, rest)) = url.split_once("://").filter(|(scheme, _)| scheme.starts_with("http")) else {
-        return Some(url.to_owned());
+    let Some((scheme, rest)) = url.split_once("://") else {
+        // `user:password@host:path` is no url of git's: nothing of it is told.
+        return (!has_password(url)).then(|| url.to_owned());
     };
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    let host = authority.rsplit('@').next().unwrap_or(authority);
-    Some(format!("{scheme}://{host}/{path}"))
+    let host = match authority.rsplit_once('@') {
+        // A user of ssh is no secret.
+        Some((user, host)) if scheme == "ssh" => {
+            format!("{}@{host}", user.split(':').next().unwrap_or_default())
+        }
+        Some((_, host)) => host.to_owned(),
+        None => authority.to_owned(),
+    };
+    // One with a slash in it: what is left of it would be told.
+    (!has_password(&format!("{host}/{path}"))).then(|| format!("{scheme}://{host}/{path}"))
+}
+
+/// Something stands before an `@`, after a `:`.
+fn has_password(text: &str) -> bool {
+    text.rsplit_once('@').is_some_and(|(before, _)| before.contains(':'))
 }
 
 /// A branch's name, when it is a plain one.
@@ -143,6 +157,11 @@ mod tests {
         assert_eq!(url("https://user:secret@git.example.org/a/b.git"), "https://git.example.org/a/b.git");
         assert_eq!(url("git@git.example.org:a/b.git"), "git@git.example.org:a/b.git");
         assert_eq!(url("/srv/git/shop.git"), "/srv/git/shop.git");
+        assert_eq!(url("ssh://git:secret@git.example.org:2222/a"), "ssh://git@git.example.org:2222/a");
+        assert_eq!(url("ftp://u:secret@h/a"), "ftp://h/a");
+        for told in ["https://u:sec/ret@h/a", "u:secret@h:a", "u:secret@h/a", "ssh://u:sec/ret@h/a"] {
+            assert_eq!(without_password(told), None, "{told}");
+        }
         assert!(without_password("a\"b").is_none() && without_password("a\nb").is_none());
         assert_eq!(named("feature/x").as_deref(), Some("feature/x"));
         assert!(named("-x").is_none() && named("a b").is_none() && named("").is_none());

@@ -17,6 +17,7 @@ use super::{
     error::EngineError,
 };
 use crate::{
+    config,
     model::{
         AppName, DeploymentId,
         events::{self, EventId},
@@ -54,6 +55,10 @@ pub struct Said {
 
 /// Carries it out.
 pub async fn init(host: &Host, asked: &Init, id: &DeploymentId) -> Result<Said, EngineError> {
+    if let Some(url) = &asked.source {
+        // It would be written where everybody may read it.
+        config::check_git_url(url).map_err(EngineError::Other)?;
+    }
     let mut looked = look(host, asked, id).await?;
     let mut said = Said::default();
     if asked.apply
