@@ -6,6 +6,7 @@
 mod access;
 mod asked;
 mod disk;
+mod exposed;
 mod facts;
 mod foreign;
 mod found;
@@ -21,6 +22,7 @@ mod tree;
 mod units;
 
 pub use asked::{Addresses, asked};
+pub use exposed::{Exposed, exposed};
 pub use facts::*;
 pub use ini::{Entry, parse as parse_ini};
 pub use migrations::{Danger, Harm, harms};

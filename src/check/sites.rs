@@ -114,7 +114,7 @@ fn address(to: &str, http: &[Directive]) -> String {
 }
 
 /// With the variables that the server block sets.
-fn expand(value: &str, server: &Directive) -> String {
+pub(super) fn expand(value: &str, server: &Directive) -> String {
     let mut text = value.to_owned();
     let mut sets: Vec<_> = server.inner().iter().filter(|d| d.name == "set").collect();
     // The longest name first: `$app_name` is not `$app` and `_name`.

@@ -46,7 +46,9 @@ fn lines(found: &Properties, all: bool) -> Vec<String> {
     let mut lines = vec![format!("{} .. {}", text(found, "from"), text(found, "to"))];
     let (from, to) = (text(found, "from_revision"), text(found, "to_revision"));
     let short = |revision: &str| revision.chars().take(12).collect::<String>();
-    if from == to {
+    if from.is_empty() || to.is_empty() {
+        lines.push("  it is not known what the one that was adopted was made of".into());
+    } else if from == to {
         lines.push(format!("  the same revision, {}", short(&to)));
     } else if flag(found, "git") {
         lines.push(format!("  git {}..{}", short(&from), short(&to)));

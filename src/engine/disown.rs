@@ -172,7 +172,9 @@ impl Giving<'_> {
                 root.display(),
                 self.state.releases.len()
             ),
-            None => format!("  {} is left as it is: by its record deployd never took it, or it is gone", root.display()),
+            None => {
+                format!("  {} is left as it is: by its record deployd never took it, or it is gone", root.display())
+            }
         });
         lines.push(format!("  /etc/deployd/apps/{app}.toml becomes {app}.toml.disowned, and its drop-ins go"));
         lines.push("  deployd's record and cache of it are removed".to_owned());

@@ -43,6 +43,8 @@ pub async fn notify(
     let from = store.load().ok().and_then(|state| {
         state.releases.into_iter().find(|release| Some(&release.id) == record.from.as_ref()).map(|one| one.revision)
     });
+    // Of one that was adopted it is not known.
+    let from = from.filter(|revision| !revision.is_empty());
     let (commits, more) = commits(host, settings, from.as_deref(), record).await.unwrap_or_default();
     let name = process::host_name();
     let notice =

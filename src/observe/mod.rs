@@ -20,7 +20,9 @@ mod unpacking;
 
 pub use check::{Depth, facts as check_facts};
 pub use facts::{read as host_facts, read_for as facts_for, user as find_user};
-pub use find::{FindError, Found, Looked, PoolFound, find, foreign_runs, nginx_config, nginx_sites, recognise, site_page};
+pub use find::{
+    FindError, Found, Looked, PoolFound, find, foreign_runs, nginx_config, nginx_sites, recognise, site_page,
+};
 pub use find_runs::{Run, Runs};
 pub use holds::holds;
 pub use host::Host;

@@ -22,9 +22,10 @@ use super::{
     store::Store,
 };
 use crate::{
+    check::{Exposed, exposed},
     config::Settings,
     model::{AppName, AppState, DeploymentId, ReleaseId, events},
-    observe::{Host, foreign_runs, recognise},
+    observe::{Host, foreign_runs, nginx_config, recognise},
     system::{
         journal::{self, Priority},
         tree::Dir,
@@ -64,6 +65,9 @@ pub async fn adopt(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) -> 
         None => adoption(&settings, &tree, now()).map_err(refused)?,
     };
     let mut said = Said { data: format!("{}\n", told(&settings, &tree, &adopted)), ..Said::default() };
+    if !adopted.made_by.has_releases() {
+        said.notes.extend(closed(host, &settings)?);
+    }
     if !yes {
         said.notes.push(format!("nothing was changed: `deployctl adopt {app} --yes` does it, while the site runs"));
         return Ok(said);
@@ -104,6 +108,37 @@ fn goes_on(host: &Host, app: &AppName, begun: &Adoption, state: &AppState) -> Re
 
 fn newest_other<'a>(begun: &Adoption, ids: impl DoubleEndedIterator<Item = &'a ReleaseId>) -> Option<&'a ReleaseId> {
     ids.rev().find(|id| !begun.releases.iter().any(|taken| taken.id == **id))
+}
+
+/// Refuses a checkout whose site would serve what is put into its root. Tells what of nginx could not be looked at.
+fn closed(host: &Host, settings: &Settings) -> Result<Vec<String>, EngineError> {
+    let (nginx, unread) = nginx_config(&host.paths);
+    if let Some(found) = exposed(&nginx, &settings.root) {
+        return Err(EngineError::Other(open(settings, &found)));
+    }
+    Ok(unread
+        .iter()
+        .map(|one| {
+            format!("whether nginx serves {}/shared is not seen: {} {}", settings.root.display(), one.what, one.why)
+        })
+        .collect())
+}
+
+fn open(settings: &Settings, found: &Exposed) -> String {
+    let (app, root) = (&settings.app, settings.root.display());
+    let remedy = match &found.closing[..] {
+        [] => format!("write a directory below {root} there"),
+        closing => {
+            let locations: Vec<_> = closing.iter().map(|path| format!("location ^~ {path} {{ deny all; }}")).collect();
+            format!("write `{}` into that server, or a root below {root}", locations.join(" "))
+        }
+    };
+    format!(
+        "nginx serves {root} itself ({}:{}), and so would {root}/shared with what visitors have uploaded, and every release: \
+         {remedy}, then `systemctl reload nginx` and `deployctl adopt {app}` again",
+        found.at.file.display(),
+        found.at.line
+    )
 }
 
 /// What a person does next, and what is ended only when the new services are proved.

@@ -1,6 +1,6 @@
 //! The steps of an adoption, each of which may be begun again.
 
-use super::value::{Adoption, Taken, excluded};
+use super::value::{Adoption, Taken, excluded, origin};
 use crate::{
     config::Settings,
     engine::{
@@ -165,8 +165,9 @@ impl Taking<'_> {
             state.releases.push(ReleaseRecord {
                 id: taken.id.clone(),
                 seq: state.seq,
-                revision: taken.revision,
-                reference: self.adopted.made_by.name().to_owned(),
+                // What a file of the app's user says is no commit that deployd has fetched: nothing is compared with it.
+                revision: String::new(),
+                reference: origin(self.adopted, &taken),
                 state: ReleaseState::Confirmed,
                 manifest,
                 files,

@@ -11,8 +11,12 @@ use crate::{
     worker::order::{ForeignRelease, Maker, Recognised},
 };
 
-/// How much of a revision an id has.
+/// How much of a name an id has, and of a commit is shown.
 const SHORT: usize = 8;
+/// The longest name of a release, in bytes.
+const LONGEST: usize = 255;
+/// The most releases: what a worker tells is bounded, and its user's word.
+const MOST: usize = 1000;
 
 /// An adoption, as it is recorded before its first effect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,7 +38,7 @@ pub struct Taken {
     pub name: String,
     /// Its name from now on.
     pub id: ReleaseId,
-    /// Its commit; empty: not known.
+    /// The commit that a file of the app's user says it has; empty: none says. Shown as said, and believed by nobody.
     pub revision: String,
     /// When it was made, in seconds since 1970.
     pub at: i64,
@@ -56,10 +60,13 @@ pub fn adoption(settings: &Settings, tree: &Recognised, now: i64) -> Result<Adop
     if !tree.made_by.has_releases() {
         return checkout(settings, tree, now);
     }
+    if tree.releases.len() > MOST {
+        return Err(Unfit(format!("{root} has {} releases: more than {MOST} are not taken over", tree.releases.len())));
+    }
     let foreign = tree.releases.iter().filter(|release| release.name.parse::<ReleaseId>().is_err());
     let mut releases: Vec<Taken> = Vec::new();
     for release in foreign {
-        let taken = take(release, &releases)?;
+        let taken = take(release, &releases, now)?;
         releases.push(taken);
     }
     releases.sort_by(|a, b| (a.id.as_str(), number(&a.name)).cmp(&(b.id.as_str(), number(&b.name))));
@@ -78,17 +85,37 @@ fn checkout(settings: &Settings, tree: &Recognised, now: i64) -> Result<Adoption
              move it below {root}/shared, name that path as DB_DATABASE in .env, then `deployctl adopt {app}` again"
         )));
     }
-    let head = tree.git.as_ref().and_then(|git| git.head.clone()).unwrap_or_default();
-    let id = id(now, &short(&head, "checkout"), &[])?;
-    let taken = Taken { name: String::new(), id: id.clone(), revision: head, at: now };
+    let head = tree.git.as_ref().and_then(|git| git.head.as_deref());
+    let id = id(now, "checkout", &[])?;
+    let taken = Taken { name: String::new(), id: id.clone(), revision: said(head), at: now };
     Ok(Adoption { made_by: tree.made_by, releases: vec![taken], live: id })
 }
 
-fn take(release: &ForeignRelease, before: &[Taken]) -> Result<Taken, Unfit> {
-    let revision = release.revision.clone().unwrap_or_default();
-    let at = stamped(&release.name).unwrap_or(release.modified);
-    let id = id(at, &short(&revision, &release.name), before)?;
-    Ok(Taken { name: release.name.clone(), id, revision, at })
+/// A release by its name. What is said of it is its user's word: a time that is still to come is none, and an id has
+/// nothing of the commit in it, as one of a release that deployd has fetched does.
+fn take(release: &ForeignRelease, before: &[Taken], now: i64) -> Result<Taken, Unfit> {
+    let name = &release.name;
+    let plain = !name.is_empty() && name.len() <= LONGEST && !name.starts_with('.') && !name.contains(['/', '\0']);
+    if !plain {
+        return Err(Unfit(format!("{:?} is no name of a release", printable(name))));
+    }
+    let at = stamped(name).unwrap_or(release.modified).clamp(0, now.max(0));
+    let id = id(at, &short(name), before)?;
+    Ok(Taken { name: name.clone(), id, revision: said(release.revision.as_deref()), at })
+}
+
+/// A commit, in the only form that one has.
+fn said(revision: Option<&str>) -> String {
+    let is_commit = |text: &&str| matches!(text.len(), 40 | 64) && text.bytes().all(|b| b.is_ascii_hexdigit());
+    revision.filter(is_commit).unwrap_or_default().to_ascii_lowercase()
+}
+
+/// What a release was made of, as the record has it: by whom, and what is only said of it.
+pub fn origin(adoption: &Adoption, taken: &Taken) -> String {
+    match taken.revision.get(..SHORT) {
+        Some(short) => format!("{}, said to be {short}", adoption.made_by.name()),
+        None => adoption.made_by.name().to_owned(),
+    }
 }
 
 /// `20260101120000`, as Capistrano and Envoyer name releases, in UTC.
@@ -104,11 +131,10 @@ fn number(name: &str) -> u64 {
     name.parse().unwrap_or(0)
 }
 
-fn short(revision: &str, name: &str) -> String {
-    let of = if revision.is_empty() { name } else { revision };
-    let letters: String = of.chars().map(|c| c.to_ascii_lowercase()).filter(char::is_ascii_alphanumeric).collect();
-    let from = if revision.is_empty() { letters.len().saturating_sub(SHORT) } else { 0 };
-    let short: String = letters.chars().skip(from).take(SHORT).collect();
+/// The end of a name, as an id takes it.
+fn short(name: &str) -> String {
+    let letters: String = name.chars().map(|c| c.to_ascii_lowercase()).filter(char::is_ascii_alphanumeric).collect();
+    let short: String = letters.chars().skip(letters.len().saturating_sub(SHORT)).collect();
     if short.is_empty() { "adopted".into() } else { short }
 }
 
@@ -177,6 +203,8 @@ mod tests {
     use super::*;
     use crate::{config::tests::Host, worker::order::GitFound};
 
+    const NOW: i64 = 1_800_000_000;
+
     fn settings() -> Settings {
         let text = "preset = \"laravel\"\nroot = \"/srv/shop\"\nuser = \"shop\"\nsource.git = \"/g\"\n";
         Host::with(text).load().unwrap()
@@ -195,7 +223,7 @@ mod tests {
             releases: names.iter().map(|name| release(name, None)).collect(),
             ..Recognised::default()
         };
-        let taken = |tree: &Recognised| adoption(&settings(), tree, 0).unwrap();
+        let taken = |tree: &Recognised| adoption(&settings(), tree, NOW).unwrap();
         let of = |adoption: &Adoption| adoption.releases.iter().map(|one| one.id.to_string()).collect::<Vec<_>>();
         let stamped = taken(&tree(&["20260102120000", "20260101120000", "20260103T000000Z-abc"], "20260102120000"));
         assert_eq!(of(&stamped), ["20260101T120000Z-01120000", "20260102T120000Z-02120000"]);
@@ -204,9 +232,36 @@ mod tests {
         assert_eq!(of(&numbered), ["20260101T000000Z-10", "20260101T000000Z-9"]);
         assert!(adoption(&settings(), &tree(&["1"], "2"), 0).unwrap_err().0.contains("leads to no directory"));
         let mut known = tree(&["20260101120000"], "20260101120000");
-        known.releases[0].revision = Some("0A1B2C3D4E".to_lowercase());
-        assert_eq!(of(&taken(&known)), ["20260101T120000Z-0a1b2c3d"]);
+        known.releases[0].revision = Some("0a1b2c3d".repeat(5));
+        assert_eq!(of(&taken(&known)), ["20260101T120000Z-01120000"]);
         assert!(told(&settings(), &known, &taken(&known)).contains("which is live; a link keeps its old name"));
+    }
+
+    #[test]
+    fn what_the_apps_user_says_of_a_release_is_bounded_and_proves_nothing() {
+        let tree = |name: &str, revision: &str, modified| Recognised {
+            made_by: Maker::Releases,
+            live: Some(name.into()),
+            releases: vec![ForeignRelease { name: name.into(), revision: Some(revision.into()), modified }],
+            ..Recognised::default()
+        };
+        let of = |revision: &str, modified| adoption(&settings(), &tree("7", revision, modified), NOW).unwrap();
+        for odd in ["--upload-pack=x", "HEAD", "main", "0a1b2c3d", "\u{1b}[2J", ""] {
+            let adoption = of(odd, 5);
+            assert_eq!((adoption.releases[0].revision.as_str(), adoption.live.as_str()), ("", "19700101T000005Z-7"));
+            assert_eq!(origin(&adoption, &adoption.releases[0]), Maker::Releases.name(), "{odd}");
+        }
+        let good = of(&"ab".repeat(20), 5);
+        assert_eq!(origin(&good, &good.releases[0]), format!("{}, said to be abababab", Maker::Releases.name()));
+        for (modified, at) in [(i64::MAX, NOW), (i64::MIN, 0), (NOW + 1, NOW)] {
+            assert_eq!(of("", modified).releases[0].at, at, "a time to come would go before what is live");
+        }
+        for name in ["", ".", "..", "../x", "a/b", ".git", &"x".repeat(256)] {
+            assert!(adoption(&settings(), &tree(name, "", 0), NOW).is_err(), "{name}");
+        }
+        let mut many = tree("7", "", 0);
+        many.releases = vec![many.releases[0].clone(); MOST + 1];
+        assert!(adoption(&settings(), &many, NOW).unwrap_err().0.contains("more than 1000"));
     }
 
     #[test]
@@ -218,7 +273,8 @@ mod tests {
             ..Recognised::default()
         };
         let taken = adoption(&settings(), &tree, 1_767_225_600).unwrap();
-        assert_eq!(taken.live.as_str(), "20260101T000000Z-abababab");
+        assert_eq!(taken.live.as_str(), "20260101T000000Z-checkout");
+        assert_eq!(origin(&taken, &taken.releases[0]), "git, said to be abababab");
         let told = told(&settings(), &tree, &taken);
         assert!(told.contains("storage becomes shared/storage") && told.contains("nothing is copied"), "{told}");
         tree.databases.push("database/database.sqlite".into());
