@@ -1,11 +1,8 @@
 //! Whether nginx asks any slot of an app, live or not, anywhere and by whatever name. Pure. In doubt it does: whoever wants
 //! to know is about to end them.
 
-use std::{
-    collections::BTreeMap,
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use core::net::IpAddr;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use super::Directive;
 
@@ -97,6 +94,8 @@ fn may_be_here(host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::check::parse_nginx;
 
