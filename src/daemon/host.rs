@@ -12,8 +12,8 @@ use super::{access, busy::Busy, coalesce, files, follow, judge, lists, logs, rem
 use crate::{
     config::{self, HostFacts},
     dbus::{
-        Access, Answer, App, AppView, Backend, Deployment, Dict, Error, Judgement, LogFilter, NAME, Question, Quota,
-        SharedView, Showing, Ticket, app_path, deployment_path, no_such_app,
+        Access, Answer, App, AppView, Backend, Deployment, Dict, Error, JUDGED, Judgement, LogFilter, NAME, Question,
+        Quota, SharedView, Showing, Ticket, app_path, deployment_path, no_such_app,
     },
     model::{
         AppName, CheckRequest, DeployKey, DeploymentId, DiffRequest, HoldChange, HoldRequest, Holds, KeyRequest, Kind,
@@ -306,14 +306,14 @@ impl Backend for Host {
         Err(Error::NoSuchRelease(format!("app {app} has no release {release}; `deployctl releases {app}` lists them")))
     }
 
-    /// On a thread of its own: the disk or a directory of users may keep it waiting.
+    /// The disk or a directory of users may keep it waiting.
     fn judge(self: Arc<Self>, question: Question) -> Answer<'static, Judgement> {
         Box::pin(async move {
-            let judged = tokio::task::spawn_blocking(move || {
+            let judged = move |question: &Question| {
                 let load = || config::load(&self.paths, &question.app, &(self.facts)(&self.paths, &question.app)).ok();
-                judge::judge(&question, load, &access::Nss)
-            });
-            judged.await.map_err(|e| Error::Failed(format!("the configuration was not read: {e}")))
+                judge::judge(question, load, &access::Nss)
+            };
+            Ok(judge::within(JUDGED, question, judged).await)
         })
     }
 

@@ -1,11 +1,31 @@
 //! What an app's configuration says of what polkit will be asked. Pure, but for who reads the settings and knows names.
 
+use std::time::Duration;
+
 use super::access::{self, Names};
 use crate::{
     config::{Settings, Source},
-    dbus::{Judgement, Question},
+    dbus::{Judgement, Question, in_time},
     model::{Allow, Kind, Request},
 };
+
+/// Judges in time. What is not known by then names nobody: no answer means no.
+pub async fn within(
+    limit: Duration,
+    question: Question,
+    judged: impl FnOnce(&Question) -> Judgement + Send + 'static,
+) -> Judgement {
+    let other_ref = question.request.as_ref().is_some_and(|request| request.reference.is_some());
+    let (app, uid) = (question.app.clone(), question.uid);
+    if let Some(judgement) = in_time(limit, move || judged(&question)).await {
+        return judgement;
+    }
+    tracing::warn!(
+        "what the configuration of app {app} says of uid {uid} was not known within {limit:?}, and counts as no: what tells \
+         users and groups (see `getent passwd`), or the disk, does not answer"
+    );
+    Judgement { other_ref, unknown: true, ..Judgement::default() }
+}
 
 /// Judges a question. What no list can be of, and names no ref, needs no settings, and they are not read.
 pub fn judge(question: &Question, settings: impl FnOnce() -> Option<Settings>, names: &dyn Names) -> Judgement {
@@ -165,6 +185,37 @@ mod tests {
         let of = |action| Question { action, app: plain().app, uid: 7, request: None };
         assert!(!judge(&of(Action::Cancel), settings, &Ci).listed, "that has a list of its own");
         assert_eq!(judge(&of(Action::Key), || None, &Ci), Judgement::default(), "that has none, and is not unknown");
+    }
+
+    /// SE-: a directory that hangs lets nobody in, and holds nobody else up.
+    #[tokio::test]
+    async fn a_directory_that_does_not_answer_means_no() {
+        struct Hanging(std::sync::Mutex<std::sync::mpsc::Receiver<()>>);
+        impl Names for Hanging {
+            fn user(&self, _name: &str) -> Option<u32> {
+                self.0.lock().unwrap().recv().ok();
+                Some(7)
+            }
+            fn is_member(&self, _uid: u32, _group: &str) -> bool {
+                true
+            }
+        }
+        let (hangs, waits) = std::sync::mpsc::channel();
+        let access = [(Right::Deploy, vec![Who::User("ci".into())])];
+        let settings = move || Some(Settings { access: access.into_iter().collect(), ..app("main").unwrap() });
+        let of = |reference| {
+            let request = request(reference);
+            Question { action: Action::Deploy, app: request.app.clone(), uid: 7, request: Some(request) }
+        };
+        let names = Hanging(waits.into());
+        let judged = move |question: &Question| judge(question, settings, &names);
+        let late = within(Duration::from_millis(100), of(Some("main")), judged).await;
+        let unknown = Judgement { other_ref: true, unknown: true, ..Judgement::default() };
+        assert_eq!(late, unknown, "listed, as the directory would say, was never said");
+        drop(hangs);
+        let soon =
+            within(Duration::from_secs(60), of(None), |_| Judgement { listed: true, ..Judgement::default() }).await;
+        assert!(soon.listed);
     }
 
     /// WH-10: a webhook may have deployed what is listed, plainly.

@@ -9,7 +9,10 @@ use std::{
 
 use zbus::{Connection, Variant, fdo, interface, message::Header, names::InterfaceName, object_server::SignalEmitter};
 
-use super::{APP, AppView, Backend, Caller, Error, app_path};
+use super::{
+    APP, AppView, Backend, Caller, Error, app_path,
+    in_time::{JUDGED, in_time},
+};
 use crate::model::AppName;
 
 /// `org.deployd1.App`.
@@ -81,8 +84,9 @@ impl App {
         self.name.to_string()
     }
     #[zbus(property(emits_changed_signal = "false"))]
-    fn root(&self) -> String {
-        self.backend.root(&self.name).unwrap_or_default()
+    async fn root(&self) -> String {
+        let (backend, name) = (Arc::clone(&self.backend), self.name.clone());
+        in_time(JUDGED, move || backend.root(&name)).await.flatten().unwrap_or_default()
     }
     #[zbus(property)]
     fn current(&self) -> fdo::Result<String> {

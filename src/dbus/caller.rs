@@ -2,7 +2,10 @@
 
 use zbus::{Connection, fdo::DBusProxy, message::Header, names::BusName};
 
-use super::Error;
+use super::{
+    Error,
+    in_time::{NAMED, in_time},
+};
 use crate::model::Actor;
 
 /// A caller.
@@ -23,12 +26,16 @@ impl Caller {
             .get_connection_unix_user(BusName::from(sender.clone()))
             .await
             .map_err(|e| Error::AccessDenied(format!("the bus does not know the caller's user: {e}")))?;
-        let found = nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid));
-        Ok(Self { uid, user: found.ok().flatten().map(|u| u.name) })
+        Ok(Self { uid, user: in_time(NAMED, move || name(uid)).await.flatten() })
     }
 
     /// As records and the journal name it.
     pub fn actor(&self) -> Actor {
         Actor::Bus { uid: self.uid, user: self.user.clone() }
     }
+}
+
+/// For people only: without it the number is told.
+fn name(uid: u32) -> Option<String> {
+    nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)).ok().flatten().map(|user| user.name)
 }

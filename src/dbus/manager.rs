@@ -6,6 +6,7 @@ use zbus::{Connection, OwnedFd, OwnedObjectPath, interface, message::Header, obj
 
 use super::{
     Backend, Caller, Error, LogFilter, Options, Quota, Showing, Ticket,
+    in_time::{JUDGED, in_time},
     options::Dict,
     polkit::{Action, Asking},
     upload,
@@ -115,6 +116,14 @@ impl Manager {
         let Call { connection, header } = *call;
         Asking { backend: &self.backend, connection, header, caller: &caller }.may(Action::Hold, app, details).await?;
         Ok(self.backend().hold_app(request).await?.as_str().to_owned())
+    }
+
+    /// An app's settings, which name users.
+    async fn shown(&self, call: &Call<'_>, app: &str, how: Showing) -> Result<String, Error> {
+        let (app, uid, backend) = (app_name(app)?, call.caller().await?.uid, self.backend());
+        let late =
+            Error::Failed(format!("the settings of app {app} were not read within {JUDGED:?}: see `getent passwd`"));
+        in_time(JUDGED, move || backend.show(&app, uid, how)).await.unwrap_or(Err(late))
     }
 
     async fn start(
@@ -449,8 +458,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
         app: &str,
     ) -> Result<String, Error> {
-        let caller = Caller::of(connection, &header).await?;
-        self.backend.show(&app_name(app)?, caller.uid, Showing::Text)
+        self.shown(&Call { connection, header: &header }, app, Showing::Text).await
     }
 
     #[zbus(out_args("json"))]
@@ -460,8 +468,7 @@ impl Manager {
         #[zbus(connection)] connection: &Connection,
         app: &str,
     ) -> Result<String, Error> {
-        let caller = Caller::of(connection, &header).await?;
-        self.backend.show(&app_name(app)?, caller.uid, Showing::Json)
+        self.shown(&Call { connection, header: &header }, app, Showing::Json).await
     }
 
     #[zbus(out_args("deployments"))]

@@ -7,6 +7,7 @@ mod backend;
 mod caller;
 mod deployment;
 mod error;
+mod in_time;
 mod manager;
 mod options;
 mod path;
@@ -20,6 +21,7 @@ pub use backend::{Access, Answer, AppView, Backend, Judgement, LogFilter, Questi
 pub use caller::Caller;
 pub use deployment::{Deployment, DeploymentView, SharedView, publish};
 pub use error::{Error, exit_status};
+pub use in_time::{JUDGED, in_time};
 pub use manager::{Manager, no_such_app};
 pub use options::{Dict, Options};
 pub use path::{app_path, deployment_path, escape};
