@@ -6,7 +6,7 @@ use super::error::EngineError;
 use crate::{
     config,
     model::{Actor, AppName},
-    observe::Host,
+    observe::{Host, overlaps},
 };
 
 /// Who logged in, whatever sudo made of it, as `DEPLOYD_ACTOR` gives it; root where nobody did.
@@ -37,10 +37,6 @@ pub fn apart(host: &Host, app: &AppName, root: &Path) -> Result<(), EngineError>
         }
     }
     Ok(())
-}
-
-fn overlaps(one: &Path, other: &Path) -> bool {
-    one.starts_with(other) || other.starts_with(one)
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use super::{
     unpacking::{self, COMPOSER},
 };
 use crate::{
-    config::{AUDIT, ServiceKind, Settings, SlotKind, Step},
+    config::{self, AUDIT, ServiceKind, Settings, SlotKind, Step},
     model::{AppState, Paths, Request},
 };
 
@@ -45,11 +45,38 @@ pub fn lacking(
     let steps = to_run(settings, markers);
     let mut found = programs(settings, markers, &steps);
     found.extend(of_services(settings));
+    found.extend(shared_root(&host.paths, settings));
     let of_source = if request.upload { Vec::new() } else { host.source_credentials(settings) };
     found.extend(files(host, settings, of_source, &steps));
     let missed =
         unpacking::missed(settings, wanted(settings, markers, &steps).into_iter().map(|(program, ..)| program));
     (found, missed)
+}
+
+/// Another app whose root is this one's, or in it, or has it in it: each would take the other's releases for its own. Not told
+/// when a configuration is loaded: what runs goes on, and is brought up at boot, whatever file was put beside its own.
+fn shared_root(paths: &Paths, settings: &Settings) -> Option<Lack> {
+    let app = &settings.app;
+    let mut others = config::list(paths).ok()?.into_iter().filter(|other| other != app);
+    others.find_map(|other| {
+        let root = config::root_of(paths, &other).filter(|root| overlaps(root, &settings.root))?;
+        let file = |app| config::places(paths, app).into_iter().find(|file| file.is_file()).unwrap_or_default();
+        Some(Lack {
+            what: format!(
+                "{app} ({}) and {other} ({}) have roots that lie one in the other: {} and {}",
+                file(app).display(),
+                file(&other).display(),
+                settings.root.display(),
+                root.display()
+            ),
+            remedy: Some("give each app a root of its own, or remove the file that is not used any more".into()),
+        })
+    })
+}
+
+/// One is the other, or lies in it.
+pub fn overlaps(one: &Path, other: &Path) -> bool {
+    one.starts_with(other) || other.starts_with(one)
 }
 
 /// The steps that will be run, and on what each depends that is not known.
@@ -194,6 +221,29 @@ mod tests {
 
     use super::*;
     use crate::config::tests::Host;
+
+    #[test]
+    fn apps_whose_roots_lie_one_in_the_other_are_both_named() {
+        let tree = tempfile::tempdir().unwrap();
+        let paths = Paths::below(tree.path());
+        let [dir, ..] = paths.config_dirs();
+        std::fs::create_dir_all(&dir).unwrap();
+        let text = "root = \"/srv/shop\"\nuser = \"shop\"\nsource.git = \"/g\"\n";
+        let settings = Host::with(text).load().unwrap();
+        std::fs::write(dir.join(format!("{}.toml", settings.app)), text).unwrap();
+        let beside = |root: &str| {
+            // Whatever else is wrong with it.
+            std::fs::write(dir.join("blog.toml"), format!("root = \"{root}\"\nunknown = 1\n")).unwrap();
+            shared_root(&paths, &settings)
+        };
+        for root in ["/srv/shop", "/srv/shop/", "/srv", "/srv/shop/blog"] {
+            let lack = beside(root).unwrap_or_else(|| panic!("{root}"));
+            for file in ["blog.toml".to_owned(), format!("{}.toml", settings.app)] {
+                assert!(lack.what.contains(&dir.join(&file).display().to_string()), "{}", lack.what);
+            }
+        }
+        assert_eq!((beside("/srv/shop2"), beside("/srv/blog")), (None, None));
+    }
 
     #[test]
     fn what_is_lacking_is_told_with_who_needs_it_and_where_it_was_looked_for() {

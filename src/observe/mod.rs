@@ -27,7 +27,7 @@ pub use find_runs::{Run, Runs};
 pub use holds::holds;
 pub use host::Host;
 pub use instances::{instance_unit, instances};
-pub use lacking::Lack;
+pub use lacking::{Lack, overlaps};
 pub use look::{in_maintenance, is_digest, look_at_shared};
 pub use observed::*;
 pub use orders::{shared_paths, source_order};

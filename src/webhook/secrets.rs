@@ -86,6 +86,7 @@ impl Secrets {
                 apps.insert(app.clone(), Pair([a.clone(), b.clone()]));
             }
         }
+        same(&apps)?;
         if apps.is_empty() {
             return Err(SecretsError::None);
         }
@@ -100,6 +101,20 @@ impl Secrets {
             None => (&self.stranger, false),
         }
     }
+}
+
+/// What is signed for one app could be handed in for another that has the same secret.
+fn same(apps: &BTreeMap<AppName, Pair>) -> Result<(), SecretsError> {
+    let mut known: BTreeMap<&[u8], &AppName> = BTreeMap::new();
+    for (app, Pair(secrets)) in apps {
+        for secret in secrets {
+            if let Some(other) = known.insert(secret, app).filter(|other| *other != app) {
+                let why = format!("is {other}'s too, whose deliveries would be its own: give each app one of its own");
+                return Err(SecretsError::Bad(app.to_string(), why));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn is_open(name: &str) -> bool {
@@ -146,6 +161,18 @@ mod tests {
             (&[("secret_shop", "0123456789abcde\n")][..], "shorter than 16"),
             (&[("secret_shop.next", "")][..], "shop.next is empty"),
             (&[("secret_shop.bak", "0123456789abcdef")][..], "as no app can be"),
+            (
+                &[("secret_blog", "0123456789abcdef"), ("secret_shop", "0123456789abcdef\n")][..],
+                "webhook/shop is blog's too",
+            ),
+            (
+                &[
+                    ("secret_blog", "0123456789abcdef"),
+                    ("secret_shop", "fedcba9876543210"),
+                    ("secret_shop.next", "0123456789abcdef"),
+                ][..],
+                "webhook/shop is blog's too",
+            ),
         ] {
             let said = read(files).err().expect("it is refused").to_string();
             assert!(said.contains(why), "{why}: {said}");
