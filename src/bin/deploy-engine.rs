@@ -13,7 +13,7 @@ use deployd::{
     },
     observe::{self, Host},
     runtime::generator,
-    system::{journal, tree::Dir, units::Units},
+    system::{journal, notify, tree::Dir, units::Units},
     worker,
 };
 use serde::de::DeserializeOwned;
@@ -193,7 +193,10 @@ async fn carry_out(command: Command) -> Result<u8> {
         Command::Prune { instance } => {
             let host = host(&format!("deploy-prune@{instance}")).await?;
             let (app, id, request) = asked(&host.paths, &instance, |one: &PruneRequest| (&one.prune, &one.id))?;
-            leave(&host.paths, &app, &id, &serde_json::to_value(engine::prune_now(&host, &request).await)?)?;
+            let reply = engine::prune_now(&host, &request).await;
+            leave(&host.paths, &app, &id, &serde_json::to_value(&reply)?)?;
+            notify::ready();
+            engine::swept(&host, &request, &reply).await?;
             Ok(0)
         }
         Command::Settle { instance } => {

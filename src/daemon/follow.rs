@@ -15,8 +15,8 @@ use super::{
 use crate::{
     dbus::{App, DeploymentView, Error, Manager, PATH, SharedView, Ticket, deployment_path, publish},
     model::{
-        AppName, CheckAnswer, CheckRequest, DeployKey, DeploymentId, DiffRequest, Difference, Finding, HoldChange,
-        HoldRequest, KeyAnswer, KeyRequest, PruneRequest, Pruned, Reply, Request, UnitName, printable,
+        AppName, CheckRequest, DeployKey, DeploymentId, DiffRequest, Difference, Finding, HoldChange, HoldRequest,
+        KeyRequest, PruneRequest, Pruned, Refused, Refusing, Reply, Request, UnitName, printable,
     },
     system::units::{UnitError, UnitStatus},
 };
@@ -92,18 +92,12 @@ pub async fn survey(host: &Arc<Host>, app: &AppName) -> Result<Vec<String>, Erro
 
 /// Has a check made; it changes nothing.
 pub async fn check(host: &Arc<Host>, request: &CheckRequest) -> Result<Vec<Finding>, Error> {
-    match ask(host, "deploy-plan", (&request.check, &request.id), request, ("check", "answer")).await? {
-        CheckAnswer::Found(findings) => Ok(findings),
-        CheckAnswer::Refused(why) => Err(Error::BadConfig(printable(&why))),
-    }
+    done(ask(host, "deploy-plan", (&request.check, &request.id), request, ("check", "answer")).await?)
 }
 
 /// Has an app's deploy key made, or only told.
 pub async fn key(host: &Arc<Host>, request: &KeyRequest) -> Result<DeployKey, Error> {
-    match ask(host, "deploy-key", (&request.key, &request.id), request, ("key", "answer")).await? {
-        KeyAnswer::Key(key) => Ok(key),
-        KeyAnswer::Refused(why) => Err(Error::Failed(printable(&why))),
-    }
+    done(ask(host, "deploy-key", (&request.key, &request.id), request, ("key", "answer")).await?)
 }
 
 /// Has an app or a release held, or let go.
@@ -126,7 +120,15 @@ pub async fn diff(host: &Arc<Host>, request: &DiffRequest) -> Result<Difference,
 fn done<T>(reply: Reply<T>) -> Result<T, Error> {
     match reply {
         Reply::Done(answer) => Ok(answer),
-        Reply::Refused(why) => Err(Error::Failed(printable(&why))),
+        Reply::Refused(Refused { kind, why }) => {
+            let why = printable(&why);
+            Err(match kind {
+                Refusing::NoSuchApp => Error::NoSuchApp(why),
+                Refusing::NoSuchRelease => Error::NoSuchRelease(why),
+                Refusing::BadConfig => Error::BadConfig(why),
+                Refusing::Failed => Error::Failed(why),
+            })
+        }
     }
 }
 
@@ -281,5 +283,26 @@ pub async fn announce(host: &Host, app: &AppName) {
     let Some((before, now)) = host.to_tell(app) else { return };
     if let Err(error) = App::announce(&host.connection, app, before.as_ref(), &now).await {
         tracing::debug!("the state of app {app} was not announced, ignoring: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zbus::DBusError;
+
+    #[test]
+    fn a_refusal_of_the_engine_keeps_its_kind_on_the_bus() {
+        for (kind, name) in [
+            (Refusing::NoSuchApp, "org.deployd1.Error.NoSuchApp"),
+            (Refusing::NoSuchRelease, "org.deployd1.Error.NoSuchRelease"),
+            (Refusing::BadConfig, "org.deployd1.Error.BadConfig"),
+            (Refusing::Failed, "org.deployd1.Error.Failed"),
+        ] {
+            let refused: Reply<()> = Reply::Refused(Refused { kind, why: "no\u{1b}".into() });
+            let json = serde_json::to_vec(&refused).unwrap();
+            let error = done::<()>(serde_json::from_slice(&json).unwrap()).unwrap_err();
+            assert_eq!((error.name().as_str(), error.text()), (name, "no\\u{1b}"));
+        }
     }
 }

@@ -3,7 +3,11 @@
 
 use std::time::Duration;
 
-use super::{deployment::unexpected, error::EngineError, outcome::sentence, store::Store};
+use super::{
+    deployment::unexpected,
+    error::{EngineError, reply},
+    store::Store,
+};
 use crate::{
     config::{Settings, Source},
     model::{AppState, DiffRequest, Difference, ReleaseId, ReleaseRecord, ReleaseState, Reply, printable},
@@ -23,20 +27,17 @@ const LONGEST: usize = 4096;
 
 /// Compares two releases of an app.
 pub async fn diff(host: &Host, request: &DiffRequest) -> Reply<Difference> {
-    match compared(host, request).await {
-        Ok(difference) => Reply::Done(difference),
-        Err(error) => Reply::Refused(sentence(&error.to_string(), error.remedy().as_deref())),
-    }
+    reply(compared(host, request).await)
 }
 
 async fn compared(host: &Host, request: &DiffRequest) -> Result<Difference, EngineError> {
-    let settings = host.settings(&request.diff).map_err(|error| EngineError::Other(error.summary))?;
+    let settings = host.settings(&request.diff).map_err(|error| EngineError::BadConfig(error.summary))?;
     let state = Store::look(&host.paths, &request.diff)?;
     let live = match settings.root.exists() {
         true => read_current(&Dir::open(&settings.root)?)?,
         false => None,
     };
-    let (from, to) = choose(&state, live.as_ref(), request).map_err(EngineError::Other)?;
+    let (from, to) = choose(&state, live.as_ref(), request)?;
     let reach = Reach { hidden: host.hidden_from(&settings), quiet: true, ..Reach::default() };
     let mut worker = host.worker(&settings, &request.id, "diff", &settings.user, reach).await?;
     let of = |release: &ReleaseRecord| PreviousRelease {
@@ -95,19 +96,20 @@ fn choose<'a>(
     state: &'a AppState,
     live: Option<&ReleaseId>,
     request: &DiffRequest,
-) -> Result<(&'a ReleaseRecord, &'a ReleaseRecord), String> {
+) -> Result<(&'a ReleaseRecord, &'a ReleaseRecord), EngineError> {
     let app = &request.diff;
     let find = |id: &ReleaseId| state.releases.iter().find(|release| release.id == *id);
-    let known = |id: &ReleaseId| {
-        find(id).ok_or_else(|| format!("app {app} has no release {id}; `deployctl releases {app}` lists them"))
+    let known = |id: &ReleaseId| find(id).ok_or_else(|| EngineError::NoSuchRelease(app.clone(), id.clone()));
+    let current = || {
+        live.and_then(find)
+            .ok_or_else(|| EngineError::Other(format!("nothing of app {app} is live: name two releases")))
     };
-    let current = || live.and_then(find).ok_or_else(|| format!("nothing of app {app} is live: name two releases"));
     match (&request.from, &request.to) {
         (Some(from), Some(to)) => Ok((known(from)?, known(to)?)),
         (Some(one), None) | (None, Some(one)) => {
             let (one, live) = (known(one)?, current()?);
             if one.id == live.id {
-                return Err(format!("{} is live itself: name another one, or two", one.id));
+                return Err(EngineError::Other(format!("{} is live itself: name another one, or two", one.id)));
             }
             Ok(if one.seq < live.seq { (one, live) } else { (live, one) })
         }
@@ -122,7 +124,9 @@ fn choose<'a>(
                 state.releases.iter().filter(confirmed).max_by_key(|one| one.seq)
             };
             let before = live.replaced.as_ref().and_then(find).or_else(older);
-            before.map(|before| (before, live)).ok_or_else(|| format!("app {app} has no release before the live one"))
+            before
+                .map(|before| (before, live))
+                .ok_or_else(|| EngineError::Other(format!("app {app} has no release before the live one")))
         }
     }
 }
@@ -165,7 +169,7 @@ mod tests {
             to,
             actor: Actor::Deployd,
         };
-        choose(state, Some(&id(live)), &request).map(|(a, b)| (a.seq, b.seq))
+        choose(state, Some(&id(live)), &request).map(|(a, b)| (a.seq, b.seq)).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -7,8 +7,9 @@ use super::{
     by_root::actor,
     deployment::WORK_LIMIT,
     error::EngineError,
-    init::{BEFORE, Said, tmpfiles_name},
+    init::{Said, tmpfiles_name},
     layout::ids,
+    slot_files::BEFORE,
     store::Store,
     takeover,
 };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    model::UnitName,
+    model::{AppName, Refused, Refusing, ReleaseId, Reply, UnitName, printable},
     observe::ObserveError,
     system::{tree::TreeError, units::UnitError},
     worker::client::WorkerError,
@@ -120,12 +120,37 @@ pub enum EngineError {
     /// A unit cannot be named so.
     #[error(transparent)]
     Name(#[from] crate::model::BadName),
+    /// There is no such app.
+    #[error("there is no app {0}: write /etc/deployd/apps/{0}.toml")]
+    NoSuchApp(AppName),
+    /// The app has no such release.
+    #[error("app {0} has no release {1}; `deployctl releases {0}` lists them")]
+    NoSuchRelease(AppName, ReleaseId),
+    /// The app's configuration has errors.
+    #[error("{0}")]
+    BadConfig(String),
     /// Something else that this place can put in a sentence.
     #[error("{0}")]
     Other(String),
 }
 
+/// What is left for whoever asked.
+pub fn reply<T>(answer: Result<T, EngineError>) -> Reply<T> {
+    answer.map_or_else(|error| Reply::Refused(error.refused()), Reply::Done)
+}
+
 impl EngineError {
+    fn refused(&self) -> Refused {
+        let kind = match self {
+            Self::NoSuchApp(_) => Refusing::NoSuchApp,
+            Self::NoSuchRelease(..) => Refusing::NoSuchRelease,
+            Self::BadConfig(_) => Refusing::BadConfig,
+            _ => Refusing::Failed,
+        };
+        let remedy = self.remedy().map_or_else(String::new, |remedy| format!("; {remedy}"));
+        Refused { kind, why: printable(&format!("{self}{remedy}")) }
+    }
+
     /// The way out, when there is one to name.
     pub fn remedy(&self) -> Option<String> {
         match self {

@@ -1,10 +1,14 @@
 //! Holds: who wants an app to take nothing new, or a release to stay, is written down. Without the app's lock, so that a
 //! hold need not wait for a deployment that runs; that one goes on.
 
-use super::{deployment::now, error::EngineError, outcome::sentence, store::Store};
+use super::{
+    deployment::now,
+    error::{EngineError, reply},
+    store::Store,
+};
 use crate::{
     config,
-    model::{AppState, Hold, HoldChange, HoldRequest, Holds, Paths, ReleaseId, Reply, events, printable},
+    model::{AppName, AppState, Hold, HoldChange, HoldRequest, Holds, Paths, ReleaseId, Reply, events, printable},
     observe::holds,
     system::{
         journal::{self, Priority},
@@ -17,21 +21,25 @@ const LOCK: &str = "holds.lock";
 
 /// Holds an app or a release, or lets it go; tells what it changed.
 pub async fn hold(paths: &Paths, request: &HoldRequest) -> Reply<HoldChange> {
-    match change(paths, request).await {
-        Ok(change) => Reply::Done(change),
-        Err(error) => Reply::Refused(sentence(&error.to_string(), error.remedy().as_deref())),
-    }
+    reply(change(paths, request).await)
+}
+
+/// As long as this is kept nobody changes what is held.
+pub async fn still(paths: &Paths, app: &AppName) -> Result<Lock, EngineError> {
+    Ok(Lock::take(&Dir::open(&paths.state_dir(app))?, LOCK, app.as_str()).await?)
 }
 
 async fn change(paths: &Paths, request: &HoldRequest) -> Result<HoldChange, EngineError> {
     let app = &request.hold;
     if !config::list(paths).is_ok_and(|apps| apps.contains(app)) {
-        return Err(EngineError::Other(format!("there is no app {app}: write /etc/deployd/apps/{app}.toml")));
+        return Err(EngineError::NoSuchApp(app.clone()));
     }
     // Makes the directory of an app that was never deployed: it may be held before.
-    let state = Store::open(paths, app)?.load()?;
+    let store = Store::open(paths, app)?;
     let dir = Dir::open(&paths.state_dir(app))?;
-    let _written = Lock::take(&dir, LOCK, app.as_str()).await?;
+    let _written = still(paths, app).await?;
+    // Only now: what a pruning took away before is not held any more.
+    let state = store.load()?;
     let there = holds(paths, app)?;
     let (change, next) = changed(&there, &state, request)?;
     if next != there {
@@ -72,9 +80,7 @@ fn changed(there: &Holds, state: &AppState, request: &HoldRequest) -> Result<(Ho
     match (&request.release, slot) {
         (None, slot) => next.app = slot,
         (Some(id), Some(_)) if !known(id) => {
-            let app = &request.hold;
-            let why = format!("app {app} has no release {id}; `deployctl releases {app}` lists them");
-            return Err(EngineError::Other(why));
+            return Err(EngineError::NoSuchRelease(request.hold.clone(), id.clone()));
         }
         (Some(id), Some(hold)) => drop(next.releases.insert(id.clone(), hold)),
         (Some(_), None) => {}
@@ -100,7 +106,7 @@ fn tell(request: &HoldRequest, change: HoldChange) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Actor, DeploymentId};
+    use crate::model::{Actor, DeploymentId, Refused, Refusing};
 
     fn request(held: bool, reason: &str) -> HoldRequest {
         HoldRequest {
@@ -116,7 +122,7 @@ mod tests {
     fn done(reply: Reply<HoldChange>) -> HoldChange {
         match reply {
             Reply::Done(change) => change,
-            Reply::Refused(why) => panic!("{why}"),
+            Reply::Refused(refused) => panic!("{refused:?}"),
         }
     }
 
@@ -125,7 +131,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::below(dir.path());
         let app = "shop".parse().unwrap();
-        assert!(matches!(hold(&paths, &request(true, "")).await, Reply::Refused(why) if why.contains("no app shop")));
+        let refused = |reply| match reply {
+            Reply::Refused(Refused { kind, why }) => (kind, why),
+            Reply::Done(change) => panic!("{change:?}"),
+        };
+        let (kind, why) = refused(hold(&paths, &request(true, "")).await);
+        assert!(kind == Refusing::NoSuchApp && why.contains("no app shop"), "{why}");
         std::fs::create_dir_all(dir.path().join("etc/deployd/apps")).unwrap();
         std::fs::write(dir.path().join("etc/deployd/apps/shop.toml"), "").unwrap();
         std::fs::create_dir_all(paths.state_dir(&app).parent().unwrap()).unwrap();
@@ -137,8 +148,10 @@ mod tests {
         assert_eq!(done(hold(&paths, &request(false, "")).await), HoldChange::Unheld);
         assert_eq!(done(hold(&paths, &request(false, "")).await), HoldChange::Unchanged);
         let gone = HoldRequest { release: Some("20260131T120000Z-1a2b3c4d".parse().unwrap()), ..request(true, "") };
-        assert!(matches!(hold(&paths, &gone).await, Reply::Refused(why) if why.contains("has no release")));
+        let (kind, why) = refused(hold(&paths, &gone).await);
+        assert!(kind == Refusing::NoSuchRelease && why.contains("has no release"), "{why}");
         std::fs::write(paths.holds_file(&app), "{").unwrap();
-        assert!(matches!(hold(&paths, &request(false, "")).await, Reply::Refused(why) if why.contains("damaged")));
+        let (kind, why) = refused(hold(&paths, &request(false, "")).await);
+        assert!(kind == Refusing::Failed && why.contains("damaged"), "{why}");
     }
 }

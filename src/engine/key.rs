@@ -5,10 +5,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use super::error::EngineError;
+use super::error::{EngineError, reply};
 use crate::{
     config,
-    model::{AppName, DeployKey, KeyAnswer, KeyChange, KeyRequest, Paths, events, printable},
+    model::{AppName, DeployKey, KeyChange, KeyRequest, Paths, Reply, events, printable},
     system::{
         journal::{self, Priority},
         process,
@@ -20,17 +20,14 @@ use crate::{
 const LARGEST: u64 = 16 * 1024;
 
 /// Gives the app's public key, making a key if there is none or another one is wanted.
-pub async fn make_key(paths: &Paths, request: &KeyRequest) -> KeyAnswer {
-    match key(paths, request).await {
-        Ok(key) => KeyAnswer::Key(key),
-        Err(error) => KeyAnswer::Refused(printable(&error.to_string())),
-    }
+pub async fn make_key(paths: &Paths, request: &KeyRequest) -> Reply<DeployKey> {
+    reply(key(paths, request).await)
 }
 
 async fn key(paths: &Paths, request: &KeyRequest) -> Result<DeployKey, EngineError> {
     let app = &request.key;
     if !config::list(paths).is_ok_and(|apps| apps.contains(app)) {
-        return Err(EngineError::Other(format!("there is no app {app}: write /etc/deployd/apps/{app}.toml")));
+        return Err(EngineError::NoSuchApp(app.clone()));
     }
     let keys = Dir::open_or_make(&paths.keys_dir(), 0o700)?;
     // Two who ask at once get one key.
@@ -105,9 +102,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::model::{Actor, DeploymentId};
+    use crate::model::{Actor, DeploymentId, Refusing};
 
-    async fn ask(paths: &Paths, rotate: bool) -> KeyAnswer {
+    async fn ask(paths: &Paths, rotate: bool) -> Reply<DeployKey> {
         let id = DeploymentId::from_bits(1);
         make_key(paths, &KeyRequest { key: "shop".parse().unwrap(), id, rotate, actor: Actor::Deployd }).await
     }
@@ -116,14 +113,14 @@ mod tests {
     async fn a_key_is_made_once_kept_and_replaced_when_asked() {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::below(dir.path());
-        let KeyAnswer::Refused(why) = ask(&paths, false).await else { panic!("there is no such app") };
-        assert!(why.contains("no app shop"), "{why}");
+        let Reply::Refused(refused) = ask(&paths, false).await else { panic!("there is no such app") };
+        assert!(refused.kind == Refusing::NoSuchApp && refused.why.contains("no app shop"), "{refused:?}");
         std::fs::create_dir_all(dir.path().join("etc/deployd/apps")).unwrap();
         std::fs::write(dir.path().join("etc/deployd/apps/shop.toml"), "").unwrap();
         std::fs::create_dir_all(paths.keys_dir().parent().unwrap()).unwrap();
         let key = |answer| match answer {
-            KeyAnswer::Key(key) => key,
-            KeyAnswer::Refused(why) => panic!("{why}"),
+            Reply::Done(key) => key,
+            Reply::Refused(refused) => panic!("{refused:?}"),
         };
         let first = key(ask(&paths, false).await);
         assert_eq!(first.change, KeyChange::Made);

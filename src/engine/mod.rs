@@ -74,7 +74,7 @@ pub use guard::guard;
 pub use hold::hold;
 pub use init::{Init, Said, init};
 pub use key::make_key;
-pub use prune_now::prune_now;
+pub use prune_now::{prune_now, swept};
 pub use recover::boot;
 pub use run::{preview, run};
 pub use settle::settle;

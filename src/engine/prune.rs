@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use super::{
     error::EngineError,
+    hold::still,
     stage::{discard, empty_trash},
     store::Store,
 };
 use crate::{
     config::{ServiceKind, Settings, Strategy},
-    model::{AppState, DeploymentId, Holds, Pruned, ReleaseId, ReleaseState, events},
+    model::{AppState, DeploymentId, Holds, Paths, Pruned, ReleaseId, ReleaseState, events},
     observe::{Host, holds, instances, read_current},
     runtime::{scheduler, slot},
     system::{
@@ -119,17 +120,10 @@ pub async fn prune(
                 Some("a process uses it".to_owned())
             }
             (None, Seen::Known(_)) if how.dry_run => None,
-            // What nobody may rename, as one that was made immutable, keeps no other from going.
-            (None, Seen::Known(_)) => discard(&releases, &name).err().map(|error| {
-                tracing::warn!("{name} is kept beyond keep = {keep}: {error}");
-                error.to_string()
-            }),
+            (None, Seen::Known(_)) => remove(&host.paths, settings, &releases, (store, &mut *state), &id).await?,
         };
         let pruned = kept.is_none();
         if pruned && !how.dry_run {
-            forget_names(&releases, &name);
-            state.releases.retain(|release| release.id != id);
-            store.save(state)?;
             let fields = [("DEPLOYD_APP", settings.app.as_str()), ("DEPLOYD_RELEASE", name.as_str())];
             let message = format!("{name} is pruned (keep = {keep})");
             journal::event(events::RELEASE_PRUNED, Priority::Info, &message, &fields);
@@ -137,6 +131,32 @@ pub async fn prune(
         told.push(Pruned { release: id, pruned, why: kept.unwrap_or_else(|| format!("beyond keep = {keep}")), bytes });
     }
     Ok(told)
+}
+
+/// Takes a release out of the way and out of the record, unless somebody has come to hold it meanwhile: then, and where
+/// it cannot be taken, why it stays.
+async fn remove(
+    paths: &Paths,
+    settings: &Settings,
+    releases: &Dir,
+    (store, state): (&Store, &mut AppState),
+    id: &ReleaseId,
+) -> Result<Option<String>, EngineError> {
+    let _still = still(paths, &settings.app).await?;
+    match holds(paths, &settings.app) {
+        Ok(held) if !held.releases.contains_key(id) => {}
+        Ok(held) => return Ok(held.releases.get(id).map(ToString::to_string)),
+        Err(error) => return Ok(Some(format!("it cannot be seen what is held: {error}"))),
+    }
+    // What nobody may rename, as one that was made immutable, keeps no other from going.
+    if let Err(error) = discard(releases, id.as_str()) {
+        tracing::warn!("{id} is kept beyond keep: {error}");
+        return Ok(Some(error.to_string()));
+    }
+    forget_names(releases, id.as_str());
+    state.releases.retain(|release| release.id != *id);
+    store.save(state)?;
+    Ok(None)
 }
 
 /// Removes the links by which an adopted release kept the name that another tool had given it.
@@ -268,5 +288,33 @@ mod tests {
         assert_eq!(surplus(&state, 6, &nobody, &none, 0), [id(3), id(4), id(5)], "5 was overtaken");
         state.fallback.insert("php-fpm".into(), LiveSlot { slot: Slot::B, release: id(4) });
         assert_eq!(surplus(&state, 1, &nobody, &none, 2), [id(3)]);
+    }
+
+    #[tokio::test]
+    async fn a_hold_that_comes_while_it_is_pruned_keeps_the_release() {
+        let tree = tempfile::tempdir().unwrap();
+        let paths = Paths::below(tree.path());
+        let settings = crate::config::tests::Host::with("root = \"/srv/shop\"\nuser = \"shop\"\nsource.git = \"/g\"\n");
+        let settings = settings.load().unwrap();
+        std::fs::create_dir_all(paths.state_dir(&settings.app).parent().unwrap()).unwrap();
+        let mut state = state(&[(1, ReleaseState::Confirmed, None), (2, ReleaseState::Confirmed, None)]);
+        let store = Store::open(&paths, &settings.app).unwrap();
+        for one in [1, 2] {
+            std::fs::create_dir_all(tree.path().join("releases").join(id(one).as_str())).unwrap();
+        }
+        let releases = Dir::open(&tree.path().canonicalize().unwrap().join("releases")).unwrap();
+        let hold = Hold { actor: "systemd".into(), since: 1, reason: String::new() };
+        let held = Holds { app: None, releases: BTreeMap::from([(id(1), hold)]) };
+        std::fs::write(paths.holds_file(&settings.app), held.encode().unwrap()).unwrap();
+        // Judged before that: both were to go.
+        let why = remove(&paths, &settings, &releases, (&store, &mut state), &id(1)).await.unwrap();
+        assert_eq!(why.as_deref(), Some("held by systemd"));
+        assert_eq!(remove(&paths, &settings, &releases, (&store, &mut state), &id(2)).await.unwrap(), None);
+        assert_eq!(state.releases.iter().map(|one| one.seq).collect::<Vec<_>>(), [1]);
+        assert_eq!(releases.kind(id(1).as_str()).unwrap(), EntryKind::Directory);
+        assert_eq!(releases.kind(id(2).as_str()).unwrap(), EntryKind::Missing);
+        std::fs::write(paths.holds_file(&settings.app), "{").unwrap();
+        let why = remove(&paths, &settings, &releases, (&store, &mut state), &id(1)).await.unwrap();
+        assert!(why.unwrap().contains("cannot be seen what is held"));
     }
 }

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use super::{
-    error::EngineError,
-    outcome::sentence,
+    error::{EngineError, reply},
     prune::{How, prune, sweep},
     store::Store,
 };
@@ -17,20 +16,28 @@ use crate::{
 /// The longest that a deployment which has the app is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Prunes an app's releases, or tells what would go.
+/// Prunes an app's releases, or tells what would go. What went is out of the way, and its content still to be removed by
+/// [`swept`], which may take long: whoever asked need not wait for it.
 pub async fn prune_now(host: &Host, request: &PruneRequest) -> Reply<Vec<Pruned>> {
-    match pruned(host, request).await {
-        Ok(pruned) => Reply::Done(pruned),
-        Err(error) => Reply::Refused(sentence(&error.to_string(), error.remedy().as_deref())),
+    reply(pruned(host, request).await)
+}
+
+/// Removes the content of what went.
+pub async fn swept(host: &Host, request: &PruneRequest, told: &Reply<Vec<Pruned>>) -> Result<(), EngineError> {
+    let went = matches!(told, Reply::Done(all) if all.iter().any(|one| one.pruned));
+    match (went && !request.dry_run).then(|| host.settings(&request.prune)) {
+        Some(Ok(settings)) => sweep(host, &settings, &request.id).await,
+        Some(Err(error)) => Err(EngineError::BadConfig(error.summary)),
+        None => Ok(()),
     }
 }
 
 async fn pruned(host: &Host, request: &PruneRequest) -> Result<Vec<Pruned>, EngineError> {
-    let settings = host.settings(&request.prune).map_err(|error| EngineError::Other(error.summary))?;
+    let settings = host.settings(&request.prune).map_err(|error| EngineError::BadConfig(error.summary))?;
     let how =
         How { keep: request.keep.map(|keep| usize::try_from(keep).unwrap_or(usize::MAX)), dry_run: request.dry_run };
     let store = Store::open(&host.paths, &request.prune)?;
-    let lock = lock(&store, request).await?;
+    let _lock = lock(&store, request).await?;
     let mut state = store.load()?;
     if state.running.is_some() {
         let app = &request.prune;
@@ -40,12 +47,7 @@ async fn pruned(host: &Host, request: &PruneRequest) -> Result<Vec<Pruned>, Engi
     if state.releases.is_empty() {
         return Ok(Vec::new());
     }
-    let told = prune(host, &settings, &store, &mut state, how).await?;
-    drop(lock);
-    if told.iter().any(|one| one.pruned) && !request.dry_run {
-        sweep(host, &settings, &request.id).await?;
-    }
-    Ok(told)
+    prune(host, &settings, &store, &mut state, how).await
 }
 
 /// The app's lock; who has it for longer is told.

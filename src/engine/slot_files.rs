@@ -14,6 +14,8 @@ use crate::{
     system::tree::Dir,
 };
 
+/// The link to the pool that served before deployd, beside the one that nginx connects through.
+pub const BEFORE: &str = "fpm-before.sock";
 /// The largest record of a slot, in bytes.
 const MAX_RECORD: u64 = 64 * 1024;
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{
     deployment::{Deployment, unexpected},
     error::EngineError,
-    init::BEFORE,
     jobs, listener,
+    slot_files::BEFORE,
     slots::{ServiceSlot, slot_of},
     upstream,
 };

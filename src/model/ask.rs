@@ -10,8 +10,32 @@ use super::{Actor, AppName, DeploymentId, ReleaseId};
 pub enum Reply<T> {
     /// The answer.
     Done(T),
-    /// Why there is none, and the remedy, in one line.
-    Refused(String),
+    /// There is none.
+    Refused(Refused),
+}
+
+/// Why there is no answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// Of what kind, by which the bus names the error.
+    pub kind: Refusing,
+    /// The reason and the remedy, in one line.
+    pub why: String,
+}
+
+/// What kinds of refusals there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Refusing {
+    /// There is no such app.
+    NoSuchApp,
+    /// The app has no such release.
+    NoSuchRelease,
+    /// The app's configuration has errors.
+    BadConfig,
+    /// Anything else.
+    Failed,
 }
 
 /// A pruning. As a file it lies where a [`super::Request`] does, and cannot be taken for one.

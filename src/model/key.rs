@@ -50,13 +50,3 @@ pub struct DeployKey {
     /// What was done.
     pub change: KeyChange,
 }
-
-/// The answer to a [`KeyRequest`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KeyAnswer {
-    /// The key.
-    Key(DeployKey),
-    /// Why there is none, in one line.
-    Refused(String),
-}

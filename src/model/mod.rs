@@ -19,11 +19,11 @@ mod state_file;
 mod text;
 
 pub use artisan::{after_artisan, artisan_name};
-pub use ask::{DiffRequest, Difference, PruneRequest, Pruned, Reply};
+pub use ask::{DiffRequest, Difference, PruneRequest, Pruned, Refused, Refusing, Reply};
 pub use deployment::{DeploymentId, Kind, Outcome, Phase};
 pub use finding::{Finding, Severity};
 pub use hold::{Hold, HoldChange, HoldRequest, Holds, MAX_REASON};
-pub use key::{DeployKey, KeyAnswer, KeyChange, KeyRequest};
+pub use key::{DeployKey, KeyChange, KeyRequest};
 pub use migration::{Driver, Migrating, Migration, MigrationRun, Statement};
 pub use name::{AppName, BadName, Slot, SlotInstance, UnitName};
 pub use paths::Paths;
@@ -31,6 +31,6 @@ pub use record::{
     AppState, DeploymentRecord, FailedRelease, Keys, LiveSlot, MadeFrom, ReleaseRecord, Running, StepRun, Survey,
 };
 pub use release::{BadReleaseId, ReleaseId, ReleaseState, Share};
-pub use request::{Actor, Allow, CheckAnswer, CheckRequest, Request};
+pub use request::{Actor, Allow, CheckRequest, Request};
 pub use slot_unit::SlotUnit;
 pub use text::{names_path, printable};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{AppName, DeploymentId, Finding, Kind, ReleaseId};
+use super::{AppName, DeploymentId, Kind, ReleaseId};
 
 /// Who asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,16 +88,6 @@ pub struct CheckRequest {
     pub id: DeploymentId,
     /// Who asked.
     pub actor: Actor,
-}
-
-/// What a check answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum CheckAnswer {
-    /// What was found, the worst first.
-    Found(Vec<Finding>),
-    /// Why nothing could be looked at, in one line.
-    Refused(String),
 }
 
 impl Request {

@@ -111,7 +111,9 @@ fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
         [("symlinkat", 1), ("renameat2", 1), ("symlinkat", 2), ("renameat2", 2), ("syncfs", 1), ("renameat", 2)];
     for (call, when) in kills {
         let inject = format!("inject={call}:signal=KILL:when={when}");
-        host.run(&["strace", "-f", "-o", "/dev/null", "-e", &inject, "deployctl", "adopt", "shop", "--yes"]);
+        host.run(&["strace", "-f", "-o", "/run/killed", "-e", &inject, "deployctl", "adopt", "shop", "--yes"]);
+        let trace = host.read("/run/killed");
+        assert!(trace.contains("+++ killed by SIGKILL +++"), "nobody was killed at {call} {when}:\n{trace}");
         assert_eq!(shop.release(&host), "r2", "killed at {call} {when}");
         if (call, when) == kills[0] {
             let refused = shop.ctl(&host, "deploy", &[]);

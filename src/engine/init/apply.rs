@@ -22,6 +22,7 @@ use crate::{
     engine::{
         error::EngineError,
         nginx_test::{self, Tested},
+        slot_files::BEFORE,
         store::Store,
         upstream,
     },
@@ -35,8 +36,6 @@ use crate::{
     },
 };
 
-/// The link to the pool that served before deployd, beside the one that nginx connects through.
-pub const BEFORE: &str = "fpm-before.sock";
 /// The largest file of nginx's or ours that is changed, in bytes.
 const LARGEST: u64 = 1024 * 1024;
 /// A page of the site.

@@ -8,7 +8,7 @@ mod toml;
 mod toml_tests;
 mod undo;
 
-pub use apply::{BEFORE, tmpfiles_name};
+pub use apply::tmpfiles_name;
 
 use std::path::PathBuf;
 
