@@ -25,7 +25,7 @@ ZSHDIR ?= $(DATADIR)/zsh/site-functions
 LIBEXECDIR := /usr/libexec/deployd
 SYSTEMDDIR := /usr/lib/systemd
 
-.PHONY: help build install deb rpm demo check check-fast check-runtimes check-safety check-safety-short safety power fuzz bench lint deps clean
+.PHONY: help build install install-deployd install-webhook deb rpm demo check check-fast check-runtimes check-safety check-safety-short safety power fuzz bench lint deps clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -36,55 +36,71 @@ build: ## Build the programs and the shell completions
 	@for shell in bash zsh fish; do $(RELEASE)/deployctl completions $$shell > $(MADE)/deployctl.$$shell; done
 
 put = @install -D -m 0644 $(1) $(DESTDIR)$(2)
-put_all = @for file in $(wildcard $(1)); do install -D -m 0644 -t $(DESTDIR)$(2) $$file; done
+put_all = @for file in $(1); do install -D -m 0644 -t $(DESTDIR)$(2) $$file; done
+# The receiver of webhooks is a package of its own: what has this name is its, all else is deployd's.
+of_deployd = $(foreach file,$(wildcard $(1)),$(if $(findstring -webhook,$(file)),,$(file)))
+of_webhook = $(foreach file,$(wildcard $(1)),$(if $(findstring -webhook,$(file)),$(file)))
+put_deployds = $(call put_all,$(call of_deployd,$(1)),$(2))
+put_webhooks = $(call put_all,$(call of_webhook,$(1)),$(2))
+UNITS := units/*.service units/*.socket units/*.target units/*.timer units/*.slice
 
-install: ## Install what was built: DESTDIR=, PREFIX=/usr
+install: install-deployd install-webhook ## Install what was built: DESTDIR=, PREFIX=/usr
+
+install-deployd:
 	install -D -m 0755 -t $(DESTDIR)$(BINDIR) $(RELEASE)/deployctl
-	install -D -m 0755 -t $(DESTDIR)$(LIBEXECDIR) $(RELEASE)/deployd $(RELEASE)/deploy-engine $(RELEASE)/deployd-webhook
+	install -D -m 0755 -t $(DESTDIR)$(LIBEXECDIR) $(RELEASE)/deployd $(RELEASE)/deploy-engine
 	install -d $(DESTDIR)$(SYSTEMDDIR)/system-generators $(DESTDIR)/etc/deployd/apps
 	ln -sf ../../../libexec/deployd/deploy-engine $(DESTDIR)$(SYSTEMDDIR)/system-generators/deployd-generator
-	$(call put_all,units/*.service units/*.socket units/*.target units/*.timer units/*.slice,$(SYSTEMDDIR)/system)
-	$(call put_all,units/*.preset,$(SYSTEMDDIR)/system-preset)
-	$(call put_all,units/*.catalog,$(SYSTEMDDIR)/catalog)
-	$(call put_all,units/sysusers.d/*.conf,/usr/lib/sysusers.d)
-	$(call put_all,units/tmpfiles.d/*.conf,/usr/lib/tmpfiles.d)
-	$(call put_all,dbus/*.conf,/usr/share/dbus-1/system.d)
-	$(call put_all,dbus/*.service,/usr/share/dbus-1/system-services)
-	$(call put_all,dbus/*.xml,/usr/share/dbus-1/interfaces)
-	$(call put_all,dbus/*.policy,/usr/share/polkit-1/actions)
-	$(call put_all,dbus/org.*.rules,/usr/share/polkit-1/rules.d)
-	$(call put_all,packaging/probe/*,/usr/share/deployd/probe)
-	$(call put_all,packaging/ssh/*,/usr/share/deployd/ssh)
-	$(call put_all,packaging/octane/*,/usr/share/deployd/octane)
+	$(call put_deployds,$(UNITS),$(SYSTEMDDIR)/system)
+	$(call put_deployds,units/*.preset,$(SYSTEMDDIR)/system-preset)
+	$(call put_deployds,units/*.catalog,$(SYSTEMDDIR)/catalog)
+	$(call put_deployds,units/sysusers.d/*.conf,/usr/lib/sysusers.d)
+	$(call put_deployds,units/tmpfiles.d/*.conf,/usr/lib/tmpfiles.d)
+	$(call put_deployds,dbus/*.conf,/usr/share/dbus-1/system.d)
+	$(call put_deployds,dbus/*.service,/usr/share/dbus-1/system-services)
+	$(call put_deployds,dbus/*.xml,/usr/share/dbus-1/interfaces)
+	$(call put_deployds,dbus/*.policy,/usr/share/polkit-1/actions)
+	$(call put_deployds,dbus/org.*.rules,/usr/share/polkit-1/rules.d)
+	$(call put_all,$(wildcard packaging/probe/*),/usr/share/deployd/probe)
+	$(call put_all,$(wildcard packaging/ssh/*),/usr/share/deployd/ssh)
+	$(call put_all,$(wildcard packaging/octane/*),/usr/share/deployd/octane)
 	$(call put_all,packaging/nginx/deployd-php.conf packaging/nginx/deployd-proxy.conf,/etc/nginx/snippets)
 	$(call put_all,packaging/nginx/deployd-upstreams.conf,/etc/nginx/conf.d)
-	$(call put_all,packaging/queue/*,/usr/share/deployd/queue)
-	$(call put_all,packaging/nginx/example-*.conf packaging/examples/*.toml dbus/examples.rules,$(DOCDIR)/examples)
+	$(call put_all,$(wildcard packaging/queue/*),/usr/share/deployd/queue)
+	$(call put_all,$(wildcard packaging/nginx/example-*.conf packaging/examples/*.toml) dbus/examples.rules,$(DOCDIR)/examples)
 	$(call put_all,packaging/ci/README.md,$(DOCDIR)/examples/ci)
-	$(call put_all,packaging/ci/github/*,$(DOCDIR)/examples/ci/github)
-	$(call put_all,packaging/ci/gitlab/*,$(DOCDIR)/examples/ci/gitlab)
+	$(call put_all,$(wildcard packaging/ci/github/*),$(DOCDIR)/examples/ci/github)
+	$(call put_all,$(wildcard packaging/ci/gitlab/*),$(DOCDIR)/examples/ci/gitlab)
 	$(call put_all,README.md CHANGELOG.md,$(DOCDIR))
-	$(call put_all,man/*.1,$(MANDIR)/man1)
-	$(call put_all,man/*.5,$(MANDIR)/man5)
-	$(call put_all,man/*.7,$(MANDIR)/man7)
-	$(call put_all,man/*.8,$(MANDIR)/man8)
+	$(call put_deployds,man/*.1,$(MANDIR)/man1)
+	$(call put_deployds,man/*.5,$(MANDIR)/man5)
+	$(call put_deployds,man/*.7,$(MANDIR)/man7)
+	$(call put_deployds,man/*.8,$(MANDIR)/man8)
 	$(call put,$(MADE)/deployctl.bash,$(DATADIR)/bash-completion/completions/deployctl)
 	$(call put,$(MADE)/deployctl.zsh,$(ZSHDIR)/_deployctl)
 	$(call put,$(MADE)/deployctl.fish,$(DATADIR)/fish/vendor_completions.d/deployctl.fish)
 
+install-webhook:
+	install -D -m 0755 -t $(DESTDIR)$(LIBEXECDIR) $(RELEASE)/deployd-webhook
+	$(call put_webhooks,$(UNITS),$(SYSTEMDDIR)/system)
+	$(call put_webhooks,units/sysusers.d/*.conf,/usr/lib/sysusers.d)
+	$(call put_webhooks,units/tmpfiles.d/*.conf,/usr/lib/tmpfiles.d)
+	$(call put_webhooks,dbus/*.rules,/usr/share/polkit-1/rules.d)
+	$(call put_webhooks,man/*.8,$(MANDIR)/man8)
+
 # The Debian tree is made below the target directory, so that the source stays as it is.
-deb: ## Build dist/deployd_*.deb
+deb: ## Build dist/deployd_*.deb and dist/deployd-webhook_*.deb
 	@$(MAKE) deps WHAT=deb
 	@$(MAKE) build
 	rm -rf $(TARGET)/deb && mkdir -p $(TARGET)/deb/deployd $(DIST)
 	cp -a packaging/debian $(TARGET)/deb/deployd/debian
 	cd $(TARGET)/deb/deployd && DEPLOYD_BUILT=yes DEPLOYD_SRC=$(CURDIR) DEB_BUILD_OPTIONS="noautodbgsym $${DEB_BUILD_OPTIONS:-}" \
 	  dpkg-buildpackage -b -us -uc -d
-	rm -f $(DIST)/deployd_*.deb
-	cp $(TARGET)/deb/deployd_$(VERSION)_*.deb $(DIST)/
+	rm -f $(DIST)/deployd_*.deb $(DIST)/deployd-webhook_*.deb
+	cp $(TARGET)/deb/deployd_$(VERSION)_*.deb $(TARGET)/deb/deployd-webhook_$(VERSION)_*.deb $(DIST)/
 
 # Debian's rpm has none of systemd's macros; macros.systemd-compat holds the few that the spec uses.
-rpm: ## Build dist/deployd-*.rpm
+rpm: ## Build dist/deployd-*.rpm and dist/deployd-webhook-*.rpm
 	@$(MAKE) deps WHAT=rpm
 	@$(MAKE) build
 	rm -rf $(TARGET)/rpm && mkdir -p $(TARGET)/rpm $(DIST)
@@ -93,7 +109,7 @@ rpm: ## Build dist/deployd-*.rpm
 	  --define "_topdir $(TARGET)/rpm" --define "deployd_src $(CURDIR)" --define "deployd_version $(VERSION)" \
 	  packaging/rpm/deployd.spec
 	rm -f $(DIST)/deployd-*.rpm
-	cp $(TARGET)/rpm/RPMS/*/deployd-$(VERSION)-*.rpm $(DIST)/
+	cp $(TARGET)/rpm/RPMS/*/deployd-$(VERSION)-*.rpm $(TARGET)/rpm/RPMS/*/deployd-webhook-$(VERSION)-*.rpm $(DIST)/
 
 demo: ## Boot a host in a container, deploy a Laravel app twice and roll back, under load
 	@$(MAKE) deps WHAT=host
@@ -165,14 +181,17 @@ bench: ## Deployments under load beside the common script; writes target/bench/r
 	@$(MAKE) deb > $(TARGET)/bench-deb.log 2>&1 || { cat $(TARGET)/bench-deb.log; exit 1; }
 	DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) cargo bench --locked --profile dev --bench switch
 
-lint: ## Format, clippy; units, man pages and the package where their tools are there
+# Of the packages that are there: `make deb rpm lint` has all of them looked at.
+lint: ## Format, clippy, units, man pages, and by lintian and rpmlint the packages in dist/
+	@$(MAKE) deps WHAT=lint
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	if command -v mandoc >/dev/null; then mandoc -T lint -W warning man/*.[1578]; fi
-	if command -v lintian >/dev/null; then for deb in $(wildcard dist/*.deb); do lintian --fail-on error,warning $$deb; done; fi
+	mandoc -T lint -W warning man/*.[1578]
+	@for deb in $(wildcard dist/*.deb); do echo "lintian $$deb"; lintian --fail-on error,warning --profile debian $$deb; done
+	rpmlint --strict --config packaging/rpm/rpmlint.toml packaging/rpm/deployd.spec $(wildcard dist/*.rpm)
 	cargo test --locked --test packaging
 
-deps: ## Install what is missing for WHAT=deb|rpm|host|power|runtimes (Debian, as root)
+deps: ## Install what is missing for WHAT=deb|rpm|lint|host|power|runtimes (Debian, as root)
 	@packaging/deps $(or $(WHAT),host)
 
 clean: ## Remove what was built

@@ -12,6 +12,9 @@ use std::{
 
 use deployd::model::{Outcome, events};
 
+#[path = "packaging/debian.rs"]
+mod debian;
+
 fn tree(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

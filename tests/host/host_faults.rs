@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::{
     common::{Live, forget_slow_step, installed, slow_step_begun},
+    package::{dpkg, of_version},
     support::{
         command::Ended,
         deb,
@@ -59,16 +60,6 @@ fn under_a_loop(host: &Host, shop: &Shop, label: &str, verb: &str) -> usize {
     times
 }
 
-/// The package with another version, as a file on the host: one that was installed is upgraded to it.
-fn newer(host: &Host) -> String {
-    host.write("/root/package.deb", std::fs::read(deb::ensure()).expect("the package"));
-    host.sh(
-        "cd /root; rm -rf newer; dpkg-deb -R package.deb newer; sed -i 's/^Version:.*/Version: 99.0/' newer/DEBIAN/control
-         dpkg-deb -Znone -b newer newer.deb",
-    );
-    "/root/newer.deb".into()
-}
-
 /// How often the slow step has run.
 fn steps(host: &Host) -> usize {
     host.read("/srv/shop/shared/storage/steps").lines().count()
@@ -88,7 +79,7 @@ fn a_purge_ends_a_deployment_and_changes_nothing_that_is_live() {
     forget_slow_step(&host, &shop);
     host.ok(&["systemctl", "start", "--no-block", "deploy@shop"]);
     slow_step_begun(&host, &shop);
-    host.ok(&["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "--purge", "deployd"]);
+    dpkg(&host, "--purge", &["deployd", "deployd-webhook"]);
     let left =
         host.run(&["systemctl", "list-units", "--no-legend", "--state=active,activating", "deploy-*", "deploy@*"]);
     assert_eq!(left.stdout, "", "units of the deployment");
@@ -126,11 +117,8 @@ fn systemd_the_bus_and_deployd_itself_are_replaced_during_a_deployment() {
     assert_eq!(shop.release(&host), "r3");
     assert!(shop.ctl(&host, "status", &[]).ok().contains("shop"), "deployd is there again");
 
-    let newer = newer(&host);
-    deploy_under(&host, &shop, "r4", || {
-        drop(host.ok(&["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "-i", &newer]))
-    })
-    .ok();
+    let newer = of_version(&host, "99.0");
+    deploy_under(&host, &shop, "r4", || dpkg(&host, "-i", &newer)).ok();
     assert_eq!(shop.release(&host), "r4");
     assert_eq!(host.ok(&["dpkg-query", "-W", "-f", "${Version}", "deployd"]), "99.0");
     shop.commit(&host, "r5", &[]);

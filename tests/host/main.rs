@@ -36,6 +36,7 @@ mod meter;
 mod migrations;
 mod notify;
 mod objects;
+mod package;
 mod peer;
 mod places;
 mod probes;

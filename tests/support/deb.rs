@@ -1,6 +1,10 @@
 //! The package under test.
 
-use std::{fs, path::PathBuf, sync::OnceLock};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use super::{
     command,
@@ -15,6 +19,12 @@ pub fn ensure() -> PathBuf {
         None => build(),
     })
     .clone()
+}
+
+/// The receiver's package that was made with this one, beside it.
+pub fn webhook(deb: &Path) -> Option<PathBuf> {
+    let name = deb.file_name()?.to_str()?.strip_prefix("deployd_")?;
+    Some(deb.with_file_name(format!("deployd-webhook_{name}"))).filter(|path| path.is_file())
 }
 
 fn build() -> PathBuf {

@@ -15,7 +15,7 @@ use std::{
 
 use super::{
     command::{self, Ended},
-    cpu,
+    cpu, deb,
     disk::Disk,
     lock::hosts_dir,
     root::Root,
@@ -24,6 +24,11 @@ use super::{
 /// Longest that a host may take to boot, or to power off.
 const PATIENCE: Duration = Duration::from_secs(60);
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// For whoever installs a package where nobody answers.
+const NO_QUESTIONS: &str = "DEBIAN_FRONTEND=noninteractive";
+/// Where the packages are on a host once they are installed: deployd's, and the receiver's of webhooks.
+pub const DEBS: [&str; 2] = ["/root/package.deb", "/root/package-webhook.deb"];
 
 /// Where version 2's hierarchy is on a machine whose controllers are of version 1.
 const UNIFIED: &str = "/sys/fs/cgroup/unified";
@@ -172,20 +177,29 @@ impl Host {
         command::run(self.command(&["tar", "-C", to, "--extract", "--no-same-owner"]), &tree.stdout).ok();
     }
 
-    /// Installs a .deb as an administrator does; there is no network, its dependencies are in the root tree.
+    /// Installs the packages as an administrator does; there is no network, their dependencies are in the root tree.
     #[track_caller]
     pub fn install_deb(&self, path: &Path) {
-        let deb = fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        self.write("/root/package.deb", deb);
-        let argv = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-q", "-y", "/root/package.deb"];
-        self.ok(&argv);
+        let debs = self.bring_debs(path);
+        self.ok(&[&["env", NO_QUESTIONS, "apt-get", "install", "-q", "-y"], &debs[..]].concat());
     }
 
-    /// Installs a package anew that is installed already.
+    /// Installs packages anew that are installed already.
     #[track_caller]
     pub fn install_again(&self, path: &Path) {
-        self.write("/root/package.deb", fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())));
-        self.ok(&["env", "DEBIAN_FRONTEND=noninteractive", "dpkg", "-i", "/root/package.deb"]);
+        let debs = self.bring_debs(path);
+        self.ok(&[&["env", NO_QUESTIONS, "dpkg", "-i"], &debs[..]].concat());
+    }
+
+    /// Copies deployd's package and the receiver's, where that lies beside it, to places that are always the same.
+    #[track_caller]
+    fn bring_debs(&self, path: &Path) -> Vec<&'static str> {
+        let both = [Some(path.to_owned()), deb::webhook(path)].into_iter().flatten().zip(DEBS);
+        both.map(|(from, to)| {
+            self.write(to, fs::read(&from).unwrap_or_else(|e| panic!("{}: {e}", from.display())));
+            to
+        })
+        .collect()
     }
 
     /// The last lines of the journal.
