@@ -83,6 +83,7 @@ install-deployd:
 install-webhook:
 	install -D -m 0755 -t $(DESTDIR)$(LIBEXECDIR) $(RELEASE)/deployd-webhook
 	$(call put_webhooks,$(UNITS),$(SYSTEMDDIR)/system)
+	$(call put_webhooks,units/*.preset,$(SYSTEMDDIR)/system-preset)
 	$(call put_webhooks,units/sysusers.d/*.conf,/usr/lib/sysusers.d)
 	$(call put_webhooks,units/tmpfiles.d/*.conf,/usr/lib/tmpfiles.d)
 	$(call put_webhooks,dbus/*.rules,/usr/share/polkit-1/rules.d)

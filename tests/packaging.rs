@@ -249,6 +249,7 @@ fn the_webhook_listens_to_this_host_and_is_as_confined_as_the_bus_service() {
     assert!(sandbox("deployd.service").len() > 25);
     assert_eq!(sandbox("deployd-webhook.service"), sandbox("deployd.service"));
     assert!(!read("units/90-deployd.preset").contains("webhook"), "it is off until somebody enables it");
+    assert!(read("units/90-deployd-webhook.preset").ends_with("\ndisable deployd-webhook.socket\n"));
 }
 
 /// What `systemd-analyze security` counts against each unit, in tenths: it may only become less. The engine's is what
