@@ -107,15 +107,24 @@ fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
     assert_eq!(shop.current(&host), before, "a plan changes nothing");
 
     // Killed at whatever step it goes on when it is begun again, and the site serves throughout.
-    let kills =
-        [("symlinkat", 1), ("renameat2", 1), ("symlinkat", 2), ("renameat2", 2), ("syncfs", 1), ("renameat", 2)];
-    for (call, when) in kills {
+    // Each where the one before has left it: the old release's link, its exchange, the newer's, the sync, the state, and
+    // the link beside `current` and its rename.
+    let kills = [
+        ("symlinkat", 1),
+        ("renameat2", 1),
+        ("renameat2", 2),
+        ("syncfs", 1),
+        ("renameat", 2),
+        ("symlinkat", 1),
+        ("renameat", 3),
+    ];
+    for (turn, (call, when)) in kills.into_iter().enumerate() {
         let inject = format!("inject={call}:signal=KILL:when={when}");
         host.run(&["strace", "-f", "-o", "/run/killed", "-e", &inject, "deployctl", "adopt", "shop", "--yes"]);
         let trace = host.read("/run/killed");
         assert!(trace.contains("+++ killed by SIGKILL +++"), "nobody was killed at {call} {when}:\n{trace}");
         assert_eq!(shop.release(&host), "r2", "killed at {call} {when}");
-        if (call, when) == kills[0] {
+        if turn == 0 {
             let refused = shop.ctl(&host, "deploy", &[]);
             assert!(
                 refused.status != 0 && refused.said().contains("`deployctl adopt shop --yes` goes on"),
