@@ -16,7 +16,9 @@ use crate::support::{
 const DISK_GIB: u64 = 16;
 /// deployd's own ways: who, the file system, and the configuration.
 const WAYS: [(&str, &str, &str); 3] =
-    [("deployd", "ext4", "share = \"hardlink\"\n"), ("deployd-copy", "ext4", ""), ("deployd-reflink", "xfs", "")];
+    [("deployd", "ext4", "share = \"hardlink\"\n"), ("deployd-copy", "ext4", ""), BY_REFERENCE[0]];
+const BY_REFERENCE: [(&str, &str, &str); 2] =
+    [("deployd-reflink-xfs", "xfs", ""), ("deployd-reflink-btrfs", "btrfs", "")];
 const REFERENCE: &str = r#"git --git-dir="$1/mirror" fetch -q --prune "$1/repo" "+refs/heads/*:refs/heads/*"
 git clone -q --reference "$1/mirror" --branch main "$1/repo" "$1/releases/$2""#;
 const RSYNC: &str = r#"git -C "$1/build" pull -q --ff-only
@@ -26,7 +28,12 @@ const SCRIPTS: [(&str, &str, &str); 3] =
     [("git-reference", "ext4", REFERENCE), ("link-dest", "ext4", RSYNC), ("cp-al", "ext4", CP_AL)];
 /// The same where files are shared by reference, of the large tree.
 const ON_XFS: [(&str, &str, &str); 3] =
-    [("git-reference-xfs", "xfs", REFERENCE), ("link-dest-xfs", "xfs", RSYNC), ("cp-reflink", "xfs", CP_REFLINK)];
+    [("git-reference-xfs", "xfs", REFERENCE), ("link-dest-xfs", "xfs", RSYNC), ("cp-reflink-xfs", "xfs", CP_REFLINK)];
+const ON_BTRFS: [(&str, &str, &str); 3] = [
+    ("git-reference-btrfs", "btrfs", REFERENCE),
+    ("link-dest-btrfs", "btrfs", RSYNC),
+    ("cp-reflink-btrfs", "btrfs", CP_REFLINK),
+];
 /// The floors: they make nothing of what is new.
 const CP_AL: &str = r#"cp -al "$1/releases/$3" "$1/releases/$2""#;
 const CP_REFLINK: &str = r#"cp -a --reflink=always "$1/releases/$3" "$1/releases/$2""#;
@@ -61,10 +68,10 @@ pub fn compare(root: &Root, runs: usize, with_deployd: bool) -> Vec<Figure> {
 pub fn by_reference(root: &Root, runs: usize) -> Vec<Figure> {
     let tree = Tree::large();
     let mut all = Vec::new();
-    for (who, kind, script) in ON_XFS {
+    for (who, kind, script) in ON_XFS.into_iter().chain(ON_BTRFS) {
         all.extend(by_script(&tree, runs, (who, kind), script));
     }
-    for (who, kind, more) in WAYS.iter().filter(|(_, kind, _)| *kind == "xfs") {
+    for (who, kind, more) in BY_REFERENCE {
         all.extend(by_deployd(root, &tree, runs, who, kind, more));
     }
     report(&all);
@@ -222,16 +229,22 @@ fn rows(work: &str, who: &str, runs: Vec<(f64, f64)>) -> [Figure; 2] {
     ]
 }
 
+/// The file system of a row, where it is not ext4.
+fn kind_of(who: &str) -> Option<&str> {
+    ["xfs", "btrfs"].into_iter().find(|kind| who.ends_with(kind))
+}
+
 fn report(figures: &[Figure]) {
     let faster = |of: &Figure| {
-        let on_xfs = |who: &str| who.ends_with("-xfs") || who.ends_with("reflink");
-        let scripts = |xfs: bool| {
-            let of_it = |one: &&Figure| (&one.work, &one.metric) == (&of.work, &of.metric);
-            let script = |one: &&Figure| one.who.starts_with("git-reference") || one.who.starts_with("link-dest");
-            let there = figures.iter().filter(of_it).filter(script).filter(move |one| on_xfs(&one.who) == xfs);
+        let fits = |one: &&Figure| {
+            let script = one.who.starts_with("git-reference") || one.who.starts_with("link-dest");
+            script && (&one.work, &one.metric) == (&of.work, &of.metric)
+        };
+        let scripts = |kind: Option<&str>| {
+            let there = figures.iter().filter(fits).filter(|one| kind_of(&one.who) == kind);
             there.map(|one| one.value).reduce(f64::min)
         };
-        scripts(on_xfs(&of.who)).or_else(|| scripts(false)).unwrap_or(f64::NAN)
+        scripts(kind_of(&of.who)).or_else(|| scripts(None)).unwrap_or(f64::NAN)
     };
     let rows: Vec<_> = figures
         .iter()

@@ -51,9 +51,11 @@ impl Disk {
         rustix::fs::syncfs(&dir).expect("it can be synced");
     }
 
-    /// What was written to it since it was made, in bytes: its device's own count. Not of btrfs, whose device is no disk's.
+    /// What was written to it since it was made, in bytes: its device's own count.
     pub fn written(&self) -> u64 {
-        let found = rustix::fs::stat(self.dir()).expect("it is mounted").st_dev;
+        // Not by the directory's own device: btrfs has one for each subvolume, and it is no disk's.
+        let device = command::local(&["findmnt", "-no", "SOURCE", &self.dir().to_string_lossy()]).ok();
+        let found = rustix::fs::stat(device.trim()).expect("it is mounted").st_rdev;
         let (major, minor) = (rustix::fs::major(found), rustix::fs::minor(found));
         let file = format!("/sys/dev/block/{major}:{minor}/stat");
         let stat = fs::read_to_string(&file).unwrap_or_else(|e| panic!("{file}: {e}"));
