@@ -8,7 +8,10 @@ use std::{
     io::{BufRead, BufReader, Write},
     os::fd::OwnedFd,
     process::{Child, Command, Stdio},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
 use deployd::{
@@ -97,6 +100,9 @@ struct FakeBackend {
     told: Mutex<Vec<String>>,
     started: Mutex<Vec<Request>>,
     waiting: Quota,
+    known: AtomicBool,
+    /// How often an app's state was asked for.
+    read: AtomicUsize,
 }
 
 impl FakeBackend {
@@ -106,6 +112,9 @@ impl FakeBackend {
 }
 
 impl Backend for FakeBackend {
+    fn is_known(&self) -> bool {
+        self.known.load(Ordering::Relaxed)
+    }
     fn apps(&self) -> Result<Vec<AppName>, Error> {
         Ok(["my-shop", "other", "shop"].map(|a| a.parse().unwrap()).into())
     }
@@ -113,6 +122,7 @@ impl Backend for FakeBackend {
         Some("/srv/shop".into())
     }
     fn app(&self, _app: &AppName) -> Result<AppView, Error> {
+        self.read.fetch_add(1, Ordering::Relaxed);
         let live_slots = vec![("php-fpm".to_owned(), "b".to_owned())];
         Ok(AppView { current: "R".into(), live_slots, ..AppView::default() })
     }
@@ -258,6 +268,8 @@ impl Scene {
             told: Mutex::default(),
             started: Mutex::default(),
             waiting: Quota::new("calls waiting", 2),
+            known: AtomicBool::new(true),
+            read: AtomicUsize::new(0),
         });
         connection.object_server().at(dbus::PATH, fdo::ObjectManager).await.unwrap();
         connection.object_server().at(dbus::PATH, Manager::new(backend.clone())).await.unwrap();
@@ -609,6 +621,28 @@ async fn apps_are_listed_with_their_state() {
     let proxy = dbus::AppProxy::builder(&scene.client).path(path).build().await.unwrap();
     assert_eq!(proxy.survey().await.unwrap(), [".env of shop"]);
     assert!(scene.asked.lock().unwrap().is_empty(), "everyone may know");
+}
+
+/// A host of 200 apps has each of them read when somebody asks, not for every start of the service.
+#[tokio::test]
+async fn nothing_is_read_of_an_app_before_somebody_can_ask() {
+    let scene = Scene::new().await;
+    let (backend, manager) = (&scene.backend, scene.manager().await);
+    let objects = fdo::ObjectManagerProxy::builder(&scene.client).destination(dbus::NAME).path(dbus::PATH);
+    let objects = objects.build().await.unwrap();
+    backend.known.store(false, Ordering::Relaxed);
+    manager.get_app("shop").await.unwrap();
+    assert_eq!(backend.read.load(Ordering::Relaxed), 0);
+    backend.known.store(true, Ordering::Relaxed);
+    let mut added = objects.receive_interfaces_added().await.unwrap();
+    manager.get_app("my-shop").await.unwrap();
+    assert_ne!(backend.read.load(Ordering::Relaxed), 0);
+    let signal = added.next().await.unwrap();
+    let told = signal.args().unwrap();
+    assert_eq!(told.interfaces_and_properties[dbus::APP].len(), 9, "all of it is told");
+    let managed = objects.get_managed_objects().await.unwrap();
+    let shop = &managed[&app_path(&"shop".parse().unwrap()).unwrap()];
+    assert!(shop.values().any(|properties| properties.len() == 9), "also of what came before");
 }
 
 #[tokio::test]

@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     os::fd::OwnedFd,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use zbus::{Connection, OwnedObjectPath};
@@ -46,6 +49,7 @@ pub struct Host {
     pub(super) surveying: tokio::sync::Mutex<()>,
     pub(super) coalescing: tokio::sync::Mutex<coalesce::Asked>,
     known: Mutex<Known>,
+    pub(super) has_name: AtomicBool,
     views: Remembered<AppView>,
     roots: Remembered<Option<String>>,
 }
@@ -87,6 +91,7 @@ impl Host {
             surveying: tokio::sync::Mutex::default(),
             coalescing: tokio::sync::Mutex::default(),
             known: Mutex::default(),
+            has_name: AtomicBool::new(false),
             views: Remembered::default(),
             roots: Remembered::default(),
         }
@@ -245,6 +250,10 @@ pub(super) fn unit(template: &str, app: &AppName, id: &DeploymentId) -> Result<U
 }
 
 impl Backend for Host {
+    fn is_known(&self) -> bool {
+        self.has_name.load(Ordering::Relaxed)
+    }
+
     fn apps(&self) -> Result<Vec<AppName>, Error> {
         config::list(&self.paths).map_err(|e| Error::Failed(format!("cannot list the apps: {e}")))
     }

@@ -15,7 +15,10 @@ mod show;
 mod uploads;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use futures_util::StreamExt;
 use tokio::signal::unix::{SignalKind, signal};
@@ -76,6 +79,7 @@ pub async fn serve(paths: Paths, facts: fn(&Paths, &AppName) -> HostFacts) -> Re
     let bus = fdo::DBusProxy::new(&connection).await?;
     let mut lost = bus.receive_name_lost().await?;
     let mut terminate = signal(SignalKind::terminate())?;
+    host.has_name.store(true, Ordering::Relaxed);
     connection.request_name(dbus::NAME).await?;
     notify::ready();
 

@@ -43,7 +43,13 @@ impl App {
         Ok(fdo::Properties::properties_changed(&emitter, interface, changed, Cow::Borrowed(&[])).await?)
     }
 
+    /// While nobody can ask, nothing is read: what zbus announces then, to nobody, is left out.
+    fn known(&self) -> fdo::Result<()> {
+        if self.backend.is_known() { Ok(()) } else { Err(fdo::Error::Failed("the service begins".into())) }
+    }
+
     fn view(&self) -> fdo::Result<AppView> {
+        self.known()?;
         self.backend.app(&self.name).map_err(|e| fdo::Error::Failed(e.to_string()))
     }
 }
@@ -84,9 +90,10 @@ impl App {
         self.name.to_string()
     }
     #[zbus(property(emits_changed_signal = "false"))]
-    async fn root(&self) -> String {
+    async fn root(&self) -> fdo::Result<String> {
+        self.known()?;
         let (backend, name) = (Arc::clone(&self.backend), self.name.clone());
-        in_time(JUDGED, move || backend.root(&name)).await.flatten().unwrap_or_default()
+        Ok(in_time(JUDGED, move || backend.root(&name)).await.flatten().unwrap_or_default())
     }
     #[zbus(property)]
     fn current(&self) -> fdo::Result<String> {

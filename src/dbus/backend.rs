@@ -112,6 +112,8 @@ pub enum Showing {
 
 /// What the interface needs done. What arrives here was parsed and, where it must be, authorised.
 pub trait Backend: Send + Sync + 'static {
+    /// Whether anybody can know of the service: it has asked for its name.
+    fn is_known(&self) -> bool;
     /// The configured apps, sorted.
     fn apps(&self) -> Result<Vec<AppName>, Error>;
     /// `<root>`; none when the configuration has errors.
