@@ -20,12 +20,8 @@ pub fn digest(host: &Host, dir: &str) -> String {
 /// `current` is complete and the site serves it, or there is neither. Holds at every moment.
 pub fn at_any_moment(host: &Host, shop: &Shop, complete: &dyn Fn(&str) -> String) -> Look {
     let mut wrong = Vec::new();
-    let current = format!("{}/current", shop.root());
-    if shop.current(host).is_empty() {
-        return Look { label: None, wrong };
-    }
-    let label = host.run(&["cat", &format!("{current}/RELEASE")]).stdout.trim().to_owned();
-    if digest(host, &format!("{current}/")) != complete(&label) {
+    let Some((label, digest)) = of_one_release(host, shop) else { return Look { label: None, wrong } };
+    if digest != complete(&label) {
         wrong.push(format!("current names an incomplete release ({label:?})"));
     }
     let answer = shop.get(host, "/");
@@ -33,6 +29,22 @@ pub fn at_any_moment(host: &Host, shop: &Shop, complete: &dyn Fn(&str) -> String
         wrong.push(format!("the site answers {answer:?}"));
     }
     Look { label: Some(label), wrong }
+}
+
+/// The label and the digest of what `current` names; recovery may move it meanwhile, and then it is looked at again.
+fn of_one_release(host: &Host, shop: &Shop) -> Option<(String, String)> {
+    loop {
+        let before = shop.current(host);
+        if before.is_empty() {
+            return None;
+        }
+        let current = format!("{}/current/", shop.root());
+        let label = host.run(&["cat", &format!("{current}RELEASE")]).stdout.trim().to_owned();
+        let digest = digest(host, &current);
+        if shop.current(host) == before {
+            return Some((label, digest));
+        }
+    }
 }
 
 /// That, and nothing is under way, left over, or served that `current` does not name.

@@ -208,7 +208,7 @@ fn left_over(machine: &mut Machine) -> Vec<String> {
     }
     let known: Vec<_> =
         state["releases"].as_array().into_iter().flatten().filter_map(|one| one["id"].as_str()).collect();
-    let there = machine.run("cd /srv/shop; ls -1A releases; ls -d current?* 2>/dev/null; true").said;
+    let there = machine.run("cd /srv/shop; ls -1A releases 2>/dev/null; ls -d current?* 2>/dev/null; true").said;
     let names = there.lines().filter(|name| !name.is_empty() && !name.starts_with(".next-"));
     let nobodys = names.filter(|name| !known.contains(name));
     wrong.extend(nobodys.map(|name| format!("{name} is left in the root")));
