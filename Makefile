@@ -125,8 +125,8 @@ check: ## Everything CI checks: format, lints, unit, tree, bus and host tests
 	cargo clippy --locked --all-targets -- -D warnings
 	@echo "== the package, which the host tests install"
 	$(MAKE) deb
-	@echo "== the engine and the worker ended at 60 of their system calls, chosen by the commit"
-	@DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) $(MAKE) safety WORDS=short
+	@echo "== the engine and the worker ended at 60 of their system calls, chosen by the commit; the power cut three times"
+	@DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) $(MAKE) check-safety-short
 	@echo "== unit, tree, bus and host tests"
 	DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) cargo test --locked --no-fail-fast
 
