@@ -192,6 +192,18 @@ lint: ## Format, clippy, units, man pages, and by lintian and rpmlint the packag
 	rpmlint --strict --config packaging/rpm/rpmlint.toml packaging/rpm/deployd.spec $(wildcard dist/*.rpm)
 	cargo test --locked --test packaging
 
+.PHONY: lint-ansible lint-puppet
+# ansible-core and ansible-lint of PyPI: ansible-test takes a collection only where its path says what it is. SANITY=--requirements
+# has it fetch what its tests need; without them it leaves those out and says so.
+lint-ansible: ## Sanity tests, unit tests and ansible-lint of the collection
+	@at=$$(mktemp -d); trap 'rm -rf "$$at"' EXIT; \
+	  mkdir -p $$at/ansible_collections/deployd; \
+	  cp -a packaging/ansible $$at/ansible_collections/deployd/deployd; \
+	  cd $$at/ansible_collections/deployd/deployd; \
+	  ANSIBLE_COLLECTIONS_PATH=$$at ansible-lint --offline; \
+	  ansible-test sanity --local $(SANITY); \
+	  ansible-test units --local $(SANITY)
+
 deps: ## Install what is missing for WHAT=deb|rpm|lint|host|power|runtimes (Debian, as root)
 	@packaging/deps $(or $(WHAT),host)
 
