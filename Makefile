@@ -204,6 +204,13 @@ lint-ansible: ## Sanity tests, unit tests and ansible-lint of the collection
 	  ansible-test sanity --local $(SANITY); \
 	  ansible-test units --local $(SANITY)
 
+# puppet-lint looks at the name of the folder, which is the module's.
+lint-puppet: ## puppet parser validate and puppet-lint of the module
+	@at=$$(mktemp -d); trap 'rm -rf "$$at"' EXIT; \
+	  cp -a packaging/puppet $$at/deployd; \
+	  puppet parser validate $$at/deployd/manifests; \
+	  puppet-lint --fail-on-warnings $$at/deployd
+
 deps: ## Install what is missing for WHAT=deb|rpm|lint|host|power|runtimes (Debian, as root)
 	@packaging/deps $(or $(WHAT),host)
 

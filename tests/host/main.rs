@@ -22,6 +22,7 @@ mod deploy;
 mod endurance;
 mod exposure;
 mod failures;
+mod fleet_ansible;
 mod full_disk;
 mod gates;
 mod going_back;

@@ -42,6 +42,8 @@ static QUIET: RwLock<()> = RwLock::new(());
 enum Turn {
     Shared(RwLockReadGuard<'static, ()>),
     Alone(RwLockWriteGuard<'static, ()>),
+    /// That of another host of the same test.
+    Others,
 }
 
 /// A host.
@@ -68,6 +70,11 @@ impl Host {
     pub fn boot(root: &Root) -> Self {
         let turn = Turn::Shared(QUIET.read().unwrap_or_else(|poisoned| poisoned.into_inner()));
         Self::boot_in(root, turn, &[], Hierarchy::Unified)
+    }
+
+    /// Boots a host of the same test, in the turn of this one, which is to be dropped after it.
+    pub fn boot_beside(&self, root: &Root) -> Self {
+        Self::boot_in(root, Turn::Others, &[], Hierarchy::Unified)
     }
 
     /// Boots a host with directories (`srv/shop`) that are on disks of their own.

@@ -6,6 +6,7 @@ pub mod command;
 pub mod cpu;
 pub mod deb;
 pub mod disk;
+pub mod fleet;
 pub mod fuzz;
 pub mod host;
 pub mod inside;

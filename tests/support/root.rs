@@ -61,20 +61,30 @@ impl Root {
 
     /// The tree of this Debian suite (`bookworm`, `trixie`), made if it is not there: about 70 s and 400 MB.
     pub fn ensure(suite: &str) -> Self {
+        Self::ensure_with(suite, &[])
+    }
+
+    /// A tree of bookworm that has these packages too.
+    pub fn with(packages: &[&str]) -> Self {
+        Self::ensure_with("bookworm", packages)
+    }
+
+    fn ensure_with(suite: &str, more: &[&str]) -> Self {
+        let packages = [PACKAGES, more].concat();
         assert!(rustix::process::geteuid().is_root(), "booting a host needs root: run this as root or with sudo");
         install_needed();
-        let name = format!("{suite}-{}", digest(&PACKAGES.join(" ")));
+        let name = format!("{suite}-{}", digest(&packages.join(" ")));
         let dir = hosts_dir().join(&name);
         let _held = lock(&hosts_dir().join(format!("{name}.lock")));
         if !dir.is_dir() {
-            make(suite, &dir);
+            make(suite, &packages, &dir);
         }
         Self { dir }
     }
 }
 
 /// Makes the tree beside its place, then renames it there.
-fn make(suite: &str, dir: &PathBuf) {
+fn make(suite: &str, packages: &[&str], dir: &PathBuf) {
     let part = dir.with_extension("part");
     if part.exists() {
         fs::remove_dir_all(&part).unwrap_or_else(|e| panic!("{}: {e}", part.display()));
@@ -82,7 +92,7 @@ fn make(suite: &str, dir: &PathBuf) {
     eprintln!("making a Debian {suite} root, once: {} (about a minute)", dir.display());
     let started = std::time::Instant::now();
     let mut mmdebstrap = Command::new("mmdebstrap");
-    mmdebstrap.args(["--quiet", "--variant=minbase", &format!("--include={}", PACKAGES.join(",")), suite]).arg(&part);
+    mmdebstrap.args(["--quiet", "--variant=minbase", &format!("--include={}", packages.join(",")), suite]).arg(&part);
     command::run(mmdebstrap, b"").ok();
     fs::rename(&part, dir).unwrap_or_else(|e| panic!("{}: {e}", dir.display()));
     eprintln!("made it in {} s", started.elapsed().as_secs());

@@ -1,0 +1,47 @@
+//! Several hosts with addresses of their own: a hub, and each of the others on a wire of its own to it. The wires are between
+//! the hosts' network namespaces and go with them; the machine's own network has none of it.
+
+use super::{command, host::Host, root::Root};
+
+/// What hosts of a fleet have beyond the others: the tools that manage them.
+const TOOLS: [&str; 4] = ["ansible-core", "puppet-agent", "puppet-lint", "python3-apt"];
+
+/// The tree of the fleet's hosts.
+pub fn root() -> Root {
+    Root::with(&TOOLS)
+}
+
+/// A fleet.
+pub struct Fleet {
+    /// The hosts that serve, reached at [`address`] of their place.
+    pub webs: Vec<Host>,
+    /// The load balancer, which is the controller too. Dropped last: the others are in its turn.
+    pub hub: Host,
+}
+
+/// The address of the host at this place, from 0.
+pub fn address(place: usize) -> String {
+    format!("10.88.{}.2", place + 1)
+}
+
+impl Fleet {
+    /// Boots a hub and this many hosts; no other host of this process runs beside them.
+    pub fn boot(count: usize) -> Self {
+        let root = root();
+        let hub = Host::boot_alone(&root);
+        let webs: Vec<Host> = (0..count).map(|_| hub.boot_beside(&root)).collect();
+        webs.iter().enumerate().for_each(|(place, web)| wire(&hub, web, place));
+        Self { webs, hub }
+    }
+}
+
+fn wire(hub: &Host, web: &Host, place: usize) {
+    let (near, network) = (format!("web{}", place + 1), format!("10.88.{}", place + 1));
+    let (hub_pid, web_pid) = (hub.leader().to_string(), web.leader().to_string());
+    let ends = [&near, "netns", &hub_pid, "type", "veth", "peer", "name", "uplink", "netns", &web_pid];
+    command::local(&[&["ip", "link", "add"][..], &ends[..]].concat()).ok();
+    for (host, device, end) in [(hub, near.as_str(), "1"), (web, "uplink", "2")] {
+        host.ok(&["ip", "address", "add", &format!("{network}.{end}/24"), "dev", device]);
+        host.ok(&["ip", "link", "set", device, "up"]);
+    }
+}
