@@ -23,6 +23,7 @@ mod endurance;
 mod exposure;
 mod failures;
 mod fleet_ansible;
+mod fleet_puppet;
 mod full_disk;
 mod gates;
 mod going_back;
