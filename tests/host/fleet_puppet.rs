@@ -8,6 +8,7 @@ use crate::support::{
     host::Host,
     lock::crate_dir,
     shop::{Shop, Spec},
+    site::Php,
 };
 
 const MODULE: &str = "/root/modules/deployd";
@@ -46,13 +47,13 @@ fn a_node_converges_shows_the_plan_and_fails_with_the_remedy() {
     host.ok(&["sh", "-euc", "cd /root/modules && puppet-lint --fail-on-warnings deployd"]);
     host.write("/root/deployd.deb", fs::read(deb::ensure()).unwrap());
 
-    apply(&host, "class { 'deployd': package_source => '/root/deployd.deb' }", &[]).expect_status(CHANGED);
-    let spec = Spec { laravel: false, over: Some("app-small"), ..Spec::new("shop") };
-    let shop = Shop::make(&host, spec);
+    // By the socket's own path: nginx has deployd's snippet only when the package is there.
+    let php = Php::Socket("/run/deployd/shop/fpm.sock".into());
+    let shop = Shop::make(&host, Spec { laravel: false, over: Some("app-small"), php, ..Spec::new("shop") });
     shop.commit(&host, "r1", &[("built", "yes")]);
     host.ok(&["rm", &shop.toml_path()]);
 
-    // Everything at once, and the second time nothing.
+    // The package, the app and its release in one run, and the second time nothing.
     apply(&host, NODE, &[]).expect_status(CHANGED);
     assert_eq!(shop.release(&host), "r1");
     let first = shop.current(&host);
