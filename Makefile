@@ -14,6 +14,21 @@ RELEASE := $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 MADE := $(TARGET)/made
 DIST := $(CURDIR)/dist
 
+# Where a program was built is not told in it, and a package carries the time of its changelog: two builds of one tree
+# are the same bytes. The quick package shares what was compiled for the tests, which name files where they are.
+REMAP ?= $(if $(filter dev,$(PROFILE)),,yes)
+MOVED := $(CURDIR)=/deployd $(TARGET)=/deployd/target $(or $(CARGO_HOME),$(HOME)/.cargo)=/cargo
+export SOURCE_DATE_EPOCH := $(or $(SOURCE_DATE_EPOCH),$(shell \
+  date -u -d "$$(sed -n 's/^ -- .*>  //p' packaging/debian/changelog | head -n1)" +%s))
+ifneq ($(REMAP),)
+build: export RUSTFLAGS := $(RUSTFLAGS) $(MOVED:%=--remap-path-prefix=%)
+build: export CFLAGS := $(CFLAGS) $(MOVED:%=-ffile-prefix-map=%)
+endif
+
+# Tools that only `make deny` and `make sbom` want, and install when they are called.
+CARGO_DENY := 0.20.2
+CARGO_CYCLONEDX := 0.5.9
+
 DESTDIR ?=
 PREFIX ?= /usr
 # Units name /usr/libexec/deployd and systemd reads /usr/lib: another PREFIX moves only what people look at.
@@ -25,7 +40,7 @@ ZSHDIR ?= $(DATADIR)/zsh/site-functions
 LIBEXECDIR := /usr/libexec/deployd
 SYSTEMDDIR := /usr/lib/systemd
 
-.PHONY: help build install install-deployd install-webhook deb rpm demo check check-fast check-runtimes check-safety check-safety-short safety power fuzz bench lint deps clean
+.PHONY: help build install install-deployd install-webhook deb rpm reproducible deny sbom demo check check-fast check-runtimes check-safety check-safety-short safety power fuzz bench lint deps clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -111,6 +126,10 @@ rpm: ## Build dist/deployd-*.rpm and dist/deployd-webhook-*.rpm
 	  packaging/rpm/deployd.spec
 	rm -f $(DIST)/deployd-*.rpm
 	cp $(TARGET)/rpm/RPMS/*/deployd-$(VERSION)-*.rpm $(TARGET)/rpm/RPMS/*/deployd-webhook-$(VERSION)-*.rpm $(DIST)/
+
+# A release takes some ten minutes for each of the two.
+reproducible: ## Build the packages twice, in two places, and compare their bytes (PROFILE=dev for a quick proof)
+	@packaging/reproducible $(TARGET)/reproducible $(PROFILE)
 
 demo: ## Boot a host in a container, deploy a Laravel app twice and roll back, under load
 	@$(MAKE) deps WHAT=host
@@ -210,6 +229,19 @@ lint-puppet: ## puppet parser validate and puppet-lint of the module
 	  cp -a packaging/puppet $$at/deployd; \
 	  puppet parser validate $$at/deployd/manifests; \
 	  puppet-lint --fail-on-warnings $$at/deployd
+
+# The list of known holes comes from the network: last, so that all else is said without it.
+deny: ## The crates: licences, duplicates, sources, known holes (cargo-deny, installed when it is missing)
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny@$(CARGO_DENY)
+	cargo deny --locked check licenses bans sources
+	cargo deny --locked check advisories
+
+# As CycloneDX, which scanners read: of what is linked into the programs, not of what tests them.
+sbom: ## Write dist/deployd.cdx.json, the crates that the programs are made of (cargo-cyclonedx)
+	@command -v cargo-cyclonedx >/dev/null || cargo install --locked cargo-cyclonedx@$(CARGO_CYCLONEDX)
+	mkdir -p $(DIST)
+	cargo cyclonedx --format json --spec-version 1.5 --override-filename deployd.cdx
+	mv deployd.cdx.json $(DIST)/
 
 deps: ## Install what is missing for WHAT=deb|rpm|lint|host|power|runtimes (Debian, as root)
 	@packaging/deps $(or $(WHAT),host)
