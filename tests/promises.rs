@@ -41,6 +41,14 @@ fn every_row_has_its_tests_or_its_reason() {
 }
 
 #[test]
+fn the_readme_has_the_table_s_counts() {
+    let readme = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md")).unwrap();
+    let words: Vec<_> = readme.split_whitespace().collect();
+    let counts = Table::read().counts();
+    assert!(words.join(" ").contains(&counts), "README.md does not say: {counts}");
+}
+
+#[test]
 fn what_is_no_test_is_not_taken_for_one() {
     assert!(is_run("tests/promises.rs::what_is_no_test_is_not_taken_for_one"));
     assert!(is_run("tests/safety/power/cut.rs::power-first") && !is_run("tests/safety/power/cut.rs::power-last"));
