@@ -120,7 +120,9 @@ pub async fn prune(
                 Some("a process uses it".to_owned())
             }
             (None, Seen::Known(_)) if how.dry_run => None,
-            (None, Seen::Known(_)) => remove(&host.paths, settings, &releases, (store, &mut *state), &id).await?,
+            (None, Seen::Known(_)) => {
+                remove(&host.paths, settings, &releases, (store, &mut *state), (&id, keep)).await?
+            }
         };
         let pruned = kept.is_none();
         if pruned && !how.dry_run {
@@ -140,7 +142,7 @@ async fn remove(
     settings: &Settings,
     releases: &Dir,
     (store, state): (&Store, &mut AppState),
-    id: &ReleaseId,
+    (id, keep): (&ReleaseId, usize),
 ) -> Result<Option<String>, EngineError> {
     let _still = still(paths, &settings.app).await?;
     match holds(paths, &settings.app) {
@@ -150,7 +152,7 @@ async fn remove(
     }
     // What nobody may rename, as one that was made immutable, keeps no other from going.
     if let Err(error) = discard(releases, id.as_str()) {
-        tracing::warn!("{id} is kept beyond keep: {error}");
+        tracing::warn!("{id} is kept beyond keep = {keep}: {error}");
         return Ok(Some(error.to_string()));
     }
     forget_names(releases, id.as_str());
@@ -307,14 +309,14 @@ mod tests {
         let held = Holds { app: None, releases: BTreeMap::from([(id(1), hold)]) };
         std::fs::write(paths.holds_file(&settings.app), held.encode().unwrap()).unwrap();
         // Judged before that: both were to go.
-        let why = remove(&paths, &settings, &releases, (&store, &mut state), &id(1)).await.unwrap();
+        let why = remove(&paths, &settings, &releases, (&store, &mut state), (&id(1), 1)).await.unwrap();
         assert_eq!(why.as_deref(), Some("held by systemd"));
-        assert_eq!(remove(&paths, &settings, &releases, (&store, &mut state), &id(2)).await.unwrap(), None);
+        assert_eq!(remove(&paths, &settings, &releases, (&store, &mut state), (&id(2), 1)).await.unwrap(), None);
         assert_eq!(state.releases.iter().map(|one| one.seq).collect::<Vec<_>>(), [1]);
         assert_eq!(releases.kind(id(1).as_str()).unwrap(), EntryKind::Directory);
         assert_eq!(releases.kind(id(2).as_str()).unwrap(), EntryKind::Missing);
         std::fs::write(paths.holds_file(&settings.app), "{").unwrap();
-        let why = remove(&paths, &settings, &releases, (&store, &mut state), &id(1)).await.unwrap();
+        let why = remove(&paths, &settings, &releases, (&store, &mut state), (&id(1), 1)).await.unwrap();
         assert!(why.unwrap().contains("cannot be seen what is held"));
     }
 }
