@@ -64,6 +64,8 @@ fn init_describes_the_host_of_a_laravel_app_and_deploy_works_without_editing() {
     let host = installed();
     let shop = Shop::make(&host, Spec::new("shop"));
     host.sh("rm /etc/deployd/apps/shop.toml");
+    // A reload of nginx returns while its old workers still answer with the welcome page.
+    eventually("the site's own answer", Duration::from_secs(30), || shop.get(&host, "/").status != 200);
     let shown = host.run(&["deployctl", "init", "--git", &shop.repository()]);
     assert!(shown.stdout.contains("preset = \"laravel\"") && shown.stdout.contains("root = \"/srv/shop\""), "{shown}");
     assert_ne!(host.run(&["test", "-e", "/etc/deployd/apps/shop.toml"]).status, 0, "it only shows");

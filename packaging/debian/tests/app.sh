@@ -1,5 +1,8 @@
 # What both tests begin with: a user, a repository with two releases, and a description of the app. To be sourced.
 
+# Whatever fails, the journal says why.
+trap '[ $? = 0 ] || journalctl --no-pager -n 60 >&2' EXIT
+
 app=autopkgtest
 root=/srv/$app
 repository=/srv/git/$app.git
@@ -15,7 +18,6 @@ answers() {
         echo file_get_contents("http://127.0.0.1/", false, $context);')
     if [ "$said" != "$1" ]; then
         echo "the site answers '$said', not '$1'" >&2
-        journalctl --no-pager -n 60 >&2
         exit 1
     fi
 }
