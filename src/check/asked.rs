@@ -2,14 +2,12 @@
 //! to know is about to end them.
 
 use core::net::IpAddr;
-use std::{collections::BTreeMap, path::PathBuf};
+use std::path::PathBuf;
 
-use super::Directive;
-
-/// How often a variable may stand for another.
-const DEEPEST: usize = 4;
-/// The longest value.
-const LONGEST: usize = 4096;
+use super::{
+    Directive,
+    variables::{Variables, expand, set_at},
+};
 
 /// Where the slots of an app are reached.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -27,14 +25,12 @@ pub struct Addresses {
 /// The first directive that asks one of them: as `fastcgi_pass` and the like, as any server of an upstream, or as a value
 /// that a variable may have.
 pub fn asked<'d>(nginx: &'d [Directive], of: &Addresses) -> Option<&'d Directive> {
-    level(nginx, &BTreeMap::new(), of)
+    level(nginx, &Variables::new(), of)
 }
-
-type Variables<'d> = BTreeMap<&'d str, &'d str>;
 
 fn level<'d>(inner: &'d [Directive], outer: &Variables<'d>, of: &Addresses) -> Option<&'d Directive> {
     let mut variables = outer.clone();
-    variables.extend(inner.iter().filter(|d| d.name == "set").map(|set| (set.arg(0), set.arg(1))));
+    variables.extend(set_at(inner));
     inner.iter().find_map(|directive| match directive.name.as_str() {
         // Where it listens itself, and what deployd writes.
         "listen" => None,
@@ -44,22 +40,6 @@ fn level<'d>(inner: &'d [Directive], outer: &Variables<'d>, of: &Addresses) -> O
         // A `map` has its values as names.
         _ => level(directive.inner(), &variables, of),
     })
-}
-
-/// With the variables that are set there, the longest name first: `$app_name` is not `$app` and `_name`.
-fn expand(word: &str, variables: &Variables<'_>) -> String {
-    let mut text = word.to_owned();
-    for _ in 0..DEEPEST {
-        let before = text.clone();
-        for (name, value) in variables.iter().rev() {
-            let braced = format!("${{{}}}", name.trim_start_matches('$'));
-            text = text.replace(&braced, value).replace(name, value);
-        }
-        if text == before || text.len() > LONGEST {
-            break;
-        }
-    }
-    text
 }
 
 impl Addresses {

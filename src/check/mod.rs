@@ -20,6 +20,7 @@ mod php_fpm;
 mod sites;
 mod tree;
 mod units;
+mod variables;
 
 pub use asked::{Addresses, asked};
 pub use exposed::{Exposed, exposed};

@@ -9,6 +9,7 @@ use super::{
     Directive, Facts,
     found::{Found, Words},
     place,
+    variables::{Variables, expand, set_at},
 };
 use crate::{
     config::{Settings, SlotKind},
@@ -22,7 +23,7 @@ const GROUP: &str = "nginx";
 struct Scope<'a> {
     root: Option<String>,
     params: Vec<&'a Directive>,
-    variables: BTreeMap<&'a str, &'a str>,
+    variables: Variables<'a>,
     file_cache: Option<&'a Directive>,
 }
 
@@ -85,9 +86,7 @@ fn in_tree(settings: &Settings, path: &str) -> bool {
 impl<'a> Scope<'a> {
     fn within(&self, inner: &'a [Directive]) -> Self {
         let mut scope = self.clone();
-        for set in inner.iter().filter(|d| d.name == "set") {
-            scope.variables.insert(set.arg(0), set.arg(1));
-        }
+        scope.variables.extend(set_at(inner));
         let params: Vec<_> = inner.iter().filter(|d| d.name == "fastcgi_param").collect();
         if !params.is_empty() {
             scope.params = params;
@@ -101,21 +100,9 @@ impl<'a> Scope<'a> {
         scope
     }
 
-    /// A value with the variables that `set` gave it; a few times, since one may stand for another.
+    /// A value with the variables that are set there.
     fn expand(&self, value: &str) -> String {
-        let mut text = value.to_owned();
-        for _ in 0..4 {
-            let before = text.clone();
-            // The longest name first: `$app_name` is not `$app` and `_name`.
-            for (name, value) in self.variables.iter().rev() {
-                let braced = format!("${{{}}}", name.trim_start_matches('$'));
-                text = text.replace(&braced, value).replace(name, value);
-            }
-            if text == before || text.len() > 4096 {
-                break;
-            }
-        }
-        text
+        expand(value, &self.variables)
     }
 
     /// The last value of a parameter: the one that PHP sees.

@@ -2,11 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::Directive;
+use super::{Directive, variables};
 use crate::config::Origin;
-
-/// How many links of `set` and `upstream` are followed.
-const DEEPEST: usize = 4;
 
 /// One server block.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -115,18 +112,7 @@ fn address(to: &str, http: &[Directive]) -> String {
 
 /// With the variables that the server block sets.
 pub(super) fn expand(value: &str, server: &Directive) -> String {
-    let mut text = value.to_owned();
-    let mut sets: Vec<_> = server.inner().iter().filter(|d| d.name == "set").collect();
-    // The longest name first: `$app_name` is not `$app` and `_name`.
-    sets.sort_by_key(|set| std::cmp::Reverse(set.arg(0).len()));
-    for _ in 0..DEEPEST {
-        for set in &sets {
-            let braced = format!("${{{}}}", set.arg(0).trim_start_matches('$'));
-            text = text.replace(&braced, set.arg(1)).replace(set.arg(0), set.arg(1));
-        }
-        text.truncate(4096);
-    }
-    text
+    variables::expand(value, &variables::set_at(server.inner()).collect())
 }
 
 #[cfg(test)]
