@@ -144,7 +144,7 @@ check: ## Everything CI checks: format, lints, unit, tree, bus and host tests
 	cargo clippy --locked --all-targets -- -D warnings
 	@echo "== the package, which the host tests install"
 	$(MAKE) deb
-	@echo "== the engine and the worker ended at 60 of their system calls, chosen by the commit; the power cut three times"
+	@echo "== the engine and the worker ended at 60 of their system calls, chosen by the commit; the power cut four times"
 	@DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) $(MAKE) check-safety-short
 	@echo "== unit, tree, bus and host tests"
 	DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) cargo test --locked --no-fail-fast
@@ -161,7 +161,7 @@ check-safety: ## End and fail the engine at every system call, cut the power, ra
 	DEPLOYD_ATTACK=long cargo test --locked --test host -- --nocapture --test-threads=2 races bus_attack endurance large load::deployments
 
 # Side by side: one waits for a host much of the time, the other has a processor's worth of an emulated machine.
-check-safety-short: ## The same at 60 points, chosen by the commit, and three power cuts
+check-safety-short: ## The same at 60 points, chosen by the commit, and four power cuts
 	@$(MAKE) --jobs=2 safety power WORDS=short
 
 safety:

@@ -155,7 +155,8 @@ async fn synced(settings: &Settings, dir: Dir) -> Result<(), EngineError> {
 /// What a directory of `releases/` is called between being no release any more and being gone.
 pub const TRASH: &str = ".trash-";
 
-/// Makes a directory of `releases/` no release any more: it loses its name at once, and its content later.
+/// Makes a directory of `releases/` no release any more: it loses its name at once, and its content later. The name is
+/// gone on the disk too when it returns: what forgets the release next may lie on another disk, and be there first.
 pub fn discard(releases: &Dir, name: &str) -> Result<(), EngineError> {
     if releases.kind(name)? == EntryKind::Directory {
         let mut to = format!("{TRASH}{name}");
@@ -167,6 +168,7 @@ pub fn discard(releases: &Dir, name: &str) -> Result<(), EngineError> {
             to = format!("{TRASH}{name}.{number}");
         }
         releases.rename(name, &to)?;
+        releases.sync()?;
     }
     Ok(())
 }

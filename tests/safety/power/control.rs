@@ -1,9 +1,10 @@
-//! The negative controls: a sync is taken out, and the same look at the disk must see it. Otherwise it sees nothing.
+//! The negative controls: a sync is taken out, and the same look at the disk, or at the host that goes on from it, must
+//! see it. Otherwise it sees nothing.
 
 use std::time::{Duration, Instant};
 
 use super::{
-    app, look,
+    app, cut, look,
     machine::{self, Machine},
     saved::{Saved, Warm},
 };
@@ -15,19 +16,31 @@ pub const OWN_STATE: bool = true;
 /// What is taken out, and what is then done before the power goes.
 struct Control {
     name: &'static str,
+    /// Of which engine.
+    unit: &'static str,
     loses: &'static str,
     then: &'static str,
 }
 
-const ALL: [Control; 2] = [
+const DEPLOY: &str = "deploy";
+const SETTLE: &str = "deploy-settle";
+
+const ALL: [Control; 3] = [
     // Any program's fsync commits the names of a release; its bytes are not there yet.
-    Control { name: "no-syncfs", loses: "syncfs", then: "dd if=/dev/zero of=/mnt/app/other bs=1 count=1 conv=fsync" },
-    Control { name: "no-directory-fsync", loses: "fsync:/srv/shop", then: "true" },
+    Control {
+        name: "no-syncfs",
+        unit: DEPLOY,
+        loses: "syncfs",
+        then: " && dd if=/dev/zero of=/mnt/app/other bs=1 count=1 conv=fsync",
+    },
+    Control { name: "no-directory-fsync", unit: DEPLOY, loses: "fsync:/srv/shop", then: "" },
+    // What was pruned is forgotten, and there again.
+    Control { name: "no-discard-fsync", unit: SETTLE, loses: "fsync:/srv/shop/releases", then: cut::SETTLE },
 ];
 
-/// Runs both. On btrfs an fsync brings no other file's names along, so only the second shows there.
+/// Runs all. On btrfs an fsync brings no other file's names along, so the first does not show there.
 pub fn all(saved: &Saved, warm: &Warm, ledger: &mut Ledger) {
-    for control in ALL.iter().filter(|control| warm.fs != "btrfs" || control.name == "no-directory-fsync") {
+    for control in ALL.iter().filter(|control| warm.fs != "btrfs" || control.loses != "syncfs") {
         if ledger.has_control(control.name, &warm.fs) {
             continue;
         }
@@ -53,9 +66,14 @@ fn run(saved: &Saved, warm: &Warm, control: &Control) -> Vec<String> {
     let disks = warm.disks.copy(&saved.work());
     let mut machine = saved.go_on(warm, &disks);
     machine.run(&format!("{}{}", app::configure("r3"), wrap(control))).ok();
-    machine.begin(&format!("systemctl start deploy@shop && {}", control.then));
+    machine.begin(&format!("systemctl start deploy@shop{}", control.then));
     wait(&mut machine);
     machine.cut();
+    if control.unit == SETTLE {
+        let mut machine = saved.cold(&disks);
+        machine.run(&format!("{}{}", app::configure("r3"), app::come_up(warm.own_state))).ok();
+        return cut::left_over(&mut machine);
+    }
     let seen = look::at(&disks.app(), &saved.image.sources);
     let mut wrong = seen.wrong;
     if wrong.is_empty() && seen.label.as_deref() != Some("r3") {
@@ -80,20 +98,21 @@ fn wait(machine: &mut Machine) {
 /// Puts the program that keeps calls from the kernel in front of the engine. A deployment takes so long in this machine
 /// that the kernel writes by itself what is half a minute old: it does not there, as it could not on a real one.
 fn wrap(control: &Control) -> String {
+    let Control { unit, loses, .. } = control;
+    let command = if *unit == SETTLE { "settle" } else { "run deploy" };
     format!(
         "echo 0 > /proc/sys/vm/dirty_writeback_centisecs
 echo 360000 > /proc/sys/vm/dirty_expire_centisecs
-mkdir -p /run/systemd/system/deploy@.service.d
-cat > /run/systemd/system/deploy@.service.d/lose.conf <<'END'
+mkdir -p /run/systemd/system/{unit}@.service.d
+cat > /run/systemd/system/{unit}@.service.d/lose.conf <<'END'
 [Service]
 SystemCallFilter=
 NotifyAccess=all
 ExecStart=
-ExecStart=/usr/libexec/deployd/crash-at run deploy %i
+ExecStart=/usr/libexec/deployd/crash-at {command} %i
 END
-echo '/deploy@shop.service 0 lose:{}' > /run/deployd-crash
+echo '/{unit}@shop 0 lose:{loses}' > /run/deployd-crash
 systemctl daemon-reload
 ",
-        control.loses
     )
 }

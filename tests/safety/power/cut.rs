@@ -30,12 +30,15 @@ enum From {
     Moved,
     /// systemctl has said that it is live.
     Told,
+    /// It is confirmed, and what is beyond `keep` was pruned.
+    Settled,
 }
 
-const SITUATIONS: [Situation; 10] = [
+const SITUATIONS: [Situation; 11] = [
     Situation { scenario: "power-deploy", from: From::Moved },
     Situation { scenario: "power-deploy", from: From::Told },
     Situation { scenario: "power-deploy", from: From::Began },
+    Situation { scenario: "power-deploy", from: From::Settled },
     Situation { scenario: "power-rollback", from: From::Began },
     Situation { scenario: "power-deploy", from: From::Began },
     Situation { scenario: "power-deploy", from: From::Moved },
@@ -49,6 +52,9 @@ const SITUATIONS: [Situation; 10] = [
 const WATCH: &str = "mkfifo /run/never; exec 3<> /run/never; \
      { while [ /srv/shop/current -ef \"$OLD\" ]; do read -r -t 0.01 -u 3; done; echo moved; } & ";
 
+/// Waits for what follows a deployment.
+pub const SETTLE: &str = " && systemctl start --wait deploy-settle@shop";
+
 /// Takes the power away in case `number`, and looks; with `next`, also at how it goes on. A case that has its row is left
 /// out.
 pub fn case(saved: &Saved, warm: &Warm, (number, next): (u64, bool), chance: &Chance, ledger: &mut Ledger) {
@@ -61,6 +67,7 @@ pub fn case(saved: &Saved, warm: &Warm, (number, next): (u64, bool), chance: &Ch
         From::Began => ("started", whole + whole / 20),
         From::Moved => ("moved", 400),
         From::Told => ("told", 3000),
+        From::Settled => ("settled", 400),
     };
     let after = chance.below(limit, &format!("{} {number}", warm.fs));
     let started = Instant::now();
@@ -89,8 +96,9 @@ pub fn case(saved: &Saved, warm: &Warm, (number, next): (u64, bool), chance: &Ch
         row.violations.push(format!("{new} was told to be live, and recovery left {outcome:?}"));
     }
     println!(
-        "power: {} {}: {}, told {told}: {} was live, {} s{}",
+        "power: {}{} {}: {}, told {told}: {} was live, {} s{}",
         warm.fs,
+        if warm.own_state { ", two disks," } else { "" },
         row.point,
         row.scenario,
         row.outcome,
@@ -117,11 +125,12 @@ fn interrupted(saved: &Saved, warm: &Warm, situation: &Situation, after: Duratio
     };
     let unit = if situation.scenario == "power-rollback" { "deploy-rollback@shop" } else { "deploy@shop" };
     let watch = if situation.from == From::Moved { WATCH } else { "" };
-    machine.begin(&format!("OLD=$(readlink -f /srv/shop/current); {watch}systemctl start {unit}"));
+    let settle = if situation.from == From::Settled { SETTLE } else { "" };
+    machine.begin(&format!("OLD=$(readlink -f /srv/shop/current); {watch}systemctl start {unit}{settle}"));
     let mut told = match situation.from {
         From::Began => false,
         From::Moved => until(&mut machine, |line| line == "moved"),
-        From::Told => until(&mut machine, |line| machine::status(line).is_some()),
+        From::Told | From::Settled => until(&mut machine, |line| machine::status(line).is_some()),
     };
     let end = Instant::now() + after;
     while let Some(line) = machine.line(end) {
@@ -191,7 +200,7 @@ fn going_on(saved: &Saved, warm: &Warm, disks: &Disks, next: bool, wrong: &mut V
 }
 
 /// What a settled host does not have.
-fn left_over(machine: &mut Machine) -> Vec<String> {
+pub fn left_over(machine: &mut Machine) -> Vec<String> {
     let state = machine.run("cat /var/lib/deployd/apps/shop/state.json 2>/dev/null").said;
     let state = state.trim();
     let envelope: serde_json::Value = serde_json::from_str(state).unwrap_or_default();
