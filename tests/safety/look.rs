@@ -1,6 +1,6 @@
 //! What must hold on the host after every case, read from outside of deployd: the files, the site, systemd.
 
-use crate::support::{host::Host, shop::Shop};
+use crate::support::{command::Ended, host::Host, requests::Answer, shop::Shop};
 
 /// What was seen of an app.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,26 +13,30 @@ pub struct Look {
 
 /// A digest of every file below a directory: its path and its content.
 pub fn digest(host: &Host, dir: &str) -> String {
+    try_digest(host, dir).ok()
+}
+
+fn try_digest(host: &Host, dir: &str) -> Ended {
     let script = r#"cd "$1" && find . -type f -print0 | LC_ALL=C sort -z | xargs -0r sha256sum | sha256sum"#;
-    host.ok(&["sh", "-euc", script, "sh", dir])
+    host.run(&["sh", "-euc", script, "sh", dir])
 }
 
 /// `current` is complete and the site serves it, or there is neither. Holds at every moment.
 pub fn at_any_moment(host: &Host, shop: &Shop, complete: &dyn Fn(&str) -> String) -> Look {
     let mut wrong = Vec::new();
-    let Some((label, digest)) = of_one_release(host, shop) else { return Look { label: None, wrong } };
+    let Some((label, digest, answer)) = of_one_release(host, shop) else { return Look { label: None, wrong } };
     if digest != complete(&label) {
         wrong.push(format!("current names an incomplete release ({label:?})"));
     }
-    let answer = shop.get(host, "/");
     if !answer.is_whole() || answer.is_mixed() {
         wrong.push(format!("the site answers {answer:?}"));
     }
     Look { label: Some(label), wrong }
 }
 
-/// The label and the digest of what `current` names; recovery may move it meanwhile, and then it is looked at again.
-fn of_one_release(host: &Host, shop: &Shop) -> Option<(String, String)> {
+/// The label and the digest of what `current` names, and what the site answers; recovery may move or remove it meanwhile,
+/// and then it is looked at again.
+fn of_one_release(host: &Host, shop: &Shop) -> Option<(String, String, Answer)> {
     loop {
         let before = shop.current(host);
         if before.is_empty() {
@@ -40,9 +44,10 @@ fn of_one_release(host: &Host, shop: &Shop) -> Option<(String, String)> {
         }
         let current = format!("{}/current/", shop.root());
         let label = host.run(&["cat", &format!("{current}RELEASE")]).stdout.trim().to_owned();
-        let digest = digest(host, &current);
+        let digest = try_digest(host, &current);
+        let answer = shop.get(host, "/");
         if shop.current(host) == before {
-            return Some((label, digest));
+            return Some((label, digest.ok(), answer));
         }
     }
 }
