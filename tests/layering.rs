@@ -218,7 +218,10 @@ fn violations(module: &str, depth: usize, source: &str) -> Vec<String> {
         let known = TABLE.iter().any(|row| row.0 == first);
         if known && first != module && !allowed.contains(&first) {
             bad.push(format!("{module} uses {path}"));
-        } else if first == "worker" && module != "worker" && !["order", "client", "sandbox"].contains(&second) {
+        } else if first == "worker"
+            && module != "worker"
+            && !["order", "fleet_order", "client", "sandbox"].contains(&second)
+        {
             bad.push(format!("{module} uses {path}: of the worker only its orders, client and sandbox are for others"));
         }
     }

@@ -76,6 +76,8 @@ enum Command {
     },
     /// Works in an app's tree as its user
     Worker,
+    /// Takes a slot of a fleet's semaphore and keeps it
+    Fleet,
     /// Becomes a step's program, with the secrets that it was handed in its environment
     Step {
         /// The words are those that stand for the command's own in a unit's file
@@ -97,7 +99,11 @@ fn main() -> ExitCode {
         journal::init("deployd-worker");
         return ExitCode::from(worker::step(command, *kept));
     }
-    journal::init(if matches!(command, Command::Worker) { "deployd-worker" } else { "deploy-engine" });
+    journal::init(match command {
+        Command::Worker => "deployd-worker",
+        Command::Fleet => "deployd-fleet",
+        _ => "deploy-engine",
+    });
     // Directories are made with the modes that they shall have; a unit's mask must not leave them otherwise for a moment.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let by_hand = matches!(command, Command::Init { .. } | Command::Adopt { .. } | Command::Disown { .. });
@@ -142,6 +148,7 @@ async fn carry_out(command: Command) -> Result<u8> {
             worker::serve().await?;
             Ok(0)
         }
+        Command::Fleet => Ok(worker::fleet::serve().await?),
         Command::Run { kind, app } => {
             let unit = if kind == Kind::Deploy { "deploy".to_owned() } else { format!("deploy-{kind}") };
             let host = host(&format!("{unit}@{app}")).await?;

@@ -34,6 +34,7 @@ fn settings(services: Vec<Service>) -> Settings {
         gates: Default::default(),
         notify: Vec::new(),
         webhook: None,
+        fleet: None,
         access: Default::default(),
         carry: vec![],
         assets: Default::default(),

@@ -7,7 +7,7 @@ use super::{
     Assets, Durability, Migrations, MissingJobs, Safety, Settings, Step, access, build, check,
     context::{Context, quoted, quoted_list},
     errors::{Problem, SourceFile},
-    gates,
+    fleet, gates,
     health::{self, Watch},
     notify, origins,
     preset::{self, Preset},
@@ -54,6 +54,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
     let keep = keep(cx, &mut top);
     let notify = notify::notify(cx, &mut top, root.as_deref());
     let webhook = webhook::webhook(cx, &mut top, source.as_ref());
+    let fleet = fleet::fleet(cx, &mut top, app, root.as_deref());
     let access = access::access(cx, &mut top);
     let gates = gates::gates(cx, &mut top, &mut preset);
     let safety = safety(cx, &mut top, &preset);
@@ -91,6 +92,7 @@ pub(super) fn resolve(app: &AppName, table: &Table, files: &[SourceFile], cx: &m
         gates,
         notify,
         webhook,
+        fleet,
         access,
         safety,
         inferred: std::mem::take(&mut cx.inferred),

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
-use super::{Access, Notify, Service, Step, Webhook};
+use super::{Access, Fleet, Notify, Service, Step, Webhook};
 use crate::model::{AppName, Share, UnitName};
 
 /// A configuration that was refused: all its errors, rendered with file, line and caret.
@@ -84,6 +84,8 @@ pub struct Settings {
     pub notify: Vec<Notify>,
     /// What a forge's delivery may have deployed.
     pub webhook: Option<Webhook>,
+    /// The semaphore of which a host takes a slot before it activates.
+    pub fleet: Option<Fleet>,
     /// Who may do what, beside those whom polkit lets.
     pub access: Access,
     /// What is refused for safety's sake.

@@ -327,6 +327,9 @@ impl Page<'_> {
             self.header("[webhook]", "");
             self.line("refs", &quoted_list(&webhook.refs), "webhook.refs");
         }
+        if let Some(fleet) = &s.fleet {
+            self.fleet(fleet);
+        }
         if !s.access.is_empty() {
             self.header("[access]", "");
             for (key, list) in s.access.lists() {

@@ -511,6 +511,23 @@ const REFUSED: &[(&str, &str, &str)] = &[
     ("[webhook]\nrefs = [\"tag:\"]\n", "no pattern of branches", "tag:v*"),
     ("[webhook]\nrefs = [\"main\"]\nsecret = \"x\"\n", "unknown key \"secret\"", "refs"),
     ("source.upload = true\n[webhook]\nrefs = [\"main\"]\n", "the source has none", "remove [webhook]"),
+    ("[fleet]\n", "not known where the fleet's slots are", "fleet_lock = "),
+    ("[fleet]\netcd = []\n", "etcd has 0 endpoints", "etcd = ["),
+    ("[fleet]\netcd = [\"ftp://h\"]\n", "neither http:// nor https://", ":2379"),
+    ("[fleet]\netcd = [\"http://u:p@h\"]\n", "a user or a password in it", "password_file"),
+    ("[fleet]\netcd = [\"http://h/?x\"]\n", "has no valid host", "and no more"),
+    ("[fleet]\netcd = [\"http://h:1\"]\nslots = 0\n", "slots = 0 is out of range", "from 1"),
+    ("[fleet]\netcd = [\"http://h:1\"]\nlease = \"1s\"\n", "lease = 1s is out of range", "from 5s"),
+    ("[fleet]\netcd = [\"https://h:1\"]\nuser = \"a\"\n", "user needs password_file", "write both"),
+    (
+        "[fleet]\netcd = [\"http://127.0.0.1.x\"]\nuser = \"a\"\npassword_file = \"/a\"\n",
+        "for everyone to read",
+        "write https://",
+    ),
+    ("[fleet]\netcd = [\"http://h:1\"]\ncert_file = \"/a\"\n", "cert_file needs key_file", "write both"),
+    ("[fleet]\netcd = [\"http://h:1\"]\ngroup = \"a/b\"\n", "is not a group's name", "letters, digits"),
+    ("[fleet]\netcd = [\"http://h:1\"]\nca_file = \"/srv/shop/a\"\n", "in the app's own tree", "/etc/deployd/secrets"),
+    ("[fleet]\nfleet_lock = \"http://h\"\nslots = 2\n", "slots is etcd's", "remove one"),
     ("[[step]]\nrun = \"a | b\"\n", "a command is a list", "shell = true"),
     ("[[step]]\nrun = [\"a\"]\nshell = true\n", "a shell's line is one text", "remove shell = true"),
     ("[[step]]\nrun = [\"php\", \"artisan\", \"down\"]\n", "takes the live site down", "remove it"),
@@ -749,6 +766,16 @@ durability = "relaxed"
 require = "zero-downtime"
 [webhook]
 refs = ["main", "release/*", "tag:v*"]
+[fleet]
+group = "web"
+etcd = ["https://a:2379", "https://[fd00::1]:2379"]
+slots = 2
+lease = "10s"
+user = "shop"
+password_file = "/etc/deployd/secrets/etcd"
+ca_file = "/etc/deployd/secrets/ca.pem"
+cert_file = "/etc/deployd/secrets/etcd.pem"
+key_file = "/etc/deployd/secrets/etcd.key"
 [access]
 deploy = ["ci", "%web", "ops@example.org"]
 rollback = []

@@ -77,6 +77,7 @@ pub(super) mod tests {
             gates: Default::default(),
             notify: Vec::new(),
             webhook: None,
+            fleet: None,
             access: Default::default(),
             carry: vec![],
             assets: Default::default(),

@@ -56,6 +56,8 @@ pub struct Deployment<'a> {
     pub prober: Option<Worker>,
     /// The slots that were started for it.
     pub started: Started,
+    /// Whether a slot of the fleet was asked for.
+    pub takes_slot: bool,
     /// How many of the plan's services were begun to be moved.
     pub moved: usize,
     /// Since when no worker takes jobs, by service.

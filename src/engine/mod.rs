@@ -20,6 +20,7 @@ mod drain_port;
 mod error;
 mod existing;
 mod export;
+mod fleet;
 mod gates;
 mod generated;
 mod guard;

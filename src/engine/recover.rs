@@ -5,7 +5,7 @@ use super::{
     activate::restore,
     error::EngineError,
     existing::{Mover, still_going},
-    jobs,
+    fleet, jobs,
     layout::{self, Layout},
     progress::Progress,
     slots::{recorded, slot_of},
@@ -34,6 +34,7 @@ pub async fn before_deployment(host: &Host, settings: &Settings, store: &Store) 
         state.running = None;
         state.stuck = None;
         store.save(&state)?;
+        fleet::give_back(host, &settings.app, Some(&running.to)).await;
     }
     Ok(state)
 }

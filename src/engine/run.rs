@@ -9,7 +9,7 @@ use super::{
     cutover::{Starter, handovers},
     deployment::{Deployment, now},
     error::EngineError,
-    generated,
+    fleet, generated,
     layout::{self, Next},
     metrics,
     migrate::not_undone,
@@ -25,7 +25,10 @@ use super::{
 };
 use crate::{
     config::{self, Settings, SlotKind},
-    model::{AppState, DeploymentRecord, Kind, LiveSlot, Outcome, Phase, ReleaseState, Request, UnitName, events},
+    model::{
+        AppState, DeploymentRecord, Kind, LiveSlot, Outcome, Phase, ReleaseRecord, ReleaseState, Request, UnitName,
+        events,
+    },
     observe::{Host, Observed, observe},
     plan::{Decision, GoLive, Handover, Plan, Stage, plan},
     system::{
@@ -212,6 +215,7 @@ impl Attempt<'_> {
             tree,
             prober: None,
             started: Rc::default(),
+            takes_slot: false,
             moved: 0,
             paused: BTreeMap::new(),
             started_at: self.started_at,
@@ -228,7 +232,11 @@ impl Deployment<'_> {
     async fn transact(&mut self) -> End {
         let plan = self.plan;
         if let Err(error) = self.before_activate(plan).await {
-            return self.abandon(plan, &error).await;
+            let end = self.abandon(plan, &error).await;
+            if self.takes_slot {
+                fleet::give_back(self.host, &plan.app, Some(&plan.release)).await;
+            }
+            return end;
         }
         let Some(live) = &plan.live else {
             self.state.running = None;
@@ -241,7 +249,11 @@ impl Deployment<'_> {
         let before = self.state.clone();
         match self.commit(live).await {
             Ok(()) => self.succeed(plan, &before.fallback).await,
-            Err(EngineError::Paused { unit, why }) => self.pause(live, &unit, &why),
+            Err(EngineError::Paused { unit, why }) => {
+                let end = self.pause(live, &unit, &why);
+                fleet::went_back(self.host, self.settings, &plan.release, &plan.revision).await;
+                end
+            }
             Err(error) => {
                 // What has run stays run.
                 let once = std::mem::take(&mut self.state.once);
@@ -281,6 +293,7 @@ impl Deployment<'_> {
             };
             cancel.guard(prove).await?;
         }
+        cancel.guard(self.take_slot()).await?;
         if cancel.asked() {
             return Err(EngineError::Cancelled);
         }
@@ -338,6 +351,9 @@ impl Deployment<'_> {
                 tracing::warn!("the slot {} is not drained yet: {error}, ignoring", kept.slot);
             }
         }
+        if let (Kind::Rollback, Some(left)) = (plan.kind, self.left()) {
+            fleet::went_back(self.host, self.settings, &left.id, &left.revision).await;
+        }
         if let Err(error) = settle_later(self.host, self.settings).await {
             tracing::warn!("{} is not confirmed by itself: {error}, ignoring", plan.release);
         }
@@ -345,6 +361,11 @@ impl Deployment<'_> {
         let (why, took) = (plan.reasons.join(", "), self.progress.live_ms().unwrap_or(0));
         let since = not_undone(plan).map_or_else(String::new, |since| format!("; {since}"));
         End::early(Outcome::Succeeded, format!("{} is live{was}, {took} ms: {why}{since}", plan.release))
+    }
+
+    /// The release that a rollback has left.
+    fn left(&self) -> Option<&ReleaseRecord> {
+        self.state.releases.iter().find(|release| Some(&release.id) == self.plan.from.as_ref())
     }
 
     /// A rolling update that was asked to stop where it failed: nothing goes back and nothing is confirmed by itself.
@@ -401,7 +422,8 @@ impl Deployment<'_> {
         let back = self.go_back(live).await;
         // A release that was confirmed once does not become bad by what has happened to its surroundings.
         let of_plan = self.state.releases.iter().find(|release| release.id == self.plan.release);
-        if of_plan.is_some_and(|release| release.state != ReleaseState::Confirmed) {
+        let bad = of_plan.is_some_and(|release| release.state != ReleaseState::Confirmed);
+        if bad {
             self.state.fail(&self.plan.release);
         }
         let was = match &self.plan.from {
@@ -427,6 +449,11 @@ impl Deployment<'_> {
         };
         if let Err(error) = self.save() {
             tracing::error!("the end could not be recorded: {error}; the next deployment recovers");
+        }
+        if bad && self.plan.kind != Kind::Rollback {
+            fleet::went_back(self.host, self.settings, &self.plan.release, &self.plan.revision).await;
+        } else if self.takes_slot {
+            fleet::give_back(self.host, &self.plan.app, Some(&self.plan.release)).await;
         }
         end
     }
@@ -459,5 +486,7 @@ fn starts_early(plan: &Plan, stage: &Stage) -> bool {
 pub async fn settle_later(host: &Host, settings: &Settings) -> Result<(), EngineError> {
     let name = format!("deploy-settle@{}.service", settings.app);
     let unit = name.parse().map_err(|e: crate::model::BadName| EngineError::Other(e.to_string()))?;
+    // Its limit of starts is for a settling that fails again and again: many deployments are no such thing.
+    host.units.reset_failed(&unit).await?;
     Ok(host.units.enqueue(Verb::Restart, &unit).await?)
 }

@@ -8,7 +8,7 @@ use super::{
     bake::{bake, look_once},
     cancel::Cancel,
     error::EngineError,
-    metrics,
+    fleet, metrics,
     prune::{How, prune, sweep},
     recover,
     run::run,
@@ -108,6 +108,8 @@ impl Settling<'_> {
     async fn begin(&self) -> Result<Option<Pending>, EngineError> {
         let (lock, mut state) = self.locked().await?;
         let Some(id) = state.settling.clone() else {
+            // Of a deployment that was ended in its midst.
+            fleet::give_back(self.host, &self.settings.app, None).await;
             drop(lock);
             // A deployment that failed may have left what it could not remove.
             let nanoseconds = jiff::Timestamp::now().as_nanosecond().to_le_bytes();
@@ -125,6 +127,7 @@ impl Settling<'_> {
                 // Nothing that deployd made is live: there is nothing to confirm.
                 state.settling = None;
                 self.store.save(&state)?;
+                fleet::give_back(self.host, &self.settings.app, None).await;
                 None
             }
         };
@@ -183,6 +186,9 @@ impl Settling<'_> {
         if state.settling.as_ref() == Some(&pending.id) {
             state.settling = None;
             self.store.save(&state)?;
+        }
+        if let Some(bad) = state.releases.iter().find(|release| release.id == pending.release) {
+            fleet::went_back(self.host, self.settings, &bad.id, &bad.revision).await;
         }
         let release = &pending.release;
         let message =
@@ -260,6 +266,8 @@ impl Settling<'_> {
         for (slot, _) in recorded(self.host, self.settings, &state.live) {
             slot.weigh(Weight::Full).await;
         }
+        // Before it is noted that there is nothing to settle: a slot without a lease ends by this alone.
+        self.free_slot(pending, &state).await;
         self.store.save(&state)?;
         let message = format!("{} is confirmed", pending.release);
         self.tell(events::RELEASE_CONFIRMED, Priority::Notice, &message, pending);
@@ -276,6 +284,19 @@ impl Settling<'_> {
             tracing::debug!("the mirror of {} is left as it is", self.settings.app);
         }
         Ok(Passed::Done)
+    }
+
+    /// The next host of the fleet may go on, unless this one went back.
+    async fn free_slot(&self, pending: &Pending, state: &AppState) {
+        let went_back = self.store.record(&pending.id).ok().flatten().is_some_and(|one| one.kind == Kind::Rollback);
+        let release = state.releases.iter().find(|release| release.id == pending.release);
+        match release {
+            Some(release) if !went_back => {
+                fleet::confirmed(self.host, self.settings, &release.id, &release.revision).await;
+            }
+            // Who tells the others that this host went back goes on doing so.
+            _ => fleet::give_back(self.host, &self.settings.app, None).await,
+        }
     }
 
     fn tell(&self, event: events::EventId, priority: Priority, message: &str, pending: &Pending) {

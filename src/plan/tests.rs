@@ -64,6 +64,7 @@ fn settings() -> Settings {
         gates: Default::default(),
         notify: Vec::new(),
         webhook: None,
+        fleet: None,
         access: Default::default(),
         carry: vec![],
         assets: Default::default(),

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_rustls::{
     TlsConnector,
-    rustls::{ClientConfig, RootCertStore, crypto, pki_types::ServerName},
+    rustls::{ClientConfig, ConfigBuilder, RootCertStore, client::WantsClientCert, crypto, pki_types::ServerName},
 };
 
 use sha2::{Digest, Sha256};
@@ -154,6 +154,19 @@ pub async fn send(
     request: Request<Full<Bytes>>,
     trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
 ) -> Result<Response<Bytes>, String> {
+    exchange(connect(uri, named, trust).await?, request).await
+}
+
+/// A connection, plain or within TLS.
+pub(super) trait Transport: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Transport for T {}
+
+/// Connects to where a url leads, as [`send`] does.
+pub(super) async fn connect(
+    uri: &Uri,
+    named: Option<&str>,
+    trust: impl FnOnce() -> Result<Arc<ClientConfig>, String>,
+) -> Result<Box<dyn Transport>, String> {
     let tls = match uri.scheme_str() {
         Some("http") => false,
         Some("https") => true,
@@ -170,7 +183,7 @@ pub async fn send(
         .map_err(|error| format!("cannot connect to {address} port {port}: {error}"))?;
     let _ = stream.set_nodelay(true);
     if !tls {
-        return exchange(stream, request).await;
+        return Ok(Box::new(stream));
     }
     let name = named.map_or(address, without_port);
     let server = ServerName::try_from(name.to_owned()).map_err(|_| format!("{name} is no name for TLS"))?;
@@ -178,14 +191,11 @@ pub async fn send(
         .connect(server, stream)
         .await
         .map_err(|error| format!("TLS with {address} port {port} as {name}: {error}"))?;
-    exchange(stream, request).await
+    Ok(Box::new(stream))
 }
 
 /// Sends the request and reads the answer.
-async fn exchange(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Bytes>, String> {
+async fn exchange(stream: Box<dyn Transport>, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, String> {
     let broken = |error: hyper::Error| format!("the connection broke: {}", with_cause(&error));
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(broken)?;
     let answer = async {
@@ -242,7 +252,7 @@ fn without_port(host: &str) -> &str {
     }
 }
 
-fn with_cause(error: &hyper::Error) -> String {
+pub(super) fn with_cause(error: &hyper::Error) -> String {
     match std::error::Error::source(error) {
         Some(cause) => format!("{error}: {cause}"),
         None => error.to_string(),
@@ -254,8 +264,7 @@ pub fn host_trust() -> Result<Arc<ClientConfig>, String> {
     static TRUST: OnceLock<Result<Arc<ClientConfig>, String>> = OnceLock::new();
     TRUST
         .get_or_init(|| {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            let roots = host_roots();
             if roots.is_empty() {
                 return Err("this host trusts no certificates (is ca-certificates installed?)".to_owned());
             }
@@ -264,11 +273,23 @@ pub fn host_trust() -> Result<Arc<ClientConfig>, String> {
         .clone()
 }
 
+/// The authorities that this host trusts.
+pub(super) fn host_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    roots
+}
+
 fn client(roots: RootCertStore) -> Result<Arc<ClientConfig>, String> {
+    Ok(Arc::new(trusting(roots)?.with_no_client_auth()))
+}
+
+/// A client that trusts these; what it shows of itself is still to be said.
+pub(super) fn trusting(roots: RootCertStore) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, String> {
     let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| error.to_string())?;
-    Ok(Arc::new(config.with_root_certificates(roots).with_no_client_auth()))
+    Ok(config.with_root_certificates(roots))
 }
 
 #[cfg(test)]

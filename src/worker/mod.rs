@@ -2,7 +2,7 @@
 //!
 //! The engine writes one [`order::Order`] a line on the worker's standard input and reads one [`order::Answer`] a line
 //! from its standard output; the worker ends when its input does. What it says to people goes to the journal.
-//! Architecture invariant: nothing here runs as root, and other modules use only [`order`], [`client`] and [`sandbox`];
+//! Architecture invariant: nothing here runs as root, and other modules use only [`order`], [`client`], [`fleet_order`] and [`sandbox`];
 //! [`archive`] is seen from outside for those who try it with any bytes.
 
 mod acl;
@@ -20,6 +20,8 @@ mod empty;
 mod export;
 mod exporter;
 mod fastcgi;
+pub mod fleet;
+pub mod fleet_order;
 mod git;
 mod git_access;
 mod git_attributes;

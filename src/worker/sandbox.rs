@@ -169,6 +169,33 @@ pub fn step(reach: &Reach, bounds: Bounds) -> BTreeMap<&'static str, Property> {
     properties
 }
 
+/// Who holds a fleet's slot: a user that is nobody else's, the network, and nothing to write. It reads what the network
+/// says.
+pub fn fleet() -> BTreeMap<&'static str, Property> {
+    let mut properties = common(&Reach { network: true, ..Reach::default() });
+    properties.extend([
+        ("DynamicUser", Bool(true)),
+        // It says what it waits for.
+        ("NotifyAccess", Text("main".into())),
+        ("ProtectHome", Text("yes".into())),
+        ("ProtectKernelTunables", Bool(true)),
+        ("ProtectKernelLogs", Bool(true)),
+        ("ProtectControlGroups", Bool(true)),
+        ("RestrictSUIDSGID", Bool(true)),
+        ("RestrictNamespaces", Number(0)),
+        ("MemoryDenyWriteExecute", Bool(true)),
+        ("SystemCallFilter", Filter(true, vec!["@system-service".into()])),
+        ("SystemCallErrorNumber", Int(1)),
+        ("UMask", Word(0o077)),
+        ("LimitCORE", Number(0)),
+        ("TasksMax", Number(16)),
+        ("MemoryMax", Number(64 << 20)),
+        // Longer than it takes to give the slot back.
+        ("TimeoutStopUSec", Number(20_000_000)),
+    ]);
+    properties
+}
+
 /// The host's mail program: nothing that would take its setuid or setgid bit from it, by which it reaches its queue.
 pub fn mail(hidden: &[PathBuf]) -> BTreeMap<&'static str, Property> {
     let hidden = hidden.iter().map(|path| format!("-{}", path.display()));

@@ -56,11 +56,14 @@ fn nothing_grows_over_deployments_in_a_row() {
         shop.point(&host, if number.is_multiple_of(2) { "r1" } else { "r2" });
         shop.ctl(&host, "deploy", &[]).ok();
     };
-    let (warm, all) = if long() { (205, 1000) } else { (5, 13) };
+    let (warm, all) = if long() { (205, 1000) } else { (5, 26) };
     (1..=warm).for_each(another);
     settle(&host);
     let before = left(&host);
     (warm + 1..=all).for_each(another);
+    // By itself, however many there were.
+    let confirmed = || host.read("/var/lib/deployd/apps/shop/state.json").contains(r#"settling\":null"#);
+    eventually("the last one is confirmed", Duration::from_secs(30), confirmed);
     settle(&host);
     let after = left(&host);
     println!("after {warm} deployments {before:?}, after {all} {after:?}");
@@ -99,6 +102,7 @@ fn whatever_is_asked_for_at_once_one_whole_release_is_live() {
             let list = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating,deactivating"];
             host.run(&[&list[..], &units].concat()).stdout.is_empty()
         });
+        host.run(&["systemctl", "reset-failed", "deploy-settle@shop"]);
         settle(&host);
         let label = host.read("/srv/shop/current/RELEASE").trim().to_owned();
         assert_eq!(shop.release(&host), label, "what is live is not what is served: {about}");

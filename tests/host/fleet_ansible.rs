@@ -87,7 +87,7 @@ fn shop(host: &Host) -> Shop {
 
 /// A fleet whose hosts have the package, from the role, and serve r1, from the playbook.
 fn scene() -> (Fleet, Vec<Shop>) {
-    let fleet = Fleet::boot(3);
+    let fleet = Fleet::boot(&fleet::root(), 3);
     let hub = &fleet.hub;
     let host = |place: usize| format!("web{} ansible_host={}\n", place + 1, fleet::address(place));
     let hosts: String = (0..3).map(host).collect();

@@ -11,6 +11,30 @@ pub fn root() -> Root {
     Root::with(&TOOLS)
 }
 
+/// The tree of hosts of which one runs etcd.
+pub fn etcd_root() -> Root {
+    Root::with(&["etcd-server", "etcd-client"])
+}
+
+/// Has Debian's etcd serve all of a host's networks.
+pub fn serve_etcd(host: &Host) {
+    // By addresses alone: the host has no name of its own to look up.
+    let peer = "http://127.0.0.1:2380";
+    let all = format!(
+        "ETCD_NAME=hub\nETCD_LISTEN_CLIENT_URLS=http://0.0.0.0:2379\nETCD_ADVERTISE_CLIENT_URLS=http://127.0.0.1:2379\n\
+         ETCD_LISTEN_PEER_URLS={peer}\nETCD_INITIAL_ADVERTISE_PEER_URLS={peer}\nETCD_INITIAL_CLUSTER=hub={peer}\n"
+    );
+    host.write("/etc/default/etcd", all);
+    host.ok(&["systemctl", "restart", "etcd"]);
+    host.ok(&["env", "ETCDCTL_API=3", "etcdctl", "--endpoints=http://127.0.0.1:2379", "endpoint", "health"]);
+}
+
+/// The keys that begin so, one a line.
+pub fn etcd_keys(host: &Host, prefix: &str) -> String {
+    let argv = ["env", "ETCDCTL_API=3", "etcdctl", "--endpoints=http://127.0.0.1:2379", "get", "--prefix"];
+    host.ok(&[&argv[..], &["--keys-only", prefix]].concat())
+}
+
 /// A fleet.
 pub struct Fleet {
     /// The hosts that serve, reached at [`address`] of their place.
@@ -26,10 +50,9 @@ pub fn address(place: usize) -> String {
 
 impl Fleet {
     /// Boots a hub and this many hosts; no other host of this process runs beside them.
-    pub fn boot(count: usize) -> Self {
-        let root = root();
-        let hub = Host::boot_alone(&root);
-        let webs: Vec<Host> = (0..count).map(|_| hub.boot_beside(&root)).collect();
+    pub fn boot(root: &Root, count: usize) -> Self {
+        let hub = Host::boot_alone(root);
+        let webs: Vec<Host> = (0..count).map(|_| hub.boot_beside(root)).collect();
         webs.iter().enumerate().for_each(|(place, web)| wire(&hub, web, place));
         Self { webs, hub }
     }

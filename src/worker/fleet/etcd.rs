@@ -1,0 +1,261 @@
+//! etcd's HTTP gateway (version 3): the few calls that a semaphore needs, at whichever member answers.
+
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+    time::Duration,
+};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use http_body_util::Full;
+use hyper::{Request, Uri, body::Bytes};
+use serde_json::{Value, json};
+use tokio_rustls::rustls::ClientConfig;
+
+use super::lines::Lines;
+use crate::{model::printable, worker::http::send};
+
+/// For one call at one member.
+const CALL: Duration = Duration::from_secs(5);
+/// The longest detail, in characters.
+const MAX_DETAIL: usize = 300;
+/// What gRPC calls its errors (google.rpc.Code).
+const DEADLINE_EXCEEDED: i64 = 4;
+const NOT_FOUND: i64 = 5;
+const UNAVAILABLE: i64 = 14;
+const UNAUTHENTICATED: i64 = 16;
+
+/// Why a call was not answered as asked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// No member answered: it may later.
+    Unreachable(String),
+    /// It was refused.
+    Refused(String),
+    /// What was named is not there.
+    NotFound(String),
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(why) => write!(f, "etcd cannot be reached: {why}"),
+            Self::Refused(why) | Self::NotFound(why) => write!(f, "etcd refused: {why}"),
+        }
+    }
+}
+
+/// A member's error.
+struct Said {
+    code: i64,
+    message: String,
+}
+
+/// etcd.
+pub struct Etcd {
+    members: Vec<String>,
+    /// Who answered last.
+    at: Cell<usize>,
+    login: Option<(String, String)>,
+    token: RefCell<Option<String>>,
+    tls: Result<Arc<ClientConfig>, String>,
+}
+
+impl Etcd {
+    /// Its members' addresses; a user with a password.
+    pub fn new(members: Vec<String>, login: Option<(String, String)>, tls: Result<Arc<ClientConfig>, String>) -> Self {
+        Self { members, at: Cell::new(0), login, token: RefCell::default(), tls }
+    }
+
+    /// Calls a method, `/v3/…`, at each member until one answers.
+    pub async fn call(&self, method: &str, body: &Value) -> Result<Value, Trouble> {
+        self.at_any(async |member| self.ask(member, method, body).await).await
+    }
+
+    /// Watches all keys that begin so, from a revision on. Returns at the first change of one, or when it can no longer
+    /// be told.
+    pub async fn changed(&self, prefix: &str, from: i64) -> Result<(), Trouble> {
+        let request = json!({ "key": encoded(prefix), "range_end": encoded(&after(prefix)), "start_revision": from });
+        let body = json!({ "create_request": request });
+        self.at_any(async |member| self.watch(member, &body).await).await
+    }
+
+    /// What one member answers, the next one when it does not, and once more after a login that has run out.
+    async fn at_any<T>(&self, ask: impl AsyncFn(&str) -> Result<T, Problem>) -> Result<T, Trouble> {
+        if self.login.is_some() && self.token.borrow().is_none() {
+            self.log_in().await?;
+        }
+        let mut logged_in = false;
+        let mut last = String::new();
+        // A call and a watch may be under way at once: each goes its own way from the one that answered last.
+        let (first, mut tried) = (self.at.get(), 0);
+        while tried < self.members.len() {
+            let number = (first + tried) % self.members.len();
+            let Some(member) = self.members.get(number) else { break };
+            match ask(member).await {
+                Ok(answer) => {
+                    self.at.set(number);
+                    return Ok(answer);
+                }
+                Err(Problem::Said(said)) if self.login.is_some() && !logged_in && said.is_login() => {
+                    self.log_in().await?;
+                    logged_in = true;
+                    continue;
+                }
+                Err(Problem::Said(Said { code: NOT_FOUND, message })) => return Err(Trouble::NotFound(message)),
+                Err(Problem::Said(Said { code: UNAVAILABLE | DEADLINE_EXCEEDED, message })) => last = message,
+                Err(Problem::Said(said)) => return Err(Trouble::Refused(said.message)),
+                Err(Problem::Unreachable(why)) => last = why,
+            }
+            tried += 1;
+        }
+        Err(Trouble::Unreachable(last))
+    }
+
+    async fn log_in(&self) -> Result<(), Trouble> {
+        let Some((user, password)) = &self.login else { return Ok(()) };
+        let body = json!({ "name": user, "password": password });
+        *self.token.borrow_mut() = None;
+        let mut last = String::new();
+        for member in self.members.iter().cycle().skip(self.at.get()).take(self.members.len()) {
+            match self.ask(member, "auth/authenticate", &body).await {
+                Ok(answer) => {
+                    *self.token.borrow_mut() = answer["token"].as_str().map(str::to_owned);
+                    return Ok(());
+                }
+                Err(Problem::Said(Said { code: UNAVAILABLE | DEADLINE_EXCEEDED, message })) => last = message,
+                Err(Problem::Said(said)) => return Err(Trouble::Refused(said.message)),
+                Err(Problem::Unreachable(why)) => last = why,
+            }
+        }
+        Err(Trouble::Unreachable(last))
+    }
+
+    fn request(&self, member: &str, method: &str, body: &Value) -> Result<(Uri, Request<Full<Bytes>>), Problem> {
+        let no_url = || Problem::Unreachable(format!("{} is no url", printable(member)));
+        let uri: Uri = format!("{member}/v3/{method}").parse().map_err(|_| no_url())?;
+        let target = uri.path_and_query().map_or("/", |path| path.as_str());
+        let host = uri.authority().map_or("", |authority| authority.as_str());
+        let request = Request::post(target)
+            .header("host", host)
+            .header("user-agent", "deployd")
+            .header("content-type", "application/json")
+            .header("connection", "close");
+        let request = match &*self.token.borrow() {
+            Some(token) => request.header("authorization", token),
+            None => request,
+        };
+        let request = request.body(Full::new(Bytes::from(body.to_string()))).map_err(|_| no_url())?;
+        Ok((uri, request))
+    }
+
+    async fn ask(&self, member: &str, method: &str, body: &Value) -> Result<Value, Problem> {
+        let (uri, request) = self.request(member, method, body)?;
+        let sent = tokio::time::timeout(CALL, send(&uri, None, request, || self.tls.clone())).await;
+        let response = sent.map_err(|_| no_answer(member))?.map_err(Problem::unreachable)?;
+        let status = response.status().as_u16();
+        let answer: Value = serde_json::from_slice(response.body()).map_err(|_| not_etcd(member, status))?;
+        if status == 200 && !answer["error"].is_object() {
+            return Ok(answer);
+        }
+        Err(Problem::of(&answer, member, status))
+    }
+
+    async fn watch(&self, member: &str, body: &Value) -> Result<(), Problem> {
+        let (uri, request) = self.request(member, "watch", body)?;
+        let opened = tokio::time::timeout(CALL, Lines::open(&uri, request, || self.tls.clone())).await;
+        let mut lines = opened.map_err(|_| no_answer(member))?.map_err(Problem::unreachable)?;
+        while let Some(line) = lines.next().await.map_err(Problem::unreachable)? {
+            let answer: Value = serde_json::from_slice(&line).map_err(|_| not_etcd(member, lines.status))?;
+            if lines.status != 200 || answer["error"].is_object() {
+                return Err(Problem::of(&answer, member, lines.status));
+            }
+            let result = &answer["result"];
+            let events = result["events"].as_array().is_some_and(|events| !events.is_empty());
+            if events {
+                return Ok(());
+            }
+            if result["canceled"] == Value::Bool(true) {
+                let why = result["cancel_reason"].as_str().unwrap_or("it gave no reason");
+                return Err(Problem::unreachable(format!("{member} ended the watch: {why}")));
+            }
+        }
+        Err(Problem::Unreachable(format!("{} ended the watch", printable(member))))
+    }
+}
+
+enum Problem {
+    Unreachable(String),
+    Said(Said),
+}
+
+impl Problem {
+    fn unreachable(why: String) -> Self {
+        Self::Unreachable(printable(&why).chars().take(MAX_DETAIL).collect())
+    }
+
+    /// The gateway's own form of an error; within a stream it is an object of its own.
+    fn of(answer: &Value, member: &str, status: u16) -> Self {
+        let inner = if answer["error"].is_object() { &answer["error"] } else { answer };
+        let code = ["code", "grpc_code"].iter().find_map(|key| inner[*key].as_i64());
+        let message = inner["message"].as_str().or(inner["error"].as_str());
+        match (code, message) {
+            (Some(code), Some(message)) => {
+                Self::Said(Said { code, message: printable(message).chars().take(MAX_DETAIL).collect() })
+            }
+            _ => not_etcd(member, status),
+        }
+    }
+}
+
+impl Said {
+    /// Whether the login has run out, or was never known to this member.
+    fn is_login(&self) -> bool {
+        let words =
+            ["invalid auth token", "revision in header is old", "revision of auth store is old", "user name is empty"];
+        self.code == UNAUTHENTICATED || words.iter().any(|word| self.message.contains(word))
+    }
+}
+
+fn no_answer(member: &str) -> Problem {
+    Problem::Unreachable(format!("{} gave no answer within {} s", printable(member), CALL.as_secs()))
+}
+
+fn not_etcd(member: &str, status: u16) -> Problem {
+    Problem::Unreachable(format!("{} answered {status}, not as etcd's gateway does", printable(member)))
+}
+
+/// As the gateway takes and gives bytes.
+pub fn encoded(text: &str) -> String {
+    STANDARD.encode(text)
+}
+
+/// The text of such bytes; nothing when it is none.
+pub fn decoded(value: &Value) -> Option<String> {
+    String::from_utf8(STANDARD.decode(value.as_str()?).ok()?).ok()
+}
+
+/// A 64-bit number, which the gateway gives as a text.
+pub fn number(value: &Value) -> Option<i64> {
+    value.as_i64().or_else(|| value.as_str()?.parse().ok())
+}
+
+/// The end of the range of all keys that begin so.
+pub fn after(prefix: &str) -> String {
+    let mut text = prefix.to_owned();
+    // Every prefix here ends with a slash.
+    if text.pop() == Some('/') { text + "0" } else { format!("{prefix}\u{7f}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_that_begins_so_is_up_to_the_next_byte() {
+        assert_eq!(after("/a/"), "/a0");
+        assert_eq!((number(&json!("12")), number(&json!(12)), number(&json!(null))), (Some(12), Some(12), None));
+        assert_eq!(decoded(&json!(encoded("é"))), Some("é".into()));
+        assert_eq!(decoded(&json!("?")), None);
+    }
+}
