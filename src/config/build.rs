@@ -7,6 +7,7 @@ use super::{
     Build, check,
     context::Context,
     errors::Problem,
+    root_file::root_file,
     written::{At, Reader},
 };
 
@@ -16,8 +17,8 @@ pub(super) fn build(cx: &mut Context<'_>, top: &mut Reader<'_>, root: Option<&Pa
     let mut reader = Reader::new(table, "[build]");
     let dirs = reader.texts("path", "[\"/opt/node-22/bin\"]", &mut cx.problems).unwrap_or_default();
     let path = dirs.into_iter().filter_map(|at| program_dir(cx, &at, root)).collect();
-    let composer_auth = secret(cx, &mut reader, root, "composer_auth", "/etc/deployd/secrets/auth.json");
-    let npmrc = secret(cx, &mut reader, root, "npmrc", "/etc/deployd/secrets/npmrc");
+    let composer_auth = root_file(cx, &mut reader, root, "composer_auth", "/etc/deployd/secrets/auth.json");
+    let npmrc = root_file(cx, &mut reader, root, "npmrc", "/etc/deployd/secrets/npmrc");
     reader.finish(&mut cx.problems);
     Build { path, composer_auth, npmrc }
 }
@@ -33,22 +34,4 @@ fn program_dir(cx: &mut Context<'_>, at: &At<String>, root: Option<&Path>) -> Op
         return None;
     }
     Some(dir)
-}
-
-/// A file of root's: PID 1 opens it, so nobody else may decide what is there.
-fn secret(
-    cx: &mut Context<'_>,
-    reader: &mut Reader<'_>,
-    root: Option<&Path>,
-    key: &'static str,
-    like: &str,
-) -> Option<PathBuf> {
-    let at = reader.text(key, like, &mut cx.problems)?;
-    let path = cx.take(check::absolute(&at.value), &at.place)?;
-    if root.is_some_and(|root| path.starts_with(root)) {
-        let problem = Problem::new(format!("{} is in the app's own tree, and root would read it", path.display()));
-        cx.problems.push(problem.at(&at.place).help("keep secrets below /etc/deployd/secrets, root's, mode 0600"));
-        return None;
-    }
-    Some(path)
 }

@@ -12,6 +12,7 @@ use super::{
     check,
     context::{Context, quoted},
     errors::{Place, Problem},
+    root_file::root_file,
     written::Reader,
 };
 use crate::model::AppName;
@@ -29,7 +30,7 @@ pub struct Fleet {
     pub group: String,
     /// Where the slots are.
     pub semaphore: Semaphore,
-    /// The authority of its certificates, beside those that the host trusts.
+    /// The authority of its certificates, which alone is trusted then, instead of those that the host trusts.
     pub ca_file: Option<PathBuf>,
     /// The certificate that it is shown, and its key; files of root's.
     pub client: Option<(PathBuf, PathBuf)>,
@@ -77,9 +78,9 @@ pub(super) fn fleet(cx: &mut Context<'_>, top: &mut Reader<'_>, app: &AppName, r
         }
         None => etcd(cx, &mut reader, place, root),
     };
-    let ca_file = file(cx, &mut reader, "ca_file", "/etc/deployd/secrets/etcd-ca.pem", root);
-    let certificate = file(cx, &mut reader, "cert_file", "/etc/deployd/secrets/etcd.pem", root);
-    let key = file(cx, &mut reader, "key_file", "/etc/deployd/secrets/etcd.key", root);
+    let ca_file = root_file(cx, &mut reader, root, "ca_file", "/etc/deployd/secrets/etcd-ca.pem");
+    let certificate = root_file(cx, &mut reader, root, "cert_file", "/etc/deployd/secrets/etcd.pem");
+    let key = root_file(cx, &mut reader, root, "key_file", "/etc/deployd/secrets/etcd.key");
     for (one, other) in [("cert_file", "key_file"), ("key_file", "cert_file")] {
         if let (Some(at), false) = (reader.key_place(one), table.contains_key(other)) {
             cx.problems.push(Problem::new(format!("{one} needs {other}")).at(at).help("write both, or neither"));
@@ -109,7 +110,7 @@ fn etcd(cx: &mut Context<'_>, reader: &mut Reader<'_>, place: &Place, root: Opti
     let slots = reader.number("slots", 1..=1000, &mut cx.problems).map(|at| at.value);
     let lease = cx.span(reader, "lease", SECOND * 5, SECOND * 3600);
     let user = reader.text("user", "shop", &mut cx.problems);
-    let password = file(cx, reader, "password_file", "/etc/deployd/secrets/etcd", root);
+    let password = root_file(cx, reader, root, "password_file", "/etc/deployd/secrets/etcd");
     for (one, other) in [("user", "password_file"), ("password_file", "user")] {
         if let (Some(at), None) = (reader.key_place(one), reader.key_place(other)) {
             cx.problems.push(Problem::new(format!("{one} needs {other}")).at(at).help("write both, or neither"));
@@ -172,22 +173,4 @@ fn is_private(url: &str) -> bool {
 
 fn trimmed(url: &str) -> String {
     url.trim_end_matches('/').to_owned()
-}
-
-/// A file of root's, outside the app's tree.
-fn file(
-    cx: &mut Context<'_>,
-    reader: &mut Reader<'_>,
-    key: &'static str,
-    like: &str,
-    root: Option<&Path>,
-) -> Option<PathBuf> {
-    let at = reader.text(key, like, &mut cx.problems)?;
-    let path = cx.take(check::absolute(&at.value), &at.place)?;
-    if root.is_some_and(|root| path.starts_with(root)) {
-        let problem = Problem::new(format!("{} is in the app's own tree, and root would read it", path.display()));
-        cx.problems.push(problem.at(&at.place).help("keep secrets below /etc/deployd/secrets, root's, mode 0600"));
-        return None;
-    }
-    Some(path)
 }

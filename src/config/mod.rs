@@ -18,6 +18,7 @@ mod pool_table;
 mod preset;
 mod preset_laravel;
 mod resolve;
+mod root_file;
 mod service;
 mod service_fpm;
 mod service_kinds;

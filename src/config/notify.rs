@@ -8,6 +8,7 @@ use super::{
     On, check,
     context::Context,
     errors::{Place, Problem},
+    root_file,
     tree::Table,
     written::Reader,
 };
@@ -85,13 +86,7 @@ fn address(cx: &mut Context<'_>, reader: &mut Reader<'_>, place: &Place, root: O
         return cx.take(check::hook_url(&at.value), &at.place).map(|()| Address::Url(at.value));
     }
     if let Some(at) = reader.text("url_file", "/etc/deployd/secrets/slack", &mut cx.problems) {
-        let path = cx.take(check::absolute(&at.value), &at.place)?;
-        if root.is_some_and(|root| path.starts_with(root)) {
-            let problem = Problem::new(format!("{} is in the app's own tree, and root would read it", path.display()));
-            cx.problems.push(problem.at(&at.place).help("keep secrets below /etc/deployd/secrets, root's, mode 0600"));
-            return None;
-        }
-        return Some(Address::File(path));
+        return root_file::checked(cx, &at, root).map(Address::File);
     }
     let problem = Problem::new("a webhook has no address").at(place);
     cx.problems

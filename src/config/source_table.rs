@@ -7,6 +7,7 @@ use super::{
     context::{Context, quoted},
     errors::{Problem, SourceFile},
     resolve::missing,
+    root_file::outside,
     source::{self, Reach},
     source_archive,
     tree::Value,
@@ -170,7 +171,7 @@ fn access(
     cx.take(check::absolute(&at.value), &at.place)
 }
 
-/// The same of root's: PID 1 opens it, so nobody else may decide what is there.
+/// The same of root's.
 fn secret(
     cx: &mut Context<'_>,
     reader: &mut Reader<'_>,
@@ -180,11 +181,8 @@ fn secret(
     wanted: Reach,
 ) -> Option<PathBuf> {
     let path = access(cx, reader, reach, key, wanted)?;
-    if root.is_some_and(|root| path.starts_with(root))
-        && let Some(place) = reader.key_place(key)
-    {
-        let problem = Problem::new(format!("{} is in the app's own tree, and root would read it", path.display()));
-        cx.problems.push(problem.at(place).help("keep secrets below /etc/deployd/secrets, root's, mode 0600"));
+    if let Some(place) = reader.key_place(key) {
+        cx.take(outside(&path, root), place);
     }
     Some(path)
 }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::{Migrations, Step, errors::Problem};
+use super::{Migrations, Step, errors::Problem, root_file::outside};
 
 /// Commands that are refused wherever they stand, and the way.
 const NEVER: [(&str, &str, &str); 1] = [(
@@ -46,9 +46,6 @@ pub(super) fn refused(step: &Step, root: Option<&Path>, migrations: Migrations) 
             return Some(Problem::new(title).help(help));
         }
     }
-    // PID 1 opens these as root: nobody else may decide what is there.
     let files = step.credentials.values().chain(&step.environment_file);
-    let inside = files.into_iter().find(|file| root.is_some_and(|root| file.starts_with(root)))?;
-    let title = format!("{} is in the app's own tree, and root would read it", inside.display());
-    Some(Problem::new(title).help("keep secrets below /etc/deployd/secrets, root's, mode 0600"))
+    files.into_iter().find_map(|file| outside(file, root).err())
 }

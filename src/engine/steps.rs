@@ -112,6 +112,8 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
     let secrets = if place.builds && place.reach.network { secrets(&settings.build) } else { Vec::new() };
     let command = site.command_in(&place.dir, &step.run, place.builds)?;
     let exec = by_its_own_process(&site.host.program, command, !secrets.is_empty());
+    // What the step names itself comes last, and counts.
+    let credentials: BTreeMap<_, _> = secrets.into_iter().chain(step.credentials.clone()).collect();
     Ok(Transient {
         name: unit.into(),
         description: format!("Step {} of {}", step.name, settings.app),
@@ -129,8 +131,9 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
         ]),
         identifier: step.name.clone(),
         stdio: None,
+        credentials: credentials.into_iter().collect(),
         limit: Some(step.timeout),
-        properties: properties(step, &place.reach, secrets),
+        properties: properties(step, &place.reach),
     })
 }
 
@@ -158,27 +161,21 @@ fn yields(step: &Step) -> bool {
     step.limits.yields() && !step.migrates()
 }
 
-/// Its sandbox, its bounds, and what PID 1 hands over to it.
-fn properties(step: &Step, reach: &Reach, secrets: Vec<(String, String)>) -> BTreeMap<&'static str, Property> {
+/// Its sandbox and its bounds.
+fn properties(step: &Step, reach: &Reach) -> BTreeMap<&'static str, Property> {
     let Limits { memory, tasks, cpu_weight, io_weight } = step.limits;
     let mut properties = sandbox::step(reach, Bounds { memory, tasks, cpu_weight, yields: yields(step), io_weight });
     if let Some(file) = &step.environment_file {
         properties.insert("EnvironmentFiles", Property::Files(vec![file.display().to_string()]));
     }
-    let own = step.credentials.iter().map(|(name, path)| (name.clone(), path.display().to_string()));
-    // What the step names itself comes last, and counts.
-    let handed: BTreeMap<String, String> = secrets.into_iter().chain(own).collect();
-    if !handed.is_empty() {
-        properties.insert("LoadCredential", Property::Pairs(handed.into_iter().collect()));
-    }
     properties
 }
 
 /// What the package managers are handed, by the names that [`STEP_SECRETS`] has for them.
-fn secrets(build: &Build) -> Vec<(String, String)> {
+fn secrets(build: &Build) -> Vec<(String, PathBuf)> {
     let files = [&build.composer_auth, &build.npmrc];
-    let pairs = STEP_SECRETS.into_iter().zip(files).filter_map(|(name, file)| Some((name, file.as_ref()?)));
-    pairs.map(|(name, file)| (name.to_owned(), file.display().to_string())).collect()
+    let pairs = STEP_SECRETS.into_iter().zip(files);
+    pairs.filter_map(|(name, file)| Some((name.to_owned(), file.clone()?))).collect()
 }
 
 /// What every command finds: where programs are, and a home. A user of services has no cache of ours: its private /tmp

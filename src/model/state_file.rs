@@ -20,7 +20,7 @@ struct Envelope {
 }
 
 fn checksum(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(text.as_bytes()))
 }
 
 /// A value as its file holds it. An error is one that JSON cannot hold.

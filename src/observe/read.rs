@@ -268,7 +268,7 @@ fn settings_digest(host: &Host, settings: &Settings) -> String {
         ),
     );
     let json = serde_json::to_vec(&made_by).unwrap_or_default();
-    Sha256::digest(&json).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(Sha256::digest(&json))
 }
 
 /// Where the source is, without the reference: another branch alone makes no new release of the same commit.

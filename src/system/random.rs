@@ -6,5 +6,5 @@ use std::{fs::File, io::Read};
 pub fn digits(bytes: usize) -> std::io::Result<String> {
     let mut buffer = vec![0; bytes];
     File::open("/dev/urandom")?.read_exact(&mut buffer)?;
-    Ok(buffer.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(buffer))
 }

@@ -37,7 +37,9 @@ fn mark(parts: &[&[u8]]) -> Mark {
         sha256.update(part);
         sha256.update([0]);
     });
-    sha256.finalize().iter().take(DIGITS / 2).map(|byte| format!("{byte:02x}")).collect()
+    let mut mark = hex::encode(sha256.finalize());
+    mark.truncate(DIGITS);
+    mark
 }
 
 /// The store.

@@ -5,10 +5,10 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use crate::model::AppName;
+use crate::{model::AppName, system::credentials};
 
 /// Where root keeps them.
 pub const KEPT: &str = "/etc/deployd/webhook";
@@ -56,7 +56,7 @@ impl Secrets {
         if std::fs::read_dir(KEPT).is_ok() {
             return Err(SecretsError::Open);
         }
-        let dir = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from).ok_or(SecretsError::None)?;
+        let dir = credentials::dir().ok_or(SecretsError::None)?;
         let secrets = Self::read(&dir)?;
         let open = |app: &AppName| [app.to_string(), format!("{app}{NEXT}")].iter().any(|name| is_open(name));
         if secrets.apps.keys().any(open) { Err(SecretsError::Open) } else { Ok(secrets) }

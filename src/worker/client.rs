@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{AppName, DeploymentId, UnitName, printable},
-    system::units::{Property, Running, Transient, UnitError, Units},
+    system::units::{Pipes, Running, Transient, UnitError, Units},
 };
 
 /// Why a worker's order was not carried out.
@@ -112,10 +112,7 @@ impl Worker {
     pub async fn start(units: &Units, spec: WorkerSpec) -> Result<Self, WorkerError> {
         let name = format!("deploy-worker-{}-{}-{}.service", spec.app, spec.deployment, spec.role);
         let unit: UnitName = name.parse().map_err(|e: crate::model::BadName| pipe_trouble(&name, &e))?;
-        let (orders, their_in) =
-            pipe::pipe().and_then(|(tx, rx)| Ok((tx, rx.into_blocking_fd()?))).map_err(|e| pipe_trouble(&name, &e))?;
-        let (their_out, answers) =
-            pipe::pipe().and_then(|(tx, rx)| Ok((tx.into_blocking_fd()?, rx))).map_err(|e| pipe_trouble(&name, &e))?;
+        let Pipes { orders, answers, its } = Pipes::make().map_err(|e| pipe_trouble(&name, &e))?;
         let transient = Transient {
             name,
             description: format!("Worker of {} ({})", spec.app, spec.role),
@@ -129,12 +126,13 @@ impl Worker {
                 ("DEPLOYD_DEPLOYMENT".into(), spec.deployment.to_string()),
             ]),
             identifier: "deployd-worker".into(),
-            stdio: Some((their_in, their_out)),
+            stdio: Some(its),
+            credentials: spec.credentials,
             limit: Some(spec.limit),
             properties: sandbox::worker(&spec.reach),
             ..Transient::default()
         };
-        let begun = units.begin(with_credentials(transient, spec.credentials)).await?;
+        let begun = units.begin(transient).await?;
         let its_units = units.clone();
         let starting = tokio::spawn(async move { its_units.begun(begun).await });
         Ok(Self {
@@ -213,14 +211,6 @@ impl Worker {
         }
         Ok(())
     }
-}
-
-fn with_credentials(mut transient: Transient, credentials: Vec<(String, PathBuf)>) -> Transient {
-    if !credentials.is_empty() {
-        let pairs = credentials.into_iter().map(|(name, path)| (name, path.display().to_string())).collect();
-        transient.properties.insert("LoadCredential", Property::Pairs(pairs));
-    }
-    transient
 }
 
 /// A worker's words, printable and bounded.

@@ -14,6 +14,7 @@ use super::{
     order::{DEPLOY_KEY, GitOrder, SSH_KEY, TOKEN},
     refusal::Refusal,
 };
+use crate::system::credentials;
 
 /// The keys of the large forges, as the package brings them.
 const FORGES: &str = "/usr/share/deployd/ssh/known_hosts";
@@ -53,8 +54,7 @@ impl std::fmt::Debug for Access {
 impl Access {
     /// What the order names, and what was handed over to this worker.
     pub fn of(order: &GitOrder) -> Result<Self, Refusal> {
-        let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        Self::from(order, handed.as_deref())
+        Self::from(order, credentials::dir().as_deref())
     }
 
     fn from(order: &GitOrder, handed: Option<&Path>) -> Result<Self, Refusal> {

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::{
     Request, Response, Uri,
     body::{Bytes, Incoming},
+    http::request::Builder,
 };
 use hyper_util::rt::TokioIo;
 use tokio::{
@@ -25,10 +26,7 @@ use tokio_rustls::{
 
 use sha2::{Digest, Sha256};
 
-use super::{
-    order::{Answer, HttpProbe},
-    walk::hex,
-};
+use super::order::{Answer, HttpProbe};
 use crate::model::{ReleaseId, printable};
 
 /// The most that a page may have, in bytes.
@@ -60,7 +58,7 @@ pub async fn fetch(page: &HttpProbe, root: &Path) -> Answer {
     match tokio::time::timeout(page.timeout, ask_with(page, None, host_trust)).await {
         Ok(Ok(response)) => {
             let status = Some(response.status().as_u16());
-            Answer::Fetched { status, digest: hex(&Sha256::digest(placeless(response.body(), root))) }
+            Answer::Fetched { status, digest: hex::encode(Sha256::digest(placeless(response.body(), root))) }
         }
         Ok(Err(problem)) => Answer::Fetched { status: None, digest: printable(&problem) },
         Err(_) => Answer::Fetched { status: None, digest: "no answer in time".into() },
@@ -144,6 +142,17 @@ async fn ask_with(
     let request = header.into_iter().fold(request, |request, (name, value)| request.header(name, value));
     let request = request.body(Full::default()).map_err(|error| format!("cannot ask for {target}: {error}"))?;
     send(&uri, probe.host.as_deref(), request, trust).await
+}
+
+/// The head of a request that posts JSON to a url. Where the url has no host, sending it tells so.
+pub fn json_post(uri: &Uri) -> Builder {
+    let target = uri.path_and_query().map_or("/", |path| path.as_str());
+    let host = uri.authority().map_or("", |authority| authority.as_str());
+    Request::post(target)
+        .header("host", host)
+        .header("user-agent", "deployd")
+        .header("content-type", "application/json")
+        .header("connection", "close")
 }
 
 /// Sends a request to where a url leads; `named` is what the server is called, when not as the url calls it. What it

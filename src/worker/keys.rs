@@ -36,7 +36,7 @@ fn digest(salt: &str, key: &str) -> Result<String, Refusal> {
     let mut mac = Hmac::<Sha256>::new_from_slice(salt.as_bytes())
         .map_err(|error| Refusal::new(format!("the key has no digest: {error}")))?;
     mac.update(key.trim().as_bytes());
-    Ok(mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(hex::encode(mac.finalize().into_bytes()))
 }
 
 #[cfg(test)]

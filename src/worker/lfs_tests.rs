@@ -55,7 +55,7 @@ impl Scene {
 
     /// Writes a file as a commit by git-lfs has it, and its content where a push leaves it.
     fn track(&self, path: &str, content: &str) -> String {
-        let oid: String = Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect();
+        let oid = hex::encode(Sha256::digest(content));
         let text = format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n", content.len());
         std::fs::create_dir_all(self.path("source").join(path).parent().unwrap()).unwrap();
         std::fs::write(self.path("source").join(path), &text).unwrap();

@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{
     refusal::Refusal,
     rooted,
-    walk::{ContentId, Entry, EntryKind, Stamp, hex},
+    walk::{ContentId, Entry, EntryKind, Stamp},
 };
 
 /// The first entry: the format, for later ones.
@@ -42,7 +42,7 @@ pub fn save(cache: &Path, release: &Path, entries: &[Entry]) -> Result<String, R
     if let Some(releases) = release.parent() {
         forget(&dir, releases);
     }
-    Ok(hex(&Sha256::digest(&text)))
+    Ok(hex::encode(Sha256::digest(&text)))
 }
 
 /// Removes manifests of releases that are gone. One that stays does no harm.
@@ -73,7 +73,7 @@ pub fn load_within(largest: u64, cache: &Path, release: &Path, digest: &str) -> 
     }
     let read = std::fs::File::from(file).take(largest).read_to_end(&mut text);
     read.map_err(|error| format!("cannot read {}: {error}", place.display()))?;
-    if hex(&Sha256::digest(&text)) != digest {
+    if hex::encode(Sha256::digest(&text)) != digest {
         return Err(format!("{} is not as it was when the release was sealed", place.display()));
     }
     decode(&text).ok_or_else(|| format!("{} is of another format", place.display()))

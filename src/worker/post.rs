@@ -1,16 +1,16 @@
 //! Posts JSON to a webhook. Its address is a secret: no message here names more of it than the host.
 
-use std::{io::Read, path::PathBuf, time::Duration};
+use std::{io, time::Duration};
 
 use http_body_util::Full;
-use hyper::{Request, Uri, body::Bytes};
+use hyper::{Uri, body::Bytes};
 
 use super::{
-    http::{host_trust, send},
+    http::{host_trust, json_post, send},
     order::{Answer, Hook},
     refusal::Refusal,
 };
-use crate::model::printable;
+use crate::{model::printable, system::credentials};
 
 /// Of a credential with an address, in bytes.
 const LARGEST: u64 = 4096;
@@ -36,25 +36,15 @@ pub async fn run(hook: &Hook, body: &str, timeout: Duration) -> Result<Answer, R
 
 async fn post(url: &str, body: &str) -> Result<u16, String> {
     let uri: Uri = url.parse().map_err(|_| "its address is no url".to_owned())?;
-    let target = uri.path_and_query().map_or("/", |path| path.as_str());
-    let host = uri.authority().map_or("", |authority| authority.as_str());
-    let request = Request::post(target)
-        .header("host", host)
-        .header("user-agent", "deployd")
-        .header("content-type", "application/json")
-        .header("connection", "close")
-        .body(Full::new(Bytes::copy_from_slice(body.as_bytes())))
-        .map_err(|_| "its address is no url".to_owned())?;
+    let request = json_post(&uri).body(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+    let request = request.map_err(|_| "its address is no url".to_owned())?;
     send(&uri, None, request, host_trust).await.map(|response| response.status().as_u16())
 }
 
 fn credential(name: &str) -> Result<String, Refusal> {
-    let dir = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let dir = dir.ok_or_else(|| Refusal::new("no credential was handed over"))?;
-    let mut text = String::new();
-    let read = std::fs::File::open(dir.join(name)).and_then(|file| file.take(LARGEST).read_to_string(&mut text));
-    read.map_err(|error| Refusal::new(format!("the credential {name}: {error}")))?;
-    Ok(text)
+    let handed = credentials::read(name, LARGEST).ok_or_else(|| Refusal::new("no credential was handed over"))?;
+    let text = handed.and_then(|bytes| io::read_to_string(bytes.as_slice()));
+    text.map_err(|error| Refusal::new(format!("the credential {name}: {error}")))
 }
 
 #[cfg(test)]

@@ -5,12 +5,12 @@
 use std::{
     io::{self, Read},
     os::unix::process::CommandExt,
-    path::{Path, PathBuf},
+    path::Path,
     process::Command,
 };
 
 use super::sandbox::STEP_SECRETS;
-use crate::system::units::own_words;
+use crate::system::{credentials, units::own_words};
 
 /// The largest `auth.json`, in bytes: it must fit into an environment.
 const LARGEST: u64 = 64 * 1024;
@@ -26,8 +26,7 @@ pub fn step(command: &[String], is_kept: bool) -> u8 {
     let Some((program, arguments)) = command.split_first() else { return NOT_EXECUTED };
     let mut command = Command::new(program);
     command.args(arguments);
-    let handed = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    match handed.map(|dir| secrets(&dir)).transpose() {
+    match credentials::dir().map(|dir| secrets(&dir)).transpose() {
         Ok(secrets) => command.envs(secrets.unwrap_or_default()),
         Err(error) => {
             tracing::error!("a credential of the step cannot be read: {error}");

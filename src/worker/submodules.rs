@@ -38,8 +38,9 @@ impl Module {
 
     /// What that is called.
     pub fn cache_name(&self) -> String {
-        let digest = Sha256::digest(self.url.as_bytes());
-        digest.iter().take(12).map(|byte| format!("{byte:02x}")).collect()
+        let mut name = hex::encode(Sha256::digest(self.url.as_bytes()));
+        name.truncate(24);
+        name
     }
 
     /// Its name in messages.

@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use super::{
     order::{Answer, SharedFound, SharedKind, SharedPath},
     refusal::Refusal,
-    rooted, walk,
+    rooted,
 };
 
 /// Larger files are no configuration: no digest is taken.
@@ -73,7 +73,7 @@ fn digest(root: &OwnedFd, path: &str) -> Result<Option<String>, std::io::Error> 
     if content.len() as u64 > MAX_DIGEST || content.starts_with(SQLITE) {
         return Ok(None);
     }
-    Ok(Some(walk::hex(&Sha256::digest(&content))))
+    Ok(Some(hex::encode(Sha256::digest(&content))))
 }
 
 #[cfg(test)]

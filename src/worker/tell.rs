@@ -1,19 +1,13 @@
 //! Runs a command in a release and takes what it prints: texts by name, as JSON. Nothing that it started outlives it.
 //! And reads the user's crontab, which PID 1 hands over as a credential: crontab(1) is setgid, and not for a worker.
 
-use std::{
-    collections::BTreeMap,
-    io::Read,
-    path::{Path, PathBuf},
-    process::Stdio,
-    time::Duration,
-};
+use std::{collections::BTreeMap, path::Path, process::Stdio, time::Duration};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::io::AsyncReadExt;
 
 use super::{order::Answer, refusal::Refusal};
-use crate::model::names_path;
+use crate::{model::names_path, system::credentials};
 
 /// Of what it prints, in bytes.
 const LARGEST: u64 = 64 * 1024;
@@ -70,11 +64,8 @@ pub async fn run(
 
 /// Carries out [`super::order::Order::Crontab`].
 pub fn crontab(user: &str, root: &Path) -> Result<Answer, Refusal> {
-    let dir = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-    let dir = dir.ok_or_else(|| Refusal::new("no crontab was handed over"))?;
-    let mut text = Vec::new();
-    let read = std::fs::File::open(dir.join(user)).and_then(|file| file.take(LARGEST).read_to_end(&mut text));
-    read.map_err(|error| Refusal::new(format!("the crontab of {user}: {error}")))?;
+    let handed = credentials::read(user, LARGEST).ok_or_else(|| Refusal::new("no crontab was handed over"))?;
+    let text = handed.map_err(|error| Refusal::new(format!("the crontab of {user}: {error}")))?;
     Ok(Answer::Crontab { lines: naming(&String::from_utf8_lossy(&text), root) })
 }
 

@@ -94,8 +94,8 @@ impl ContentId {
     /// git's name of the object, if it is one.
     pub fn object(&self) -> Option<String> {
         match self {
-            Self::Git1(id) => Some(hex(id)),
-            Self::Git256(id) => Some(hex(id)),
+            Self::Git1(id) => Some(hex::encode(id)),
+            Self::Git256(id) => Some(hex::encode(id)),
             Self::Unread | Self::Sha256(_) => None,
         }
     }
@@ -114,9 +114,9 @@ impl std::fmt::Display for ContentId {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unread => f.write_str("unread"),
-            Self::Sha256(digest) => write!(f, "sha256:{}", hex(digest)),
-            Self::Git1(id) => write!(f, "git:{}", hex(id)),
-            Self::Git256(id) => write!(f, "git:{}", hex(id)),
+            Self::Sha256(digest) => write!(f, "sha256:{}", hex::encode(digest)),
+            Self::Git1(id) => write!(f, "git:{}", hex::encode(id)),
+            Self::Git256(id) => write!(f, "git:{}", hex::encode(id)),
         }
     }
 }
@@ -299,17 +299,7 @@ pub fn listing(entries: &[Entry], mode: impl Fn(&Entry) -> u32) -> String {
             }
         }
     }
-    hex(&hasher.finalize())
-}
-
-/// Hexadecimal, lower case.
-pub fn hex(bytes: &[u8]) -> String {
-    const DIGITS: [char; 16] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
-    let mut text = String::with_capacity(bytes.len() * 2);
-    for byte in bytes {
-        text.extend([DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]]);
-    }
-    text
+    hex::encode(hasher.finalize())
 }
 
 /// Number of entries that are not directories, and the bytes of the files.

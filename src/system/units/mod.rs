@@ -9,6 +9,7 @@ mod link;
 mod proxy;
 mod said;
 mod spec;
+mod stdio;
 mod stop;
 mod transient;
 mod trigger;
@@ -24,6 +25,7 @@ pub use self::{
     access::Access,
     said::Word,
     spec::{Property, Transient},
+    stdio::Pipes,
     stop::Stop,
     transient::{Exit, Running},
     weight::Weight,

@@ -1,6 +1,6 @@
 //! A transient service as a value, and the D-Bus properties it becomes. No I/O.
 
-use std::{collections::BTreeMap, os::fd::OwnedFd, time::Duration};
+use std::{collections::BTreeMap, os::fd::OwnedFd, path::PathBuf, time::Duration};
 
 use zbus::{Fd, Variant};
 
@@ -35,6 +35,8 @@ pub struct Transient {
     pub identifier: String,
     /// Standard input and output as descriptors; without them null and the journal. Standard error: the journal.
     pub stdio: Option<(OwnedFd, OwnedFd)>,
+    /// `LoadCredential=`: what PID 1 hands over, by name.
+    pub credentials: Vec<(String, PathBuf)>,
     /// `RuntimeMaxSec=`; none: no limit.
     pub limit: Option<Duration>,
     /// Every other property: name to value.
@@ -56,9 +58,7 @@ pub enum Property {
     Word(u32),
     /// `i`
     Int(i32),
-    /// `a(ss)`
-    Pairs(Vec<(String, String)>),
-    /// `a(ss)`-less bind mounts: `a(ssbt)`, source and destination
+    /// `a(ssbt)`: bind mounts, source and destination
     Binds(Vec<(String, String)>),
     /// `a(sb)`: files that must be there
     Files(Vec<String>),
@@ -119,6 +119,11 @@ impl Transient {
                 out.push(("StandardOutput", text("journal")));
             }
         }
+        if !self.credentials.is_empty() {
+            let file = |(name, file): (String, PathBuf)| (name, file.display().to_string());
+            let files: Vec<(String, String)> = self.credentials.into_iter().map(file).collect();
+            out.push(("LoadCredential", Variant::from(files)));
+        }
         if let Some(limit) = self.limit {
             out.push(("RuntimeMaxUSec", Variant::from(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX))));
         }
@@ -136,7 +141,6 @@ impl Property {
             Self::Number(value) => value.into(),
             Self::Word(value) => value.into(),
             Self::Int(value) => value.into(),
-            Self::Pairs(pairs) => Variant::from(pairs),
             Self::Binds(binds) => {
                 let bind = |(source, destination)| (source, destination, false, RECURSIVE);
                 Variant::from(binds.into_iter().map(bind).collect::<Vec<(String, String, bool, u64)>>())

@@ -16,8 +16,6 @@ use ruzstd::decoding::{
 };
 use sha2::{Digest, Sha256};
 
-use super::super::walk::hex;
-
 /// What an archive is read in, in bytes.
 const BUFFER: usize = 256 * 1024;
 /// The memory that a dictionary or window may ask for: what `zstd --long` and `xz -9` need, in bytes.
@@ -73,7 +71,7 @@ impl Hashed {
     /// Reads what is left, and gives the digest of all of it, hexadecimal.
     pub fn digest(mut self) -> io::Result<String> {
         io::copy(&mut self, &mut io::sink())?;
-        Ok(hex(&self.hasher.finalize()))
+        Ok(hex::encode(self.hasher.finalize()))
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    sync::Arc,
     time::Duration,
 };
 
@@ -10,10 +9,15 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use http_body_util::Full;
 use hyper::{Request, Uri, body::Bytes};
 use serde_json::{Value, json};
-use tokio_rustls::rustls::ClientConfig;
 
-use super::lines::Lines;
-use crate::{model::printable, worker::http::send};
+use super::{
+    lines::Lines,
+    trust::{Tls, trusted},
+};
+use crate::{
+    model::printable,
+    worker::http::{json_post, send},
+};
 
 /// For one call at one member.
 const CALL: Duration = Duration::from_secs(5);
@@ -58,12 +62,12 @@ pub struct Etcd {
     at: Cell<usize>,
     login: Option<(String, String)>,
     token: RefCell<Option<String>>,
-    tls: Result<Arc<ClientConfig>, String>,
+    tls: Tls,
 }
 
 impl Etcd {
     /// Its members' addresses; a user with a password.
-    pub fn new(members: Vec<String>, login: Option<(String, String)>, tls: Result<Arc<ClientConfig>, String>) -> Self {
+    pub fn new(members: Vec<String>, login: Option<(String, String)>, tls: Tls) -> Self {
         Self { members, at: Cell::new(0), login, token: RefCell::default(), tls }
     }
 
@@ -80,52 +84,52 @@ impl Etcd {
         self.at_any(async |member| self.watch(member, &body).await).await
     }
 
-    /// What one member answers, the next one when it does not, and once more after a login that has run out.
+    /// What a member answers to somebody who is logged in: once more after a login that has run out.
     async fn at_any<T>(&self, ask: impl AsyncFn(&str) -> Result<T, Problem>) -> Result<T, Trouble> {
         if self.login.is_some() && self.token.borrow().is_none() {
             self.log_in().await?;
         }
-        let mut logged_in = false;
-        let mut last = String::new();
-        // A call and a watch may be under way at once: each goes its own way from the one that answered last.
-        let (first, mut tried) = (self.at.get(), 0);
-        while tried < self.members.len() {
-            let number = (first + tried) % self.members.len();
-            let Some(member) = self.members.get(number) else { break };
-            match ask(member).await {
-                Ok(answer) => {
-                    self.at.set(number);
-                    return Ok(answer);
-                }
-                Err(Problem::Said(said)) if self.login.is_some() && !logged_in && said.is_login() => {
-                    self.log_in().await?;
-                    logged_in = true;
-                    continue;
-                }
-                Err(Problem::Said(Said { code: NOT_FOUND, message })) => return Err(Trouble::NotFound(message)),
-                Err(Problem::Said(Said { code: UNAVAILABLE | DEADLINE_EXCEEDED, message })) => last = message,
-                Err(Problem::Said(said)) => return Err(Trouble::Refused(said.message)),
-                Err(Problem::Unreachable(why)) => last = why,
+        let again = Cell::new(self.login.is_some());
+        let asked = self.each(async |member| match ask(member).await {
+            Err(Problem::Said(said)) if said.is_login() && again.take() => {
+                self.log_in().await.map_err(Problem::Final)?;
+                ask(member).await
             }
-            tried += 1;
-        }
-        Err(Trouble::Unreachable(last))
+            other => other,
+        });
+        asked.await
     }
 
     async fn log_in(&self) -> Result<(), Trouble> {
         let Some((user, password)) = &self.login else { return Ok(()) };
         let body = json!({ "name": user, "password": password });
         *self.token.borrow_mut() = None;
+        let answer = self.each(async |member| self.ask(member, "auth/authenticate", &body).await).await;
+        let answer = answer.map_err(|trouble| match trouble {
+            // It is the login that is not there, not what is asked for after it.
+            Trouble::NotFound(why) => Trouble::Refused(why),
+            other => other,
+        })?;
+        *self.token.borrow_mut() = answer["token"].as_str().map(str::to_owned);
+        Ok(())
+    }
+
+    /// What one member answers: the one that answered last, or the next when it does not.
+    async fn each<T>(&self, ask: impl AsyncFn(&str) -> Result<T, Problem>) -> Result<T, Trouble> {
         let mut last = String::new();
-        for member in self.members.iter().cycle().skip(self.at.get()).take(self.members.len()) {
-            match self.ask(member, "auth/authenticate", &body).await {
+        // A call and a watch may be under way at once: each goes its own way from the one that answered last.
+        let first = self.at.get();
+        for (number, member) in self.members.iter().enumerate().cycle().skip(first).take(self.members.len()) {
+            match ask(member).await {
                 Ok(answer) => {
-                    *self.token.borrow_mut() = answer["token"].as_str().map(str::to_owned);
-                    return Ok(());
+                    self.at.set(number);
+                    return Ok(answer);
                 }
+                Err(Problem::Said(Said { code: NOT_FOUND, message })) => return Err(Trouble::NotFound(message)),
                 Err(Problem::Said(Said { code: UNAVAILABLE | DEADLINE_EXCEEDED, message })) => last = message,
                 Err(Problem::Said(said)) => return Err(Trouble::Refused(said.message)),
                 Err(Problem::Unreachable(why)) => last = why,
+                Err(Problem::Final(trouble)) => return Err(trouble),
             }
         }
         Err(Trouble::Unreachable(last))
@@ -134,16 +138,9 @@ impl Etcd {
     fn request(&self, member: &str, method: &str, body: &Value) -> Result<(Uri, Request<Full<Bytes>>), Problem> {
         let no_url = || Problem::Unreachable(format!("{} is no url", printable(member)));
         let uri: Uri = format!("{member}/v3/{method}").parse().map_err(|_| no_url())?;
-        let target = uri.path_and_query().map_or("/", |path| path.as_str());
-        let host = uri.authority().map_or("", |authority| authority.as_str());
-        let request = Request::post(target)
-            .header("host", host)
-            .header("user-agent", "deployd")
-            .header("content-type", "application/json")
-            .header("connection", "close");
         let request = match &*self.token.borrow() {
-            Some(token) => request.header("authorization", token),
-            None => request,
+            Some(token) => json_post(&uri).header("authorization", token),
+            None => json_post(&uri),
         };
         let request = request.body(Full::new(Bytes::from(body.to_string()))).map_err(|_| no_url())?;
         Ok((uri, request))
@@ -151,7 +148,7 @@ impl Etcd {
 
     async fn ask(&self, member: &str, method: &str, body: &Value) -> Result<Value, Problem> {
         let (uri, request) = self.request(member, method, body)?;
-        let sent = tokio::time::timeout(CALL, send(&uri, None, request, || self.tls.clone())).await;
+        let sent = tokio::time::timeout(CALL, send(&uri, None, request, || trusted(&self.tls))).await;
         let response = sent.map_err(|_| no_answer(member))?.map_err(Problem::unreachable)?;
         let status = response.status().as_u16();
         let answer: Value = serde_json::from_slice(response.body()).map_err(|_| not_etcd(member, status))?;
@@ -163,7 +160,7 @@ impl Etcd {
 
     async fn watch(&self, member: &str, body: &Value) -> Result<(), Problem> {
         let (uri, request) = self.request(member, "watch", body)?;
-        let opened = tokio::time::timeout(CALL, Lines::open(&uri, request, || self.tls.clone())).await;
+        let opened = tokio::time::timeout(CALL, Lines::open(&uri, request, || trusted(&self.tls))).await;
         let mut lines = opened.map_err(|_| no_answer(member))?.map_err(Problem::unreachable)?;
         while let Some(line) = lines.next().await.map_err(Problem::unreachable)? {
             let answer: Value = serde_json::from_slice(&line).map_err(|_| not_etcd(member, lines.status))?;
@@ -184,9 +181,14 @@ impl Etcd {
     }
 }
 
+/// Why a member did not answer as asked.
 enum Problem {
+    /// Another one may.
     Unreachable(String),
+    /// By its own words.
     Said(Said),
+    /// No other needs to be asked.
+    Final(Trouble),
 }
 
 impl Problem {

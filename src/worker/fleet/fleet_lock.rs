@@ -1,17 +1,20 @@
 //! The FleetLock protocol (coreos.github.io/zincati/development/fleetlock/protocol): one request takes a slot, another
 //! gives it back. The server tells nobody when one is free, so that it is asked again now and then.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use http_body_util::Full;
-use hyper::{Request, Uri, body::Bytes};
+use hyper::{Uri, body::Bytes};
 use serde_json::{Value, json};
 use tokio::time::timeout;
-use tokio_rustls::rustls::ClientConfig;
 
+use super::trust::{Tls, trusted};
 use crate::{
     model::printable,
-    worker::{fleet_order::FleetOrder, http::send},
+    worker::{
+        fleet_order::FleetOrder,
+        http::{json_post, send},
+    },
 };
 
 /// For one request.
@@ -43,7 +46,7 @@ pub struct FleetLock<'a> {
     /// Who asks.
     pub order: &'a FleetOrder,
     /// TLS.
-    pub tls: Result<Arc<ClientConfig>, String>,
+    pub tls: Tls,
 }
 
 impl FleetLock<'_> {
@@ -61,17 +64,9 @@ impl FleetLock<'_> {
         let no_url = || NotNow::new(&format!("{} is no url", self.url), false);
         let uri: Uri = format!("{}/v1/{method}", self.url).parse().map_err(|_| no_url())?;
         let body = json!({ "client_params": { "id": self.order.id, "group": self.order.group } });
-        let target = uri.path_and_query().map_or("/", |path| path.as_str());
-        let host = uri.authority().map_or("", |authority| authority.as_str());
-        let request = Request::post(target)
-            .header("host", host)
-            .header("user-agent", "deployd")
-            .header("fleet-lock-protocol", "true")
-            .header("content-type", "application/json")
-            .header("connection", "close")
-            .body(Full::new(Bytes::from(body.to_string())))
-            .map_err(|_| no_url())?;
-        let sent = timeout(CALL, send(&uri, None, request, || self.tls.clone())).await;
+        let request = json_post(&uri).header("fleet-lock-protocol", "true");
+        let request = request.body(Full::new(Bytes::from(body.to_string()))).map_err(|_| no_url())?;
+        let sent = timeout(CALL, send(&uri, None, request, || trusted(&self.tls))).await;
         let sent = sent.unwrap_or_else(|_| Err(format!("no answer within {} s", CALL.as_secs())));
         let response = sent.map_err(|why| NotNow::new(&why, true))?;
         let status = response.status().as_u16();
@@ -131,7 +126,7 @@ mod tests {
             asked
         });
         let order = order();
-        let lock = FleetLock { url: &url, order: &order, tls: Err(String::new()) };
+        let lock = FleetLock { url: &url, order: &order, tls: None };
         let mut told = Vec::new();
         while let Err(error) = lock.take().await {
             told.push((error.why, error.later));

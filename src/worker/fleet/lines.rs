@@ -45,18 +45,16 @@ impl Lines {
             // What breaks it is seen where the answer is read.
             let _ = connection.await;
         });
-        let mut lines = match sender.send_request(request).await {
+        match sender.send_request(request).await {
             Ok(response) => {
                 let (head, body) = response.into_parts();
-                Self { status: head.status.as_u16(), body, kept: Vec::new(), connection }
+                Ok(Self { status: head.status.as_u16(), body, kept: Vec::new(), connection })
             }
             Err(error) => {
                 connection.abort();
-                return Err(broken(error));
+                Err(broken(error))
             }
-        };
-        lines.kept.reserve(1024);
-        Ok(lines)
+        }
     }
 
     /// The next line without its end; none: the answer has ended.

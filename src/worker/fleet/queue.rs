@@ -33,13 +33,20 @@ pub struct Queue<'a> {
     renewed: Cell<Instant>,
 }
 
-/// How it stands.
+/// What waiting for a slot has come to.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Turn {
     /// There is a slot for this host.
     Slot,
     /// Another host went back from the revision: which, and when.
     Held(String),
+}
+
+/// How this host stands.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    /// It need not wait.
+    Turn(Turn),
     /// Not yet: who has the slots; and the revision at which that was so.
     Behind(String, i64),
     /// This host's place is gone: its lease has run out.
@@ -53,32 +60,34 @@ impl<'a> Queue<'a> {
     }
 
     /// Waits for a slot, and tells what for; or tells why this host is not to go on. Returns when etcd refuses, too.
-    pub async fn take(&self, tell: &impl Fn(String)) -> Result<Standing, Trouble> {
+    pub async fn take(&self, tell: &impl Fn(String)) -> Result<Turn, Trouble> {
         loop {
             match self.wait(tell).await {
-                Ok(Standing::Lost) => {
+                Ok(Some(turn)) => return Ok(turn),
+                Ok(None) => {
                     // What is left of it; that it has ended is no error.
                     let _ = self.leave().await;
                     self.lease.set(None);
                 }
                 Err(why @ Trouble::Unreachable(_)) => tell(format!("waits: {why}")),
-                other => return other,
+                Err(why) => return Err(why),
             }
             sleep(AGAIN).await;
         }
     }
 
-    async fn wait(&self, tell: &impl Fn(String)) -> Result<Standing, Trouble> {
+    /// The same, as long as there is a place; none: it is gone.
+    async fn wait(&self, tell: &impl Fn(String)) -> Result<Option<Turn>, Trouble> {
         if self.lease.get().is_none() {
             self.enter(tell).await?;
         }
         tokio::select! {
-            stands = self.watch(tell) => stands,
-            () = self.keep() => Ok(Standing::Lost),
+            turn = self.watch(tell) => turn,
+            () = self.keep() => Ok(None),
         }
     }
 
-    async fn watch(&self, tell: &impl Fn(String)) -> Result<Standing, Trouble> {
+    async fn watch(&self, tell: &impl Fn(String)) -> Result<Option<Turn>, Trouble> {
         let queue = self.place("queue/");
         loop {
             match self.standing().await? {
@@ -88,7 +97,8 @@ impl<'a> Queue<'a> {
                     let changed = timeout(self.ttl, self.etcd.changed(&queue, revision + 1));
                     changed.await.unwrap_or(Ok(()))?;
                 }
-                other => return Ok(other),
+                Standing::Turn(turn) => return Ok(Some(turn)),
+                Standing::Lost => return Ok(None),
             }
         }
     }
@@ -151,7 +161,7 @@ impl<'a> Queue<'a> {
         if let Some(bad) = first(&seen["responses"][1]["response_range"])
             && !self.order.force
         {
-            return Ok(Standing::Held(self.held(&bad)));
+            return Ok(Standing::Turn(Turn::Held(self.held(&bad))));
         }
         if first(&seen["responses"][2]["response_range"]).is_none() {
             return Ok(Standing::Lost);
@@ -160,7 +170,7 @@ impl<'a> Queue<'a> {
         let rank = places.iter().position(|place| place["key"] == own.as_str()).unwrap_or(MOST);
         let slots = usize::try_from(self.slots).unwrap_or(usize::MAX);
         if rank < slots {
-            return Ok(Standing::Slot);
+            return Ok(Standing::Turn(Turn::Slot));
         }
         let revision = number(&seen["header"]["revision"]).unwrap_or_default();
         let holders: Vec<_> = places.iter().take(slots.min(3)).filter_map(|place| holder(&place["value"])).collect();

@@ -1,19 +1,30 @@
 //! Whom the fleet's semaphore must be, and who this host is to it: certificates that PID 1 handed over.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{io::ErrorKind, sync::Arc};
 
 use tokio_rustls::rustls::{
     ClientConfig, RootCertStore,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 
-use crate::worker::{
-    fleet_order::{AUTHORITY, CERTIFICATE, KEY},
-    http::{host_roots, trusting},
+use crate::{
+    system::credentials,
+    worker::{
+        fleet_order::{AUTHORITY, CERTIFICATE, KEY},
+        http::{host_roots, trusting},
+    },
 };
 
 /// Of any of these files, in bytes.
 const LARGEST: u64 = 1024 * 1024;
+
+/// By what a server is trusted; none: no server is reached by https.
+pub type Tls = Option<Arc<ClientConfig>>;
+
+/// The same for a connection that needs it.
+pub fn trusted(tls: &Tls) -> Result<Arc<ClientConfig>, String> {
+    tls.clone().ok_or_else(|| "nobody was to be reached by https".to_owned())
+}
 
 /// TLS with what this process was handed: an authority, which alone is trusted then, and a certificate with its key.
 pub fn trust() -> Result<Arc<ClientConfig>, String> {
@@ -51,14 +62,9 @@ fn certificates(name: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, 
 
 /// What was handed over by this name; none: nothing was.
 pub fn credential(name: &str) -> Result<Option<Vec<u8>>, String> {
-    use std::io::Read;
-    let Some(dir) = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from) else { return Ok(None) };
-    let file = match std::fs::File::open(dir.join(name)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(format!("the credential {name}: {error}")),
-    };
-    let mut bytes = Vec::new();
-    file.take(LARGEST).read_to_end(&mut bytes).map_err(|error| format!("the credential {name}: {error}"))?;
-    Ok(Some(bytes))
+    match credentials::read(name, LARGEST) {
+        None => Ok(None),
+        Some(Err(error)) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Some(read) => read.map(Some).map_err(|error| format!("the credential {name}: {error}")),
+    }
 }
