@@ -82,7 +82,7 @@ impl FleetLock<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
@@ -91,7 +91,8 @@ mod tests {
     use super::*;
     use crate::worker::fleet_order::{FleetWhat, SemaphoreOrder};
 
-    fn order() -> FleetOrder {
+    /// One of a host.
+    pub fn order() -> FleetOrder {
         FleetOrder {
             app: "shop".into(),
             host: "web1".into(),
