@@ -13,6 +13,9 @@ use crate::support::{
 pub const SLOW_STEP: &str = "[[step]]\nname = \"slow\"\nshared = \"rw\"\n\
                              run = [\"sh\", \"-c\", \"touch storage/step-began; sleep 5\"]\n";
 
+/// In a timer's drop-in: at once when it is started, and not again by itself.
+pub const SOON: &str = "[Timer]\nOnCalendar=\nOnActiveSec=10ms\nRandomizedDelaySec=0\nAccuracySec=1us\n";
+
 /// A host with the package installed.
 pub fn installed() -> Host {
     let host = Host::boot(&Root::chosen());

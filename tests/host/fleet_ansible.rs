@@ -18,17 +18,8 @@ use crate::{
 
 const COLLECTION: &str = "/usr/share/ansible/collections/ansible_collections/deployd/deployd";
 const WORK: &str = "/root/fleet";
-/// Files of a release that serves, and of one whose health fails once it is live, while its other pages are well.
+/// Files of a release that serves.
 const GOOD: [(&str, &str); 2] = [("built", "yes"), ("public/index.php", include_str!("../app-small/public/index.php"))];
-const BAD: [(&str, &str); 1] = [(
-    "public/index.php",
-    r#"<?php
-$live = readlink('/srv/shop/current') === 'releases/'.basename(realpath(__DIR__.'/..'));
-http_response_code($live && $_SERVER['REQUEST_URI'] === '/up' ? 500 : 200);
-$release = trim(file_get_contents(__DIR__.'/../RELEASE'));
-echo "start=$release\nend=$release\n";
-"#,
-)];
 /// The app as an inventory has it.
 const APP: &str = r#"
           - name: shop
@@ -166,7 +157,7 @@ fn a_release_rolls_over_three_hosts_and_a_bad_one_stops_at_the_first() {
     let site = playbook(&fleet.hub, &[&format!("{WORK}/site.yml")]);
     assert_eq!((recap(&site, "failed"), recap(&site, "changed")), ((0, 3), (0, 3)), "{site}");
 
-    commit("r3", &BAD);
+    commit("r3", &fleet::BAD);
     let (before, live) = (state(&fleet, &shops), shops[0].current(&fleet.webs[0]));
     let (ended, report) = under_load(&fleet, || rolling(&fleet.hub, &[]).expect_failure());
     assert!(ended.stdout.contains("rolled-back") && ended.stdout.contains("web1: shop: rolled-back: "), "{ended}");
@@ -255,7 +246,7 @@ fn the_modules_converge_tell_a_plan_and_fail_with_the_remedy() {
     let hold = "name=shop state=held reason=moving";
     assert!(would("release", hold).0 && changes("release", hold));
     assert!(!changes("release", hold) && !would("release", hold).0);
-    shop.commit(&host, "r3", &BAD);
+    shop.commit(&host, "r3", &fleet::BAD);
     for rejected in [run("deployment", "name=shop"), module(&host, "deployment", "name=shop", true)] {
         let rejected = rejected.unwrap_err();
         assert!(rejected.contains("\"outcome\": \"rejected\"") && rejected.contains("moving"), "{rejected}");

@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use crate::{
-    common::eventually,
+    common::{self, eventually},
     support::{
         deb,
         fleet::{self, Fleet},
@@ -26,21 +26,11 @@ use crate::{
     },
 };
 
-/// Files of a release that serves, and of one whose health fails once it is live, while its other pages are well.
+/// Files of a release that serves.
 const GOOD: [(&str, &str); 1] = [("public/index.php", include_str!("../app-small/public/index.php"))];
-const BAD: [(&str, &str); 1] = [(
-    "public/index.php",
-    r#"<?php
-$live = readlink('/srv/shop/current') === 'releases/'.basename(realpath(__DIR__.'/..'));
-http_response_code($live && $_SERVER['REQUEST_URI'] === '/up' ? 500 : 200);
-$release = trim(file_get_contents(__DIR__.'/../RELEASE'));
-echo "start=$release\nend=$release\n";
-"#,
-)];
 const BALANCER: &str = "upstream shop {\n    server 10.88.1.2;\n    server 10.88.2.2;\n    server 10.88.3.2;\n}\nserver {\n    \
      listen 80;\n    server_name shop.example.org;\n    access_log off;\n    location / {\n        proxy_pass \
      http://shop;\n        proxy_set_header Host $host;\n        proxy_next_upstream off;\n    }\n}\n";
-const TIMER: &str = "[Timer]\nOnCalendar=\nOnActiveSec=10ms\nRandomizedDelaySec=0\nAccuracySec=1us\n";
 
 fn settings(place: usize, bake: &str) -> String {
     format!(
@@ -64,7 +54,7 @@ impl Scene {
             web.ok(&["hostname", &format!("web{}", place + 1)]);
             web.install_deb(&deb::ensure());
             let more = settings(place, "1s");
-            web.write("/etc/systemd/system/deploy@shop.timer.d/soon.conf", TIMER);
+            web.write("/etc/systemd/system/deploy@shop.timer.d/soon.conf", common::SOON);
             web.ok(&["systemctl", "daemon-reload"]);
             Shop::make(web, Spec { laravel: false, over: Some("app-small"), ..Spec::new("shop").more(&more) })
         };
@@ -165,7 +155,7 @@ fn timers_of_three_hosts_fire_at_once_and_one_switches_at_a_time() {
     assert_eq!(slots.trim(), "", "every slot was given back");
 
     // A release that one goes back from stays there: the others keep it off by themselves.
-    scene.commit("r3", &BAD);
+    scene.commit("r3", &fleet::BAD);
     scene.fire(&all);
     let said = |place: usize| scene.fleet.webs[place].ok(&["deployctl", "list-deployments", "shop", "--json"]);
     let outcomes = || all.map(|place| serde_json::from_str::<serde_json::Value>(&said(place)).expect("JSON"));

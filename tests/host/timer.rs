@@ -10,7 +10,6 @@ use crate::{
 
 const HEALTH: &str =
     "[health]\nhttp = \"http://127.0.0.1/health.txt\"\nhost = \"shop.example.org\"\nbody = \"fine\"\nbake = \"0s\"\n";
-const SOON: &str = "[Timer]\nOnCalendar=\nOnActiveSec=10ms\nRandomizedDelaySec=0\nAccuracySec=1us\n";
 
 fn eventually(what: &str, wanted: impl FnMut() -> bool) {
     common::eventually(what, Duration::from_secs(60), wanted);
@@ -47,7 +46,7 @@ fn says(host: &Host, file: &str, line: &str) {
 #[test]
 fn a_timer_deploys_what_is_new_and_nothing_twice() {
     let (host, shop) = with_shop(HEALTH);
-    host.write("/etc/systemd/system/deploy@shop.timer.d/soon.conf", SOON);
+    host.write("/etc/systemd/system/deploy@shop.timer.d/soon.conf", common::SOON);
     host.ok(&["systemctl", "daemon-reload"]);
     shop.commit(&host, "r1", &[("public/health.txt", "all is fine\n")]);
     turn(&host, "succeeded");

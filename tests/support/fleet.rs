@@ -6,6 +6,17 @@ use super::{command, host::Host, root::Root};
 /// What hosts of a fleet have beyond the others: the tools that manage them.
 const TOOLS: [&str; 4] = ["ansible-core", "puppet-agent", "puppet-lint", "python3-apt"];
 
+/// Files of a release whose health fails once it is live, while its other pages are well.
+pub const BAD: [(&str, &str); 1] = [(
+    "public/index.php",
+    r#"<?php
+$live = readlink('/srv/shop/current') === 'releases/'.basename(realpath(__DIR__.'/..'));
+http_response_code($live && $_SERVER['REQUEST_URI'] === '/up' ? 500 : 200);
+$release = trim(file_get_contents(__DIR__.'/../RELEASE'));
+echo "start=$release\nend=$release\n";
+"#,
+)];
+
 /// The tree of the fleet's hosts.
 pub fn root() -> Root {
     Root::with(&TOOLS)
