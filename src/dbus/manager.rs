@@ -12,8 +12,8 @@ use super::{
     upload,
 };
 use crate::model::{
-    Allow, AppName, CheckRequest, DeploymentId, DiffRequest, HoldRequest, KeyRequest, Kind, MAX_REASON, PruneRequest,
-    ReleaseId, Request,
+    Actor, Allow, AppName, CheckRequest, DeploymentId, DiffRequest, HoldRequest, KeyRequest, Kind, MAX_REASON,
+    PruneRequest, ReleaseId, Request,
 };
 
 /// Requests that one user may have pending or running at once.
@@ -94,6 +94,26 @@ impl Manager {
         if self.backend.apps()?.contains(app) { Ok((caller, ticket)) } else { Err(no_such_app(app)) }
     }
 
+    /// The same of a request of another kind, which is not a deployment's: freezes it and asks whether its caller may,
+    /// with the app and these details.
+    async fn admit_other<R: Send>(
+        &self,
+        call: &Call<'_>,
+        action: Action,
+        app: &str,
+        details: &[(&str, &str)],
+        request: impl FnOnce(AppName, DeploymentId, Actor) -> R + Send,
+    ) -> Result<(R, Ticket), Error> {
+        let app = app_name(app)?;
+        let (caller, ticket) = self.enter(call, &app).await?;
+        let request = request(app.clone(), self.backend.new_id()?, caller.actor());
+        let Call { connection, header } = *call;
+        let asking = Asking { backend: &self.backend, connection, header, caller: &caller };
+        let details = [("app", app.as_str())].iter().chain(details).copied().collect();
+        asking.may(action, &app, details).await?;
+        Ok((request, ticket))
+    }
+
     /// With a reason it is held from now on, without not any more.
     async fn set_hold(
         &self,
@@ -102,19 +122,11 @@ impl Manager {
         release: Option<ReleaseId>,
         reason: Option<String>,
     ) -> Result<String, Error> {
-        let app = app_name(app)?;
-        let (caller, _ticket) = self.enter(call, &app).await?;
-        let (id, held) = (self.backend.new_id()?, reason.is_some());
-        let reason = reason.unwrap_or_default();
-        let request = HoldRequest { hold: app, id, release, held, reason, actor: caller.actor() };
-        let app = &request.hold;
-        let details = HashMap::from([
-            ("app", app.as_str()),
-            ("kind", if held { "hold" } else { "unhold" }),
-            ("release", request.release.as_ref().map(ReleaseId::as_str).unwrap_or_default()),
-        ]);
-        let Call { connection, header } = *call;
-        Asking { backend: &self.backend, connection, header, caller: &caller }.may(Action::Hold, app, details).await?;
+        let (held, reason) = (reason.is_some(), reason.unwrap_or_default());
+        let shown = release.as_ref().map(ToString::to_string).unwrap_or_default();
+        let details = [("kind", if held { "hold" } else { "unhold" }), ("release", shown.as_str())];
+        let request = |hold, id, actor| HoldRequest { hold, id, release, held, reason, actor };
+        let (request, _ticket) = self.admit_other(call, Action::Hold, app, &details, request).await?;
         Ok(self.backend().hold_app(request).await?.as_str().to_owned())
     }
 
@@ -350,12 +362,9 @@ impl Manager {
         options: Dict,
     ) -> Result<Vec<Dict>, Error> {
         Options::new(options, &[])?;
-        let (call, app) = (Call { connection, header: &header }, app_name(app)?);
-        let (caller, _ticket) = self.enter(&call, &app).await?;
-        let request = CheckRequest { check: app, id: self.backend.new_id()?, actor: caller.actor() };
-        let details = HashMap::from([("app", request.check.as_str()), ("kind", "check")]);
-        let asking = Asking { backend: &self.backend, connection, header: &header, caller: &caller };
-        asking.may(Action::Plan, &request.check, details).await?;
+        let call = Call { connection, header: &header };
+        let request = |check, id, actor| CheckRequest { check, id, actor };
+        let (request, _ticket) = self.admit_other(&call, Action::Plan, app, &[("kind", "check")], request).await?;
         self.backend().findings(request).await
     }
 
@@ -368,14 +377,11 @@ impl Manager {
         options: Dict,
     ) -> Result<(String, String), Error> {
         let rotate = Options::new(options, &["rotate (b)"])?.flag("rotate")?;
-        let (call, app) = (Call { connection, header: &header }, app_name(app)?);
-        let (caller, _ticket) = self.enter(&call, &app).await?;
-        let request = KeyRequest { key: app, id: self.backend.new_id()?, rotate, actor: caller.actor() };
-        let app = &request.key;
-        let details = HashMap::from([("app", app.as_str()), ("kind", "key"), ("rotate", yes_or_no(rotate))]);
+        let call = Call { connection, header: &header };
+        let details = [("kind", "key"), ("rotate", yes_or_no(rotate))];
         let action = if rotate { Action::RotateKey } else { Action::Key };
-        let asking = Asking { backend: &self.backend, connection, header: &header, caller: &caller };
-        asking.may(action, app, details).await?;
+        let request = |key, id, actor| KeyRequest { key, id, rotate, actor };
+        let (request, _ticket) = self.admit_other(&call, action, app, &details, request).await?;
         let key = self.backend().make_key(request).await?;
         Ok((key.public, key.change.as_str().to_owned()))
     }
@@ -418,15 +424,12 @@ impl Manager {
     ) -> Result<Vec<Dict>, Error> {
         let mut options = Options::new(options, &["keep (u)", "dry-run (b)"])?;
         let (keep, dry_run) = (options.number("keep")?, options.flag("dry-run")?);
-        let (call, app) = (Call { connection, header: &header }, app_name(app)?);
-        let (caller, _ticket) = self.enter(&call, &app).await?;
-        let request = PruneRequest { prune: app, id: self.backend.new_id()?, keep, dry_run, actor: caller.actor() };
+        let call = Call { connection, header: &header };
         let shown = keep.map(|keep| keep.to_string()).unwrap_or_default();
-        let app = &request.prune;
-        let details = HashMap::from([("app", app.as_str()), ("kind", "prune"), ("keep", shown.as_str())]);
+        let details = [("kind", "prune"), ("keep", shown.as_str())];
         let action = if dry_run { Action::Plan } else { Action::Prune };
-        let asking = Asking { backend: &self.backend, connection, header: &header, caller: &caller };
-        asking.may(action, app, details).await?;
+        let request = |prune, id, actor| PruneRequest { prune, id, keep, dry_run, actor };
+        let (request, _ticket) = self.admit_other(&call, action, app, &details, request).await?;
         self.backend().prune(request).await
     }
 
@@ -441,13 +444,9 @@ impl Manager {
         let mut options = Options::new(options, &["from (s)", "to (s)"])?;
         let mut one = |key: &str| options.text(key)?.map(|id| release_id(&id)).transpose();
         let (from, to) = (one("from")?, one("to")?);
-        let (call, app) = (Call { connection, header: &header }, app_name(app)?);
-        let (caller, _ticket) = self.enter(&call, &app).await?;
-        let request = DiffRequest { diff: app, id: self.backend.new_id()?, from, to, actor: caller.actor() };
-        let app = &request.diff;
-        let details = HashMap::from([("app", app.as_str()), ("kind", "diff")]);
-        let asking = Asking { backend: &self.backend, connection, header: &header, caller: &caller };
-        asking.may(Action::Plan, app, details).await?;
+        let call = Call { connection, header: &header };
+        let request = |diff, id, actor| DiffRequest { diff, id, from, to, actor };
+        let (request, _ticket) = self.admit_other(&call, Action::Plan, app, &[("kind", "diff")], request).await?;
         self.backend().diff(request).await
     }
 

@@ -14,14 +14,15 @@ use crate::{
 /// Tells how a deployment ended, and what is live then.
 pub fn ended(host: &Host, settings: &Settings, store: &Store, record: &DeploymentRecord) {
     written(&host.paths, &format!("{}-deployment.prom", settings.app), &deployment_text(&settings.app, record));
-    live(host, settings, store);
+    if let Ok(state) = store.load() {
+        live(host, settings, &state);
+    }
 }
 
 /// Tells what is live.
-pub fn live(host: &Host, settings: &Settings, store: &Store) {
-    let Ok(state) = store.load() else { return };
+pub fn live(host: &Host, settings: &Settings, state: &AppState) {
     let current = Dir::open(&settings.root).ok().and_then(|root| read_current(&root).ok().flatten());
-    let text = release_text(&settings.app, &state, current.as_ref());
+    let text = release_text(&settings.app, state, current.as_ref());
     written(&host.paths, &format!("{}-release.prom", settings.app), &text);
 }
 

@@ -101,7 +101,7 @@ async fn post(
     let role = role.ok_or_else(|| EngineError::Other("only four notifications are sent".into()))?;
     let reach = Reach { hidden: host.hidden_from(settings), network: true, quiet: true, ..Reach::default() };
     let user = &settings.user;
-    let mut worker = host.worker_with(settings, &record.id, role, user, reach, credentials).await?;
+    let mut worker = host.worker_with(&settings.app, &record.id, role, user, reach, credentials).await?;
     match worker.ask(&Order::Post { hook, body, timeout: LIMIT }, LIMIT * 2).await? {
         Answer::Probed { healthy: true, .. } => Ok(()),
         Answer::Probed { detail, .. } => Err(EngineError::Other(printable(&detail))),

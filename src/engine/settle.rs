@@ -272,7 +272,7 @@ impl Settling<'_> {
         let message = format!("{} is confirmed", pending.release);
         self.tell(events::RELEASE_CONFIRMED, Priority::Notice, &message, pending);
         prune(self.host, self.settings, self.store, &mut state, How::default()).await?;
-        metrics::live(self.host, self.settings, self.store);
+        metrics::live(self.host, self.settings, &state);
         drop(lock);
         sweep(self.host, self.settings, &pending.id).await?;
         let tidied = async {

@@ -171,7 +171,7 @@ async fn look(host: &Host, app: &AppName, id: &DeploymentId, user: &str, found: 
     let table = crontab(&host.paths, user);
     let credentials = table.iter().map(|file| (user.to_owned(), file.clone())).collect();
     let reach = Reach { network: true, ..Reach::default() };
-    let mut worker = host.visitor(app, id, "look", user, reach, credentials).await?;
+    let mut worker = host.worker_with(app, id, "look", user, reach, credentials).await?;
     let paths = ["storage", ".env"].map(str::to_owned).to_vec();
     let tree = match worker.ask(&Order::Recognise { root: found.root.clone(), paths }, LOOK_LIMIT).await? {
         Answer::Recognised(tree) => *tree,

@@ -116,24 +116,11 @@ impl Host {
         user: &str,
         reach: Reach,
     ) -> Result<Worker, WorkerError> {
-        self.worker_with(settings, deployment, role, user, reach, Vec::new()).await
+        self.worker_with(&settings.app, deployment, role, user, reach, Vec::new()).await
     }
 
-    /// The same, with files that PID 1 hands over by name.
+    /// The same, with files that PID 1 hands over by name. The app need not have a configuration yet.
     pub async fn worker_with(
-        &self,
-        settings: &Settings,
-        deployment: &DeploymentId,
-        role: &'static str,
-        user: &str,
-        reach: Reach,
-        credentials: Vec<(String, PathBuf)>,
-    ) -> Result<Worker, WorkerError> {
-        self.visitor(&settings.app, deployment, role, user, reach, credentials).await
-    }
-
-    /// The same for an app that has no configuration yet.
-    pub async fn visitor(
         &self,
         app: &AppName,
         deployment: &DeploymentId,

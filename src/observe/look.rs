@@ -56,7 +56,8 @@ pub(super) async fn look(
         ..Reach::default()
     };
     let user = &settings.user;
-    let fetcher = |credentials| host.worker_with(settings, &request.id, "fetch", user, fetching.clone(), credentials);
+    let fetcher =
+        |credentials| host.worker_with(&settings.app, &request.id, "fetch", user, fetching.clone(), credentials);
     // One that goes on in the release's tree, to the end of the deployment, has no secret of the source's: who fetches with
     // one fetches and leaves.
     let (mut worker, mut apart) = match next {

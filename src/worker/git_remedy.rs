@@ -1,4 +1,4 @@
-//! What a git that failed said, and what to do about it. Pure.
+//! What git said, and what to do about it when it failed. Pure.
 
 use super::{
     git::Git,
@@ -12,6 +12,18 @@ const REFUSED: [&str; 5] =
 /// What to do where the source's secrets are not for what it names.
 pub const WITHHELD: &str = "the key or token of [source] is used beside its repository only: let this one be read without, or, if it \
      is of the same server, and whoever commits may have all that they open there, write submodules = \"server\"";
+
+/// The references below a prefix, without it, in what `for-each-ref` and `ls-remote` list: an object's id, a tab and a
+/// name on each line.
+pub fn listed<'a>(said: &'a str, prefix: &'a str) -> impl Iterator<Item = &'a str> {
+    said.lines().filter_map(move |line| line.split_once('\t')?.1.strip_prefix(prefix))
+}
+
+/// The first of several names, for a remedy.
+pub fn some_of(names: &[impl AsRef<str>], most: usize) -> String {
+    let some: Vec<&str> = names.iter().take(most).map(AsRef::as_ref).collect();
+    some.join(", ") + if names.len() > most { ", …" } else { "" }
+}
 
 /// Git's words, and what to do about them.
 pub fn explain(git: &Git<'_>, said: &str) -> Refusal {

@@ -3,7 +3,7 @@
 use super::{
     git::{Failed, Git},
     git_fetch,
-    git_remedy::explain,
+    git_remedy::{explain, listed, some_of},
     refusal::Refusal,
 };
 use crate::model::pattern::{TAG, fits};
@@ -30,7 +30,7 @@ pub fn newest(git: &Git<'_>, pattern: &str) -> Result<String, Refusal> {
         Some(_) => of_the_server(git).map_err(|Failed { said, .. }| explain(git, &said))?,
     };
     let said = String::from_utf8_lossy(&said);
-    let tags: Vec<&str> = said.lines().filter_map(|line| line.split_once('\t')?.1.strip_prefix(TAGS)).collect();
+    let tags: Vec<&str> = listed(&said, TAGS).collect();
     let chosen = choose(&tags, pattern).map(|tag| format!("{TAGS}{tag}")).ok_or_else(|| none(git, &tags, pattern))?;
     if git.depth.is_some() {
         git_fetch::fetch(git, &chosen)?;
@@ -66,11 +66,7 @@ fn none(git: &Git<'_>, tags: &[&str], pattern: &str) -> Refusal {
         _ if tags.iter().any(|tag| fits(pattern, tag)) => {
             format!("tag a finished version, or write \"{TAG}{pattern}-*\" for those that are not")
         }
-        _ => {
-            let more = if tags.len() > NAMED { ", …" } else { "" };
-            let some: Vec<&str> = tags.iter().take(NAMED).copied().collect();
-            format!("write a pattern of its tags: {}{more}", some.join(", "))
-        }
+        _ => format!("write a pattern of its tags: {}", some_of(tags, NAMED)),
     };
     Refusal::with(format!("no tag of {} is \"{pattern}\"", git.url), remedy)
 }

@@ -15,7 +15,9 @@ use rustix::{
 use super::{
     git::{Git, pin},
     git_fetch::{self, DEFAULT, DEFAULT_REF},
-    git_names, git_tags, lfs_fetch,
+    git_names,
+    git_remedy::{listed, some_of},
+    git_tags, lfs_fetch,
     order::Answer,
     refusal::Refusal,
     submodules,
@@ -221,9 +223,8 @@ fn not_there(git: &Git<'_>, reference: &str) -> Refusal {
     match branches(git) {
         Some(names) if names.is_empty() => Refusal::with(reason, "push a branch to it first; it has none"),
         Some(names) => {
-            let some: Vec<&str> = names.iter().take(NAMED).map(String::as_str).collect();
-            let more = if names.len() > NAMED { ", …" } else { "" };
-            Refusal::with(reason, format!("name one that is there; its branches are {}{more}", some.join(", ")))
+            let some = some_of(&names, NAMED);
+            Refusal::with(reason, format!("name one that is there; its branches are {some}"))
         }
         None => Refusal::with(reason, "name one that `git ls-remote` shows of it"),
     }
@@ -239,8 +240,7 @@ fn branches(git: &Git<'_>) -> Option<Vec<String>> {
     };
     let said = git.run(&arguments, b"").ok()?;
     let said = String::from_utf8_lossy(&said);
-    let names = said.lines().filter_map(|line| line.split_once('\t')?.1.strip_prefix(HEADS));
-    Some(names.map(str::to_owned).collect())
+    Some(listed(&said, HEADS).map(str::to_owned).collect())
 }
 
 #[cfg(test)]

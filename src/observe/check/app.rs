@@ -51,7 +51,7 @@ pub async fn app(
         }
         let reach = Reach { hidden: host.hidden_from(settings), ..Reach::default() };
         let credentials = crontab.iter().map(|file| (user.to_owned(), file.clone())).collect();
-        let mut worker = host.worker_with(settings, id, role, user, reach, credentials).await?;
+        let mut worker = host.worker_with(&settings.app, id, role, user, reach, credentials).await?;
         let facts = facts.get_or_insert_with(AppFacts::default);
         if let Some(live) = live {
             look(&mut worker, settings, state, live, facts).await?;
