@@ -14,8 +14,8 @@ description:
   - Writes C(/etc/deployd/apps/NAME.toml) in one rename and has deployd read it.
   - A file that deployd does not take is taken back, and the task fails with the place and the remedy.
   - Nothing is deployed by it; the next deployment goes by what it says.
-requirements:
-  - deployd on the managed host
+extends_documentation_fragment:
+  - deployd.deployd.named
 author:
   - The deployd authors (@deployd)
 attributes:
@@ -27,11 +27,6 @@ attributes:
     support: full
     description: Shows the file before and after.
 options:
-  name:
-    description: The name of the app.
-    type: str
-    required: true
-    aliases: [app]
   state:
     description: Whether the app shall be there.
     type: str

@@ -15,8 +15,8 @@ description:
   - When source, settings, shared files and PHP are what the live release was made from, nothing is changed.
   - In check mode deployd's own plan is asked for, which changes nothing and is refused for what the deployment would be.
   - A release that does not prove healthy is gone back from by deployd itself; the task fails with the outcome V(rolled-back).
-requirements:
-  - deployd on the managed host
+extends_documentation_fragment:
+  - deployd.deployd.named
 author:
   - The deployd authors (@deployd)
 attributes:
@@ -27,11 +27,6 @@ attributes:
     support: full
     description: Shows the release that is live before and after.
 options:
-  name:
-    description: The app, as its file in C(/etc/deployd/apps) is called.
-    type: str
-    required: true
-    aliases: [app]
   state:
     description:
       - V(deployed) makes a release when something is new, and has it live.

@@ -13,8 +13,8 @@ version_added: "0.1.0"
 description:
   - Holds an app, so that it takes no deployment, or one of its releases, so that it is not pruned, and lets it go.
   - Prunes releases, says whether one is there, and has one live that is there.
-requirements:
-  - deployd on the managed host
+extends_documentation_fragment:
+  - deployd.deployd.named
 author:
   - The deployd authors (@deployd)
 attributes:
@@ -26,11 +26,6 @@ attributes:
     description: Shows the release that is live before and after.
     details: For O(state=live) alone.
 options:
-  name:
-    description: The app, as its file in C(/etc/deployd/apps) is called.
-    type: str
-    required: true
-    aliases: [app]
   state:
     description:
       - V(present) fails when the release is not there, and never makes one.
