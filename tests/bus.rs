@@ -118,6 +118,10 @@ impl Backend for FakeBackend {
     fn apps(&self) -> Result<Vec<AppName>, Error> {
         Ok(["my-shop", "other", "shop"].map(|a| a.parse().unwrap()).into())
     }
+    fn root_seen(&self, _app: &AppName) -> Option<String> {
+        None
+    }
+
     fn root(&self, _app: &AppName) -> Option<String> {
         Some("/srv/shop".into())
     }

@@ -16,7 +16,7 @@ use crate::{
     config::{self, HostFacts},
     dbus::{
         Access, Answer, App, AppView, Backend, Deployment, Dict, Error, JUDGED, Judgement, LogFilter, NAME, Question,
-        Quota, SharedView, Showing, Ticket, app_path, deployment_path, no_such_app,
+        Quota, SharedView, Showing, Ticket, app_path, deployment_path, in_time, no_such_app,
     },
     model::{
         AppName, CheckRequest, DeployKey, DeploymentId, DiffRequest, HoldChange, HoldRequest, Holds, KeyRequest, Kind,
@@ -169,6 +169,12 @@ impl Host {
         Some((before, now))
     }
 
+    /// Reads what everybody who looks at all apps asks of each, so that nobody waits for it. `false`: it hangs.
+    pub(super) async fn read_on(self: &Arc<Self>, app: &AppName) -> bool {
+        let (host, app) = (Arc::clone(self), app.clone());
+        in_time(JUDGED, move || host.root(&app)).await.is_some()
+    }
+
     /// Takes up what runs already: requests that an earlier service left, and what progress files tell of.
     pub async fn adopt(self: &Arc<Self>) {
         uploads::clean(&self.paths);
@@ -264,6 +270,10 @@ impl Backend for Host {
             Ok(settings.map(|settings| settings.root.display().to_string()))
         };
         self.roots.get(app, config::places(&self.paths, app), read).ok()?
+    }
+
+    fn root_seen(&self, app: &AppName) -> Option<String> {
+        self.roots.seen(app, &config::places(&self.paths, app))?
     }
 
     fn app(&self, app: &AppName) -> Result<AppView, Error> {

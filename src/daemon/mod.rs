@@ -75,13 +75,14 @@ pub async fn serve(paths: Paths, facts: fn(&Paths, &AppName) -> HostFacts) -> Re
     server.at(dbus::PATH, Manager::new(host.clone())).await?;
     host.serve_apps().await;
     host.adopt().await;
-    let watching = tokio::spawn(watch::run(host.clone()));
+    let watch = watch::begin(&host);
     let bus = fdo::DBusProxy::new(&connection).await?;
     let mut lost = bus.receive_name_lost().await?;
     let mut terminate = signal(SignalKind::terminate())?;
     host.has_name.store(true, Ordering::Relaxed);
     connection.request_name(dbus::NAME).await?;
     notify::ready();
+    let watching = tokio::spawn(watch::run(host.clone(), watch));
 
     let ended = tokio::select! {
         () = connection.closed() => Err(DaemonError::Lost),

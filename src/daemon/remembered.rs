@@ -31,6 +31,15 @@ impl<T> Default for Remembered<T> {
 }
 
 impl<T: Clone> Remembered<T> {
+    /// The value of an app, if it was read and these files are as they were.
+    pub fn seen(&self, app: &AppName, files: &[PathBuf]) -> Option<T> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (seen, value) = known.get(app)?;
+        let same = seen.len() == files.len()
+            && seen.iter().zip(files).all(|((path, was), file)| path == file && *was == stamp(file));
+        same.then(|| value.clone())
+    }
+
     /// The value of an app: `read`, unless it was and these files are as they were.
     pub fn get(&self, app: &AppName, files: Vec<PathBuf>, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         let seen_now = |file: PathBuf| {
@@ -103,7 +112,10 @@ mod tests {
         };
         assert!(twice().is_ok() && twice().is_ok());
         assert_eq!(count.get(), 1);
+        assert_eq!(remembered.seen(&app, std::slice::from_ref(&old)), Some(String::new()));
+        assert_eq!(remembered.seen(&app, &[]), None, "it was read from other files");
         remembered.forget(&app);
+        assert_eq!(remembered.seen(&app, std::slice::from_ref(&old)), None);
         assert!(twice().is_ok());
         assert_eq!(count.get(), 2);
     }

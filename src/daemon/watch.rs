@@ -1,7 +1,15 @@
 //! Watches by inotify what others write and the bus tells: the progress files in `/run/deployd/NAME`, the states in
-//! `/var/lib/deployd/apps/NAME`, the descriptions. Sees directories that appear later, too.
+//! `/var/lib/deployd/apps/NAME`, the descriptions. Sees directories that appear later, too. It begins before the service
+//! has its name, so that nothing is missed, and reads what is there already once the first who asked has an answer.
 
-use std::{collections::HashMap, ffi::CStr, mem::MaybeUninit, os::fd::OwnedFd, path::Path, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ffi::CStr,
+    mem::MaybeUninit,
+    os::fd::OwnedFd,
+    path::Path,
+    sync::Arc,
+};
 
 use rustix::{
     fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags},
@@ -33,14 +41,24 @@ const FILES: WatchFlags =
 /// In one from which they may go, too.
 const COMING_AND_GOING: WatchFlags = FILES.union(WatchFlags::DELETE).union(WatchFlags::MOVED_FROM);
 
-/// Watches for as long as the service runs. Without inotify deployments go on, but only their ends are told.
-pub async fn run(host: Arc<Host>) {
-    if let Err(error) = watch(&host).await {
-        tracing::warn!("progress is not relayed: cannot watch {}: {error}", host.paths.run_dir().display());
-    }
+/// A watch that has begun.
+pub struct Watch {
+    fd: AsyncFd<OwnedFd>,
+    watched: Watched,
+    /// What it found when it began, and has not read.
+    there: Vec<AppName>,
 }
 
-async fn watch(host: &Arc<Host>) -> std::io::Result<()> {
+/// Begins to watch; what happens from now on is told by [`run`]. Without inotify deployments go on, but only their ends
+/// are told.
+pub fn begin(host: &Host) -> Option<Watch> {
+    let failed = |error| {
+        tracing::warn!("progress is not relayed: cannot watch {}: {error}", host.paths.run_dir().display());
+    };
+    watch(host).map_err(failed).ok()
+}
+
+fn watch(host: &Host) -> std::io::Result<Watch> {
     #[allow(deprecated)] // Deprecated for types that do not keep their descriptor open; an OwnedFd does.
     let fd = AsyncFd::new(inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?)?;
     let mut watched = Watched::new();
@@ -50,18 +68,46 @@ async fn watch(host: &Arc<Host>) -> std::io::Result<()> {
     for dir in host.paths.config_dirs() {
         add(fd.get_ref(), &mut watched, &dir, COMING_AND_GOING, What::Config);
     }
+    let mut there = BTreeSet::new();
     for dir in [host.paths.run_dir(), host.paths.states_dir()] {
         for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
-            look_at(host, fd.get_ref(), &mut watched, &entry.file_name().to_string_lossy()).await;
+            let Ok(app) = entry.file_name().to_string_lossy().parse::<AppName>() else { continue };
+            if look_at(host, fd.get_ref(), &mut watched, &app) != Found::default() {
+                there.insert(app);
+            }
         }
     }
+    Ok(Watch { fd, watched, there: there.into_iter().collect() })
+}
+
+/// Tells what there is, then what happens, for as long as the service runs.
+pub async fn run(host: Arc<Host>, watch: Option<Watch>) {
+    let Some(mut watch) = watch else { return };
+    let mut reads_on = true;
+    for app in std::mem::take(&mut watch.there) {
+        // Whoever has asked meanwhile is answered first.
+        tokio::task::yield_now().await;
+        tell(&host, &app, Found { progress: true, state: true }).await;
+        reads_on = reads_on && host.read_on(&app).await;
+    }
+    if let Err(error) = relay(&host, &mut watch).await {
+        tracing::warn!("progress is not relayed any more: cannot watch {}: {error}", host.paths.run_dir().display());
+    }
+}
+
+async fn relay(host: &Arc<Host>, Watch { fd, watched, .. }: &mut Watch) -> std::io::Result<()> {
     loop {
         let mut ready = fd.readable().await?;
         let seen = read(fd.get_ref())?;
         ready.clear_ready();
         for (wd, name) in seen {
             match (watched.get(&wd).cloned(), name.as_str()) {
-                (Some(What::Top), _) => look_at(host, fd.get_ref(), &mut watched, &name).await,
+                // What is no app's is passed over.
+                (Some(What::Top), _) => {
+                    let Ok(app) = name.parse::<AppName>() else { continue };
+                    let found = look_at(host, fd.get_ref(), watched, &app);
+                    tell(host, &app, found).await;
+                }
                 (Some(What::App(app)), "progress.json") => follow::progress(host, &app).await,
                 (Some(What::App(app)), "state.json" | "holds.json") => follow::announce(host, &app).await,
                 (Some(What::Config), _) => host.apps_may_have_changed().await,
@@ -71,14 +117,28 @@ async fn watch(host: &Arc<Host>) -> std::io::Result<()> {
     }
 }
 
-/// Begins to watch an app's directories and reads what is in them already. What is no app's is passed over.
-async fn look_at(host: &Arc<Host>, fd: &OwnedFd, watched: &mut Watched, name: &str) {
-    let Ok(app) = name.parse::<AppName>() else { return };
-    if add(fd, watched, &host.paths.app_run_dir(&app), FILES, What::App(app.clone())) {
-        follow::progress(host, &app).await;
+/// Which directories of an app are watched that were not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Found {
+    progress: bool,
+    state: bool,
+}
+
+/// Begins to watch an app's directories.
+fn look_at(host: &Host, fd: &OwnedFd, watched: &mut Watched, app: &AppName) -> Found {
+    Found {
+        progress: add(fd, watched, &host.paths.app_run_dir(app), FILES, What::App(app.clone())),
+        state: add(fd, watched, &host.paths.state_dir(app), FILES, What::App(app.clone())),
     }
-    if add(fd, watched, &host.paths.state_dir(&app), FILES, What::App(app.clone())) {
-        follow::announce(host, &app).await;
+}
+
+/// Reads what is in an app's directories already, and tells it.
+async fn tell(host: &Arc<Host>, app: &AppName, found: Found) {
+    if found.progress {
+        follow::progress(host, app).await;
+    }
+    if found.state {
+        follow::announce(host, app).await;
     }
 }
 

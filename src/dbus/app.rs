@@ -92,6 +92,9 @@ impl App {
     #[zbus(property(emits_changed_signal = "false"))]
     async fn root(&self) -> fdo::Result<String> {
         self.known()?;
+        if let Some(root) = self.backend.root_seen(&self.name) {
+            return Ok(root);
+        }
         let (backend, name) = (Arc::clone(&self.backend), self.name.clone());
         Ok(in_time(JUDGED, move || backend.root(&name)).await.flatten().unwrap_or_default())
     }

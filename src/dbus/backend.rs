@@ -118,6 +118,8 @@ pub trait Backend: Send + Sync + 'static {
     fn apps(&self) -> Result<Vec<AppName>, Error>;
     /// `<root>`; none when the configuration has errors.
     fn root(&self, app: &AppName) -> Option<String>;
+    /// The same, if it was read already and nothing has changed: nobody is waited for.
+    fn root_seen(&self, app: &AppName) -> Option<String>;
     /// An app's state.
     fn app(&self, app: &AppName) -> Result<AppView, Error>;
     /// Makes an app's object if it is not there yet; an error when the app is not configured.
