@@ -251,6 +251,11 @@ pub fn after(prefix: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
     use super::*;
 
     #[test]
@@ -259,5 +264,50 @@ mod tests {
         assert_eq!((number(&json!("12")), number(&json!(12)), number(&json!(null))), (Some(12), Some(12), None));
         assert_eq!(decoded(&json!(encoded("é"))), Some("é".into()));
         assert_eq!(decoded(&json!("?")), None);
+    }
+
+    /// Answers as members do, in turn, each time at a connection of its own; gives what was asked for and by which token.
+    async fn answering(answers: &[(usize, &str)], members: [&TcpListener; 2]) -> Vec<String> {
+        let mut asked = Vec::new();
+        for (number, answer) in answers {
+            let (mut stream, _) = members[*number].accept().await.unwrap();
+            let mut request = vec![0; 4096];
+            let n = stream.read(&mut request).await.unwrap();
+            stream.write_all(format!("HTTP/1.1 {answer}").as_bytes()).await.unwrap();
+            let request = String::from_utf8_lossy(&request[..n]).into_owned();
+            let token = request.lines().find_map(|line| line.strip_prefix("authorization: ")).unwrap_or("-");
+            asked.push(format!("{} {token}", request.split(' ').nth(1).unwrap()));
+        }
+        asked
+    }
+
+    #[tokio::test]
+    async fn the_next_member_is_asked_and_a_login_that_ran_out_is_made_anew_once() {
+        const AWAY: &str = "503 No\r\n\r\n{\"code\":14,\"message\":\"no leader\"}";
+        const OUT: &str = "401 No\r\n\r\n{\"code\":16,\"message\":\"etcdserver: invalid auth token\"}";
+        const IN: [&str; 2] = ["200 OK\r\n\r\n{\"token\":\"one\"}", "200 OK\r\n\r\n{\"token\":\"two\"}"];
+        const DONE: &str = "200 OK\r\n\r\n{\"done\":1}";
+        const LOGIN: &str = "/v3/auth/authenticate";
+        const PUT: &str = "/v3/kv/put";
+        let listen = || TcpListener::bind("127.0.0.1:0");
+        let (a, b) = (listen().await.unwrap(), listen().await.unwrap());
+        let members = [&a, &b].map(|one| format!("http://{}", one.local_addr().unwrap())).to_vec();
+        let etcd = Etcd::new(members, Some(("u".into(), "p".into())), None);
+        let body = json!({});
+        // The login and the call go on at the member that answers; what has run out there is made anew there.
+        let said = [(0, AWAY), (1, IN[0]), (1, OUT), (1, IN[1]), (1, DONE)];
+        let (asked, answer) = tokio::join!(answering(&said, [&a, &b]), etcd.call("kv/put", &body));
+        assert_eq!(answer.unwrap()["done"], 1);
+        let expected = [(LOGIN, "-"), (LOGIN, "-"), (PUT, "one"), (LOGIN, "-"), (PUT, "two")];
+        assert_eq!(asked, expected.map(|(path, token)| format!("{path} {token}")));
+        // Once, and no more; and a login that is not there is no key that is not there.
+        let (_, answer) =
+            tokio::join!(answering(&[(1, OUT), (1, IN[0]), (1, OUT)], [&a, &b]), etcd.call("kv/put", &body));
+        assert_eq!(answer, Err(Trouble::Refused("etcdserver: invalid auth token".into())));
+        let gone = [(1, OUT), (1, "404 No\r\n\r\n{\"code\":5,\"message\":\"Not Found\"}")];
+        let (_, answer) = tokio::join!(answering(&gone, [&a, &b]), etcd.call("kv/put", &body));
+        assert_eq!(answer, Err(Trouble::Refused("Not Found".into())));
+        let (_, answer) = tokio::join!(answering(&[(1, AWAY), (0, AWAY)], [&a, &b]), etcd.call("kv/put", &body));
+        assert_eq!(answer, Err(Trouble::Unreachable("no leader".into())));
     }
 }
