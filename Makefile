@@ -142,12 +142,13 @@ check: ## Everything CI checks: format, lints, unit, tree, bus and host tests
 	@echo "== format and lints"
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
-	@echo "== the package, which the host tests install"
-	$(MAKE) deb
+	@echo "== the packages, which the host tests install"
+	$(MAKE) deb rpm
 	@echo "== the engine and the worker ended at 60 of their system calls, chosen by the commit; the power cut four times"
 	@DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) $(MAKE) check-safety-short
 	@echo "== unit, tree, bus and host tests"
-	DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) cargo test --locked --no-fail-fast
+	DEPLOYD_DEB=$$(ls $(DIST)/deployd_$(VERSION)_*.deb) DEPLOYD_RPM=$$(ls $(DIST)/deployd-$(VERSION)-*.rpm) \
+	  cargo test --locked --no-fail-fast
 
 check-fast: ## Format, lints and the tests that boot no host
 	cargo fmt --check

@@ -48,6 +48,7 @@ mod queue;
 mod queue_pause;
 mod races;
 mod rolling;
+mod rpm;
 mod runtimes;
 mod several;
 mod sharing;

@@ -20,10 +20,11 @@ use crate::{
     },
 };
 
-const HEALTH: &str = "[health]\nhttp = \"http://127.0.0.1/up\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
+pub const HEALTH: &str = "[health]\nhttp = \"http://127.0.0.1/up\"\nhost = \"shop.example.org\"\nbake = \"1s\"\n";
 const PACKAGES: [&str; 2] = ["deployd", "deployd-webhook"];
 /// What a purge takes away besides the packages' files.
-const STATE: [&str; 4] = ["/var/lib/deployd", "/var/cache/deployd", "/var/spool/deployd", "/var/lib/deployd-webhook"];
+pub const STATE: [&str; 4] =
+    ["/var/lib/deployd", "/var/cache/deployd", "/var/spool/deployd", "/var/lib/deployd-webhook"];
 
 /// The installed packages made anew under another version, as files of the host.
 pub fn of_version(host: &Host, version: &str) -> Vec<String> {
@@ -46,7 +47,7 @@ pub fn dpkg(host: &Host, verb: &str, packages: &[impl AsRef<str>]) {
 }
 
 /// Begins a deployment of `label` and does `meanwhile` while its step runs; it must succeed.
-fn deploy_during(host: &Host, shop: &Shop, label: &str, meanwhile: impl FnOnce()) {
+pub fn deploy_during(host: &Host, shop: &Shop, label: &str, meanwhile: impl FnOnce()) {
     shop.commit(host, label, &[]);
     forget_slow_step(host, shop);
     std::thread::scope(|scope| {
@@ -59,7 +60,7 @@ fn deploy_during(host: &Host, shop: &Shop, label: &str, meanwhile: impl FnOnce()
 }
 
 /// Until one slot is live and nothing of a deployment runs any more; what is live then.
-fn settled(host: &Host, shop: &Shop) -> Live {
+pub fn settled(host: &Host, shop: &Shop) -> Live {
     let busy = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active,activating,deactivating"];
     eventually("all of a deployment has ended", Duration::from_secs(90), || {
         host.run(&[&busy[..], &["deploy-*@*", "deploy@*.service"]].concat()).stdout.trim().is_empty()
@@ -70,13 +71,17 @@ fn settled(host: &Host, shop: &Shop) -> Live {
 
 /// What the packages have put on the host, without directories.
 fn files(host: &Host) -> Vec<String> {
-    let listed = host.ok(&[&["dpkg", "-L"], &PACKAGES[..]].concat());
+    not_directories(host, &host.ok(&[&["dpkg", "-L"], &PACKAGES[..]].concat()))
+}
+
+/// Those of the listed paths that are no directories.
+pub fn not_directories(host: &Host, listed: &str) -> Vec<String> {
     let is_file = |path: &&str| host.run(&["test", "-d", path]).status != 0;
     listed.lines().filter(|line| line.starts_with('/')).filter(is_file).map(str::to_owned).collect()
 }
 
 /// Those of these paths that are there.
-fn there(host: &Host, paths: &[String]) -> String {
+pub fn there(host: &Host, paths: &[String]) -> String {
     let script = r#"for path; do if [ -e "$path" ] || [ -L "$path" ]; then echo "$path"; fi; done"#;
     let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
     host.ok(&[&["sh", "-euc", script, "sh"], &paths[..]].concat())

@@ -2,6 +2,7 @@
 //! It may start and end only what is its own; nothing here touches the machine beyond `target/` and missing packages.
 #![allow(dead_code, reason = "each of the three users takes a part of it")]
 
+pub mod built;
 pub mod command;
 pub mod cpu;
 pub mod deb;
@@ -17,6 +18,7 @@ pub mod manual;
 pub mod octane;
 pub mod requests;
 pub mod root;
+pub mod rpm;
 pub mod runtimes;
 pub mod script;
 pub mod shop;

@@ -54,22 +54,15 @@ pub struct Root {
 }
 
 impl Root {
-    /// The tree of the suite that `DEPLOYD_TEST_SUITE` names, or of bookworm.
+    /// The tree of the suite that `DEPLOYD_TEST_SUITE` names (`bookworm`, `trixie`), or of bookworm: made if it is not
+    /// there, about 70 s and 400 MB.
     pub fn chosen() -> Self {
-        Self::ensure(&std::env::var("DEPLOYD_TEST_SUITE").unwrap_or_else(|_| "bookworm".into()))
+        Self::with(&[])
     }
 
-    /// The tree of this Debian suite (`bookworm`, `trixie`), made if it is not there: about 70 s and 400 MB.
-    pub fn ensure(suite: &str) -> Self {
-        Self::ensure_with(suite, &[])
-    }
-
-    /// A tree of bookworm that has these packages too.
-    pub fn with(packages: &[&str]) -> Self {
-        Self::ensure_with("bookworm", packages)
-    }
-
-    fn ensure_with(suite: &str, more: &[&str]) -> Self {
+    /// A tree of that suite that has these packages too.
+    pub fn with(more: &[&str]) -> Self {
+        let suite = std::env::var("DEPLOYD_TEST_SUITE").unwrap_or_else(|_| "bookworm".into());
         let packages = [PACKAGES, more].concat();
         assert!(rustix::process::geteuid().is_root(), "booting a host needs root: run this as root or with sudo");
         install_needed();
@@ -77,7 +70,7 @@ impl Root {
         let dir = hosts_dir().join(&name);
         let _held = lock(&hosts_dir().join(format!("{name}.lock")));
         if !dir.is_dir() {
-            make(suite, &packages, &dir);
+            make(&suite, &packages, &dir);
         }
         Self { dir }
     }
