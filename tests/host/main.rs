@@ -25,6 +25,7 @@ mod failures;
 mod fleet_ansible;
 mod fleet_etcd;
 mod fleet_puppet;
+mod fleet_removal;
 mod full_disk;
 mod gates;
 mod going_back;

@@ -108,7 +108,9 @@ fn maintainer_scripts_touch_nothing_that_is_live() {
         let text = read(&format!("packaging/debian/{name}"));
         assert!(text.starts_with("#!/bin/sh\n# ") && text.contains("\nset -e\n"), "{name}");
         assert_eq!(text.matches("\n#DEBHELPER#\n").count(), 1, "{name}");
-        let code: String = text.lines().filter(|line| !line.starts_with('#')).collect();
+        // What holds a fleet's slot is told to give it back, which `kill` does.
+        let of_fleet = |line: &&str| line.ends_with(" 'deploy-fleet-*.service' || true");
+        let code: String = text.lines().filter(|line| !line.starts_with('#') && !of_fleet(line)).collect();
         for live in ["app-", "restart", "reload", "nginx", "/srv", "/run/deployd", "/etc/deployd/*", "slots", "kill"] {
             assert!(!code.contains(live), "{name} has {live}");
         }
@@ -118,17 +120,44 @@ fn maintainer_scripts_touch_nothing_that_is_live() {
     }
 }
 
+/// Whether systemd's `pattern` is of this name, with each `*` for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((head, rest)) => name
+            .strip_prefix(head)
+            .is_some_and(|name| name.char_indices().any(|(at, _)| matches(rest, &name[at..])) || matches(rest, "")),
+    }
+}
+
 #[test]
 fn removal_ends_whatever_runs_of_the_engine() {
-    let prerm = read("packaging/debian/deployd.prerm");
-    for unit in ENGINE_UNITS.iter().filter(|unit| unit.contains('@')) {
-        assert!(prerm.contains(&format!("'{}'", unit.replace('@', "@*"))), "{unit}");
+    let spec = read("packaging/rpm/deployd.spec");
+    let preun = spec.split("\n%preun\n").nth(1).unwrap().split("\n%systemd_preun").next().unwrap();
+    let fleet = "deploy-fleet-shop.service";
+    assert!(read("src/engine/fleet/process.rs").contains("\"deploy-fleet-{app}.service\""), "{fleet} is its name");
+    for script in [&read("packaging/debian/deployd.prerm"), preun] {
+        let script: Vec<&str> = script.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
+        let script = script.join("\n");
+        // One pattern in quotes after the other.
+        let patterns: Vec<&str> = script.split('\'').skip(1).step_by(2).collect();
+        let instances = ENGINE_UNITS.iter().filter(|unit| unit.contains('@')).map(|unit| unit.replace('@', "@shop"));
+        for unit in instances.chain([fleet.to_owned(), "deploy@shop.timer".to_owned()]) {
+            assert!(patterns.iter().any(|pattern| matches(pattern, &unit)), "{unit} is not ended by\n{script}");
+        }
+        for live in units().filter(|unit| unit.starts_with("app-")).map(|unit| unit.replace('@', "@shop:a")) {
+            assert!(!patterns.iter().any(|pattern| matches(pattern, &live)), "{live} serves");
+        }
+        let at = |what: &str| script.find(what).unwrap_or_else(|| panic!("{what} is not ended"));
+        assert!(at("'deploy@*.timer'") < at("'deploy@*.service'"), "a timer would begin another");
+        // The settling of what was cancelled comes after it, and its own end after that; then nobody needs the slot.
+        assert!(at("'deploy@*.service'") < at("'deploy-settle@*.service'"));
+        assert!(at("'deploy-settle@*.service'") < at(" deployd.service"));
+        let give_back = "systemctl kill --signal=HUP 'deploy-fleet-*.service'";
+        assert!(
+            at("'deploy-settle@*.service'") < at(give_back) && at(give_back) < at(" stop 'deploy-fleet-*.service'")
+        );
     }
-    let at = |what: &str| prerm.find(what).unwrap_or_else(|| panic!("{what} is not ended"));
-    assert!(at("'deploy@*.timer'") < at("'deploy@*.service'"), "a timer would begin another");
-    // The settling of what was cancelled comes after it, and its own end after that.
-    assert!(at("'deploy-run@*.service'") < at("'deploy-settle@*.service'"));
-    assert!(at("'deploy-settle@*.service'") < at("deployd.service;"));
 }
 
 #[test]

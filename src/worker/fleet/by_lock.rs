@@ -1,5 +1,7 @@
 //! A slot of a FleetLock server: taken, kept, and given back when it is known how it went.
 
+use std::time::Duration;
+
 use tokio::time::sleep;
 
 use super::{
@@ -11,6 +13,9 @@ use crate::{
     system::notify,
     worker::fleet_order::{FleetSays, FleetWhat},
 };
+
+/// How long the server's answer is waited for when the process is to end.
+const LAST: Duration = Duration::from_secs(10);
 
 /// Carries out an order on a server. Gives the exit status.
 pub async fn by_lock(lock: &FleetLock<'_>, wishes: &mut Wishes) -> u8 {
@@ -32,7 +37,8 @@ pub async fn by_lock(lock: &FleetLock<'_>, wishes: &mut Wishes) -> u8 {
         // Nobody else ever gives it back.
         Wish::Confirmed | Wish::GiveBack => tokio::select! {
             () = given_back(lock) => {}
-            () = wishes.ended() => {
+            // Who ends it waits for the answer too: a slot that nobody gives back is taken for ever.
+            () = async { wishes.ended().await; sleep(LAST).await } => {
                 tracing::error!("the slot of {} is not given back: {} was not reached", lock.order.group, lock.url);
             }
         },
