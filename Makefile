@@ -40,7 +40,7 @@ ZSHDIR ?= $(DATADIR)/zsh/site-functions
 LIBEXECDIR := /usr/libexec/deployd
 SYSTEMDDIR := /usr/lib/systemd
 
-.PHONY: help build install install-deployd install-webhook deb rpm reproducible deny sbom demo check check-fast check-runtimes check-safety check-safety-short safety power fuzz bench lint deps clean
+.PHONY: help build install install-deployd install-webhook deb rpm reproducible deny sbom demo check check-fast check-supply check-runtimes check-safety check-safety-short safety power fuzz bench lint deps clean
 
 help: ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
@@ -142,6 +142,9 @@ check: ## Everything CI checks: format, lints, unit, tree, bus and host tests
 	@echo "== format and lints"
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
+	@echo "== the crates: licences, duplicates, sources"
+	@if command -v cargo-deny >/dev/null; then cargo deny --locked --offline check licenses bans sources; \
+	  else echo "not looked at: cargo-deny is not installed, make check-supply does that"; fi
 	@echo "== the packages, which the host tests install"
 	$(MAKE) deb rpm
 	@echo "== the engine and the worker ended at 60 of their system calls, chosen by the commit; the power cut four times"
@@ -230,6 +233,9 @@ lint-puppet: ## puppet parser validate and puppet-lint of the module
 	  cp -a packaging/puppet $$at/deployd; \
 	  puppet parser validate $$at/deployd/manifests; \
 	  puppet-lint --fail-on-warnings $$at/deployd
+
+# Not in `make check`: to install the two tools takes minutes, and one of them needs the network.
+check-supply: deny sbom ## What a nightly CI run adds: `deny` and `sbom`, whose tools take minutes to install
 
 # The list of known holes comes from the network: last, so that all else is said without it.
 deny: ## The crates: licences, duplicates, sources, known holes (cargo-deny, installed when it is missing)
