@@ -33,6 +33,12 @@ const APP: &str = r#"
                   pool: { pm: static, pm.max_children: "16" }
               health: { http: "http://127.0.0.1/up", host: shop.example.org, bake: 1s, successes: 2 }
 "#;
+/// The receiver of webhooks, as an inventory has it.
+const WEBHOOK: &str = r#"
+        deployd_webhook: true
+        deployd_webhook_package_file: /root/fleet/deployd-webhook.deb
+        deployd_webhook_secrets: [{ app: shop, secret: "the secret of the shop, 0123456789" }]
+"#;
 const BALANCER: &str = "upstream shop {\n    include /etc/nginx/fleet/shop/*.conf;\n}\nserver {\n    listen 80;\n    \
      server_name shop.example.org;\n    access_log off;\n    location / {\n        proxy_pass http://shop;\n        \
      proxy_set_header Host $host;\n        proxy_next_upstream off;\n    }\n}\n";
@@ -47,10 +53,13 @@ fn site(apps: &str) -> String {
 
 fn prepare(controller: &Host, inventory: &str) {
     controller.copy_in(&crate_dir().join("packaging/ansible"), COLLECTION);
-    controller.write(&format!("{WORK}/deployd.deb"), fs::read(deb::ensure()).unwrap());
+    let (deployd, webhook) = (deb::ensure(), deb::webhook(&deb::ensure()).expect("it is beside the other"));
+    controller.write(&format!("{WORK}/deployd.deb"), fs::read(deployd).unwrap());
+    controller.write(&format!("{WORK}/deployd-webhook.deb"), fs::read(webhook).unwrap());
     controller.write(&format!("{WORK}/inventory"), inventory);
     controller.write(&format!("{WORK}/package.yml"), site("[]\n"));
     controller.write(&format!("{WORK}/site.yml"), site(APP));
+    controller.write(&format!("{WORK}/webhook.yml"), format!("{}{WEBHOOK}", site("[]")));
 }
 
 fn playbook(controller: &Host, arguments: &[&str]) -> Ended {
@@ -201,6 +210,21 @@ fn the_modules_converge_tell_a_plan_and_fail_with_the_remedy() {
     playbook(&host, &[&format!("{WORK}/site.yml"), "--check"]).ok();
     assert_ne!(host.run(&["test", "-e", &shop.toml_path()]).status, 0, "check mode writes nothing");
     playbook(&host, &[&format!("{WORK}/site.yml")]).ok();
+
+    // Webhooks, where they are wanted: the receiver listens, and nobody but root reads the secret.
+    let listens = ["systemctl", "is-active", "deployd-webhook.socket"];
+    assert_ne!(host.run(&listens).status, 0);
+    let webhook = |more: &[&str]| playbook(&host, &[&[&*format!("{WORK}/webhook.yml")], more].concat());
+    webhook(&["--check"]).ok();
+    assert_ne!(host.run(&listens).status, 0, "check mode installs nothing");
+    for changed in [1, 0] {
+        let said = webhook(&[]);
+        assert_eq!((recap(&said, "failed"), recap(&said, "changed")), ((0, 1), (changed, 1)), "{said}");
+        assert!(!said.said().contains("0123456789"), "{said}");
+    }
+    host.ok(&listens);
+    let secret = host.ok(&["stat", "-c", "%U %a %s", "/etc/deployd/webhook/shop"]);
+    assert_eq!(secret, "root 600 35\n");
 
     // What deployd does not take is taken back.
     let before = host.read(&shop.toml_path());
