@@ -1,13 +1,12 @@
 //! From what is there: a host that served before deployd came is described by `init`, taken over by `adopt` while it
-//! serves, and given back by `disown`. The tree of Capistrano is a stand-in's: a script that makes what `cap deploy`
-//! makes (releases/YYYYmmddHHMMSS with REVISION, absolute links, repo/, revisions.log).
+//! serves, and given back by `disown`. The tree of Capistrano is made by Debian's own, over ssh.
 
 use std::time::Duration;
 
 use crate::{
-    common::{eventually, installed, installed_alone},
+    common::{eventually, installed},
     support::{
-        deb,
+        capistrano, deb,
         host::Host,
         load::{Plan, Running},
         lock::crate_dir,
@@ -26,24 +25,6 @@ fn served_before(host: &Host, root: &str) -> Shop {
     host.write("/etc/php/8.2/fpm/pool.d/shop.conf", site::pool("shop", "shop"));
     host.sh("systemctl restart php8.2-fpm; rm -r /etc/deployd/apps/shop.toml; rmdir --ignore-fail-on-non-empty /etc/deployd/apps");
     shop
-}
-
-/// `cap deploy` of a label, as user shop. `$1`: the label; `$2`: the release's name.
-const CAP: &str = r#"cd /srv/shop
-test -d repo || git clone -q --mirror /srv/git/shop.git repo
-git --git-dir=repo remote update >/dev/null
-new=/srv/shop/releases/$2; mkdir -p "$new" shared/storage/framework/sessions shared/storage/framework/views shared/storage/logs shared/storage/framework/cache/data shared/storage/app/public shared/public/uploads
-git --git-dir=repo archive "$1" | tar -x -C "$new"
-git --git-dir=repo rev-parse "$1^{commit}" > "$new/REVISION"
-rm -rf "$new/storage"; ln -s /srv/shop/shared/storage "$new/storage"; ln -s /srv/shop/shared/.env "$new/.env"
-ln -s /srv/shop/shared/public/uploads "$new/public/uploads"
-cd "$new"; composer install -q --no-dev --no-interaction; php artisan migrate --force -q
-php artisan config:cache -q; php artisan route:cache -q
-ln -s "$new" /srv/shop/releases/current; mv -T /srv/shop/releases/current /srv/shop/current
-echo "Branch main (at $(cat REVISION)) deployed as release $2 by shop" >> /srv/shop/revisions.log"#;
-
-fn cap(host: &Host, label: &str, name: &str) {
-    host.run_as("shop", &["env", "HOME=/home/shop", "sh", "-euc", CAP, "sh", label, name]).ok();
 }
 
 fn load(host: &Host, shop: &Shop) -> Running {
@@ -81,12 +62,15 @@ fn init_describes_the_host_of_a_laravel_app_and_deploy_works_without_editing() {
 
 #[test]
 fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
-    let host = installed_alone();
+    let host = Host::boot_alone(&capistrano::root());
+    host.install_deb(&deb::ensure());
     let shop = served_before(&host, "/srv/shop");
     host.sh("chown -R shop: /srv/shop");
+    capistrano::set_up(&host, &shop);
+    let older = capistrano::deploy(&host, &shop);
     shop.commit(&host, "r2", &[]);
-    cap(&host, "r1", "20260101120000");
-    cap(&host, "r2", "20260102120000");
+    let newer = capistrano::deploy(&host, &shop);
+    assert!(older < newer && newer.len() == 14, "{older} {newer}");
     shop.commit(&host, "r3", &[]);
     assert_eq!(shop.release(&host), "r2");
     let load = load(&host, &shop);
@@ -105,7 +89,7 @@ fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
     }
     let before = shop.current(&host);
     let told = shop.ctl(&host, "adopt", &["--plan"]).ok();
-    assert!(told.contains("made by Capistrano") && told.contains("20260102120000"), "{told}");
+    assert!(told.contains("made by Capistrano") && told.contains(&older) && told.contains(&newer), "{told}");
     assert_eq!(shop.current(&host), before, "a plan changes nothing");
 
     // Killed at whatever step it goes on when it is begun again, and the site serves throughout.
@@ -136,8 +120,10 @@ fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
     }
     shop.ctl(&host, "adopt", &["--yes"]).ok();
     let live = shop.current(&host);
-    assert!(live.starts_with("releases/20260102T120000Z-"), "{live}");
-    assert_eq!(host.ok(&["readlink", "-f", "/srv/shop/releases/20260102120000"]).trim(), format!("/srv/shop/{live}"));
+    let (day, time) = newer.split_at(8);
+    assert!(live.starts_with(&format!("releases/{day}T{time}Z-")), "{live}");
+    let of_before = format!("/srv/shop/releases/{newer}");
+    assert_eq!(host.ok(&["readlink", "-f", &of_before]).trim(), format!("/srv/shop/{live}"));
     assert_eq!(
         host.ok(&["stat", "-c", "%U", "/srv/shop", "/srv/shop/releases", &format!("/srv/shop/{live}")]),
         "root\nroot\nshop\n"
@@ -194,7 +180,7 @@ fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
     }
     assert_eq!(host.ok(&["systemctl", "list-units", "--plain", "--no-legend", "--state=active", "app-*@shop*"]), "");
     nothing_was_lost(load);
-    cap(&host, "r3", "20260103120000");
+    capistrano::deploy(&host, &shop);
     assert_eq!(shop.release(&host), "r3", "the other tool can deploy again");
 }
 

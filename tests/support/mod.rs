@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each of the three users takes a part of it")]
 
 pub mod built;
+pub mod capistrano;
 pub mod command;
 pub mod cpu;
 pub mod deb;
