@@ -248,7 +248,8 @@ sbom: ## Write dist/deployd.cdx.json, the crates that the programs are made of (
 	@command -v cargo-cyclonedx >/dev/null || cargo install --locked cargo-cyclonedx@$(CARGO_CYCLONEDX)
 	mkdir -p $(DIST)
 	cargo cyclonedx --format json --spec-version 1.5 --override-filename deployd.cdx
-	mv deployd.cdx.json $(DIST)/
+	sed 's|file://$(CURDIR)|file:///deployd|g' deployd.cdx.json > $(DIST)/deployd.cdx.json
+	rm deployd.cdx.json
 
 deps: ## Install what is missing for WHAT=deb|rpm|lint|host|power|runtimes (Debian, as root)
 	@packaging/deps $(or $(WHAT),host)
