@@ -20,14 +20,16 @@ use crate::{
 };
 
 const PACKAGES: [&str; 2] = ["deployd", "deployd-webhook"];
-/// How lines begin that are no trouble: what Debian's rpm says of itself, and systemd's of a user or a link.
-const EXPECTED: [&str; 6] = [
+/// How lines begin that are no trouble: what Debian's rpm says of itself, and systemd's of a user or a link; and, newer
+/// ones, of a unit that the macros stop when they have taken its links away without a reload.
+const EXPECTED: [&str; 7] = [
     "rpm: RPM should not be used directly",
     "rpm: However assuming you know",
     "Creating group 'deployd",
     "Creating user 'deployd",
     "Created symlink",
     "Removed ",
+    "Warning: The unit file, source configuration file or drop-ins of deployd",
 ];
 
 /// Brings packages onto the host; their paths there.
