@@ -280,6 +280,20 @@ fn no_unit_is_more_exposed_than_it_was() {
 }
 
 #[test]
+fn what_systemd_does_not_count_stands_in_for_two_directives() {
+    for unit in ENGINE_UNITS.into_iter().chain(["deployd.service", "deployd-webhook.service"]) {
+        let of = |key: &str| value(unit, &format!("Service.{key}")).unwrap_or_default();
+        if of("ProtectKernelTunables") == "yes" && of("ProtectControlGroups") == "yes" {
+            continue;
+        }
+        let paths = of("ReadOnlyPaths");
+        let paths: Vec<&str> = paths.split(' ').collect();
+        assert!(paths.contains(&"/sys"), "{unit}: {paths:?}");
+        assert!(paths.contains(&"/proc") || of("ProcSubset") == "pid", "{unit}: {paths:?}");
+    }
+}
+
+#[test]
 fn the_manual_has_every_exit_status() {
     let page = read("man/deployctl.1");
     let table = page.split(".Sh EXIT STATUS").nth(1).unwrap().split(".Sh ").next().unwrap();

@@ -51,7 +51,7 @@ pub struct Host {
     known: Mutex<Known>,
     pub(super) has_name: AtomicBool,
     views: Remembered<AppView>,
-    roots: Remembered<Option<String>>,
+    roots: Remembered<String>,
 }
 
 /// What has an object.
@@ -169,10 +169,14 @@ impl Host {
         Some((before, now))
     }
 
-    /// Reads what everybody who looks at all apps asks of each, so that nobody waits for it. `false`: it hangs.
-    pub(super) async fn read_on(self: &Arc<Self>, app: &AppName) -> bool {
-        let (host, app) = (Arc::clone(self), app.clone());
-        in_time(JUDGED, move || host.root(&app)).await.is_some()
+    /// Reads all apps' roots, so that whoever looks at all of them need not wait for that; until one is not there in time.
+    pub(super) async fn read_roots_ahead(self: &Arc<Self>) {
+        for app in self.apps().unwrap_or_default() {
+            let host = Arc::clone(self);
+            if in_time(JUDGED, move || host.root(&app)).await.is_none() {
+                return;
+            }
+        }
     }
 
     /// Takes up what runs already: requests that an earlier service left, and what progress files tell of.
@@ -265,15 +269,16 @@ impl Backend for Host {
     }
 
     fn root(&self, app: &AppName) -> Option<String> {
+        // What cannot be read is not remembered: that a user is not known yet is seen in none of the files.
         let read = || {
-            let settings = config::load(&self.paths, app, &(self.facts)(&self.paths, app)).ok();
-            Ok(settings.map(|settings| settings.root.display().to_string()))
+            let settings = config::load(&self.paths, app, &(self.facts)(&self.paths, app));
+            settings.map(|settings| settings.root.display().to_string()).map_err(|e| Error::BadConfig(e.summary))
         };
-        self.roots.get(app, config::places(&self.paths, app), read).ok()?
+        self.roots.get(app, config::places(&self.paths, app), read).ok()
     }
 
     fn root_seen(&self, app: &AppName) -> Option<String> {
-        self.roots.seen(app, &config::places(&self.paths, app))?
+        self.roots.seen(app, &config::places(&self.paths, app))
     }
 
     fn app(&self, app: &AppName) -> Result<AppView, Error> {

@@ -73,9 +73,9 @@ pub async fn serve(paths: Paths, facts: fn(&Paths, &AppName) -> HostFacts) -> Re
     let server = connection.object_server();
     server.at(dbus::PATH, fdo::ObjectManager).await?;
     server.at(dbus::PATH, Manager::new(host.clone())).await?;
+    let watch = watch::begin(&host);
     host.serve_apps().await;
     host.adopt().await;
-    let watch = watch::begin(&host);
     let bus = fdo::DBusProxy::new(&connection).await?;
     let mut lost = bus.receive_name_lost().await?;
     let mut terminate = signal(SignalKind::terminate())?;

@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -33,7 +33,7 @@ impl<T> Default for Remembered<T> {
 impl<T: Clone> Remembered<T> {
     /// The value of an app, if it was read and these files are as they were.
     pub fn seen(&self, app: &AppName, files: &[PathBuf]) -> Option<T> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known();
         let (seen, value) = known.get(app)?;
         let same = seen.len() == files.len()
             && seen.iter().zip(files).all(|((path, was), file)| path == file && *was == stamp(file));
@@ -47,27 +47,31 @@ impl<T: Clone> Remembered<T> {
             (file, stamp)
         };
         let files: Vec<_> = files.into_iter().map(seen_now).collect();
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((seen, value)) = known.get(app)
+        if let Some((seen, value)) = self.known().get(app)
             && *seen == files
         {
             return Ok(value.clone());
         }
+        // Whoever hangs in here keeps nobody else waiting.
         let value = read()?;
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = i128::try_from(since.as_nanos()).unwrap_or_default();
         let still = |stamp: &Stamp| stamp.is_none_or(|(.., changed)| changed.saturating_add(MOMENT) < now);
         if files.iter().all(|(_, stamp)| still(stamp)) {
-            known.insert(app.clone(), (files, value.clone()));
+            self.known().insert(app.clone(), (files, value.clone()));
         } else {
-            known.remove(app);
+            self.known().remove(app);
         }
         Ok(value)
     }
 
     /// Forgets an app that is gone.
     pub fn forget(&self, app: &AppName) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(app);
+        self.known().remove(app);
+    }
+
+    fn known(&self) -> MutexGuard<'_, BTreeMap<AppName, Read<T>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -118,5 +122,33 @@ mod tests {
         assert_eq!(remembered.seen(&app, std::slice::from_ref(&old)), None);
         assert!(twice().is_ok());
         assert_eq!(count.get(), 2);
+    }
+
+    #[test]
+    fn who_hangs_while_an_app_is_read_keeps_nobody_else() {
+        let (remembered, app): (Remembered<String>, AppName) = (Remembered::default(), "shop".parse().unwrap());
+        let (remembered, app) = (&remembered, &app);
+        let (hangs, waits) = std::sync::mpsc::channel::<()>();
+        let (begun, begins) = std::sync::mpsc::channel();
+        let (done, finished) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            let hanging = move || {
+                begun.send(()).unwrap();
+                let _ = waits.recv();
+                Ok("late".into())
+            };
+            scope.spawn(move || remembered.get(app, Vec::new(), hanging));
+            begins.recv().unwrap();
+            scope.spawn(move || {
+                let blog = "blog".parse().unwrap();
+                remembered.forget(&blog);
+                let other = remembered.get(&blog, Vec::new(), || Ok("soon".into())).unwrap();
+                done.send((remembered.seen(app, &[]), other)).unwrap();
+            });
+            let told = finished.recv_timeout(std::time::Duration::from_secs(10));
+            drop(hangs);
+            assert_eq!(told.expect("they wait for who hangs"), (None, "soon".into()));
+        });
+        assert_eq!(remembered.seen(app, &[]).as_deref(), Some("late"));
     }
 }

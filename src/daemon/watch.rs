@@ -1,6 +1,7 @@
 //! Watches by inotify what others write and the bus tells: the progress files in `/run/deployd/NAME`, the states in
-//! `/var/lib/deployd/apps/NAME`, the descriptions. Sees directories that appear later, too. It begins before the service
-//! has its name, so that nothing is missed, and reads what is there already once the first who asked has an answer.
+//! `/var/lib/deployd/apps/NAME`, the descriptions. Sees directories that appear later, too. It begins before any app is
+//! looked at, so that nothing is missed, and reads what was there already after the service has its name, giving way to
+//! others before each app.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -83,14 +84,12 @@ fn watch(host: &Host) -> std::io::Result<Watch> {
 /// Tells what there is, then what happens, for as long as the service runs.
 pub async fn run(host: Arc<Host>, watch: Option<Watch>) {
     let Some(mut watch) = watch else { return };
-    let mut reads_on = true;
     for app in std::mem::take(&mut watch.there) {
-        // Whoever has asked meanwhile is answered first.
         tokio::task::yield_now().await;
         tell(&host, &app, Found { progress: true, state: true }).await;
-        reads_on = reads_on && host.read_on(&app).await;
     }
-    if let Err(error) = relay(&host, &mut watch).await {
+    let (relayed, ()) = tokio::join!(relay(&host, &mut watch), host.read_roots_ahead());
+    if let Err(error) = relayed {
         tracing::warn!("progress is not relayed any more: cannot watch {}: {error}", host.paths.run_dir().display());
     }
 }
