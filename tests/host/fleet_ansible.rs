@@ -37,8 +37,24 @@ const APP: &str = r#"
 const WEBHOOK: &str = r#"
         deployd_webhook: true
         deployd_webhook_package_file: /root/fleet/deployd-webhook.deb
-        deployd_webhook_secrets: [{ app: shop, secret: "the secret of the shop, 0123456789" }]
-"#;
+        deployd_webhook_secrets: "#;
+/// What it is given.
+const SECRETS: &str = "[{ app: shop, secret: \"the secret of the shop, 0123456789\" }]";
+/// Lists that are refused before anything is done, with a word of why.
+const REFUSED: [(&str, &str); 6] = [
+    ("[]", "wants an entry for each app"),
+    ("[{ app: ../shop, secret: \"an x of 0123456789\" }]", "not so: ../shop"),
+    ("[{ app: shop, secret: \"an x of 0123456789\" }, { app: shop, state: absent }]", "each app once"),
+    (
+        "[{ app: shop, secret: \" 0123456789 1234 \" }]",
+        "shorter than 16 characters, so that it could be guessed: shop;",
+    ),
+    ("[{ app: shop.next }]", "missing or shorter than 16 characters"),
+    (
+        "[{ app: shop.next, secret: \"an x of 0123456789\" }, { app: blog, secret: \"an x of 0123456789\" }]",
+        "the same secret is that of shop.next blog",
+    ),
+];
 const BALANCER: &str = "upstream shop {\n    include /etc/nginx/fleet/shop/*.conf;\n}\nserver {\n    listen 80;\n    \
      server_name shop.example.org;\n    access_log off;\n    location / {\n        proxy_pass http://shop;\n        \
      proxy_set_header Host $host;\n        proxy_next_upstream off;\n    }\n}\n";
@@ -59,7 +75,12 @@ fn prepare(controller: &Host, inventory: &str) {
     controller.write(&format!("{WORK}/inventory"), inventory);
     controller.write(&format!("{WORK}/package.yml"), site("[]\n"));
     controller.write(&format!("{WORK}/site.yml"), site(APP));
-    controller.write(&format!("{WORK}/webhook.yml"), format!("{}{WEBHOOK}", site("[]")));
+    webhooks(controller, SECRETS);
+}
+
+/// A play for the receiver with these secrets.
+fn webhooks(controller: &Host, secrets: &str) {
+    controller.write(&format!("{WORK}/webhook.yml"), format!("{}{WEBHOOK}{secrets}\n", site("[]")));
 }
 
 fn playbook(controller: &Host, arguments: &[&str]) -> Ended {
@@ -194,6 +215,44 @@ fn module(host: &Host, name: &str, arguments: &str, check: bool) -> Result<(bool
     }
 }
 
+/// A secret that is replaced or taken away is good no longer; one that cannot be written is told of by its app.
+fn secrets_come_and_go(host: &Host) {
+    let states = ["systemctl", "is-active", "deployd-webhook.socket", "deployd-webhook.service"];
+    let play = |name: &str| playbook(host, &[&format!("{WORK}/{name}.yml"), "-vvv", "--diff"]);
+    for (secrets, there) in [
+        (
+            "[{ app: shop, secret: \"another secret, 0123456789\" }, { app: blog, secret: \"a third, 0123456789\" }]",
+            "blog\nshop\n",
+        ),
+        ("[{ app: shop, secret: \"another secret, 0123456789\" }, { app: blog, state: absent }]", "shop\n"),
+    ] {
+        host.ok(&["systemctl", "start", "deployd-webhook.service"]);
+        assert_eq!(host.run(&states).stdout, "active\nactive\n");
+        webhooks(host, secrets);
+        let said = play("webhook");
+        assert_eq!(recap(&said, "failed"), (0, 1), "{said}");
+        assert!(!said.said().contains("0123456789"), "{said}");
+        assert_eq!(host.ok(&["ls", "/etc/deployd/webhook"]), there);
+        assert_eq!(host.run(&states).stdout, "active\ninactive\n", "{said}");
+    }
+
+    host.sh("rm /etc/deployd/webhook/shop; mkdir /etc/deployd/webhook/shop");
+    let said = play("webhook").expect_failure();
+    assert!(
+        said.stdout.contains("the secret of shop could not be written: ") && said.stdout.contains(" dir"),
+        "{said}"
+    );
+    assert!(!said.said().contains("0123456789"), "{said}");
+    host.ok(&["rmdir", "/etc/deployd/webhook/shop"]);
+
+    // The receiver that is there wants the deployd of its own build.
+    let said = play("package").expect_failure();
+    assert!(said.stdout.contains("the receiver of webhooks is on this host, and goes with"), "{said}");
+    let file = format!("deployd_webhook_package_file={WORK}/deployd-webhook.deb");
+    let said = playbook(host, &[&format!("{WORK}/package.yml"), "-e", &file]);
+    assert_eq!((recap(&said, "failed"), recap(&said, "changed")), ((0, 1), (0, 1)), "{said}");
+}
+
 #[test]
 fn the_modules_converge_tell_a_plan_and_fail_with_the_remedy() {
     let host = Host::boot(&fleet::root());
@@ -217,14 +276,22 @@ fn the_modules_converge_tell_a_plan_and_fail_with_the_remedy() {
     let webhook = |more: &[&str]| playbook(&host, &[&[&*format!("{WORK}/webhook.yml")], more].concat());
     webhook(&["--check"]).ok();
     assert_ne!(host.run(&listens).status, 0, "check mode installs nothing");
+    for (secrets, why) in REFUSED {
+        webhooks(&host, secrets);
+        let said = webhook(&["-vvv"]).expect_failure();
+        assert!(said.stdout.contains(why) && recap(&said, "changed") == (0, 1), "{secrets}: {said}");
+        assert!(!said.said().contains("0123456789"), "{said}");
+    }
+    webhooks(&host, SECRETS);
     for changed in [1, 0] {
-        let said = webhook(&[]);
+        let said = webhook(&["-vvv", "--diff"]);
         assert_eq!((recap(&said, "failed"), recap(&said, "changed")), ((0, 1), (changed, 1)), "{said}");
         assert!(!said.said().contains("0123456789"), "{said}");
     }
     host.ok(&listens);
     let secret = host.ok(&["stat", "-c", "%U %a %s", "/etc/deployd/webhook/shop"]);
     assert_eq!(secret, "root 600 35\n");
+    secrets_come_and_go(&host);
 
     // What deployd does not take is taken back.
     let before = host.read(&shop.toml_path());
