@@ -8,7 +8,7 @@ use std::{
     rc::Rc,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::JoinHandle,
     time::Duration,
@@ -71,6 +71,7 @@ pub struct Report {
 /// Load that is running.
 pub struct Running {
     stop: Arc<AtomicBool>,
+    answered: Arc<AtomicU64>,
     thread: JoinHandle<Report>,
 }
 
@@ -79,8 +80,15 @@ impl Running {
     pub fn start(network: OwnedFd, plan: Plan) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = stop.clone();
-        let thread = requests::spawn_within(network, move || drive(plan, stopped));
-        Self { stop, thread }
+        let answered = Arc::new(AtomicU64::new(0));
+        let tally = Tally { answered: answered.clone(), ..Tally::default() };
+        let thread = requests::spawn_within(network, move || drive(plan, stopped, tally));
+        Self { stop, answered, thread }
+    }
+
+    /// How many requests have ended so far, well or not.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
     }
 
     /// Sends no more, waits for the answers that are due, and sums up.
@@ -93,13 +101,21 @@ impl Running {
 #[derive(Default)]
 struct Tally {
     report: Report,
+    answered: Arc<AtomicU64>,
     fast: Vec<(Duration, Duration)>,
+}
+
+impl Tally {
+    fn count(&mut self, path: &str, answer: &Answer, at: Duration) {
+        self.report.count(path, answer, at);
+        self.answered.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 type Shared = Rc<RefCell<Tally>>;
 
-async fn drive(plan: Plan, stop: Arc<AtomicBool>) -> Report {
-    let (begun, tally) = (Instant::now(), Shared::default());
+async fn drive(plan: Plan, stop: Arc<AtomicBool>, tally: Tally) -> Report {
+    let (begun, tally) = (Instant::now(), Rc::new(RefCell::new(tally)));
     let lasting = move || !stop.load(Ordering::Relaxed) && begun.elapsed() < LONGEST;
     let lasting = Rc::new(lasting);
     let mut jobs = Vec::new();
@@ -141,7 +157,7 @@ async fn send_evenly(
             if is_fast {
                 tally.fast.push((due - begun, due.elapsed()));
             }
-            tally.report.count(&path, &answer, due - begun);
+            tally.count(&path, &answer, due - begun);
         }));
     }
     for request in sent {
@@ -155,7 +171,7 @@ async fn keep_session(domain: String, first: Instant, begun: Instant, tally: Sha
     while lasting() {
         sleep_until(due).await;
         let answer = requests::ask(&domain, "/session", cookie.as_deref()).await;
-        tally.borrow_mut().report.count("/session", &answer, due - begun);
+        tally.borrow_mut().count("/session", &answer, due - begun);
         if answer.is_whole() {
             let count = answer.value("count").and_then(|count| count.parse().ok()).unwrap_or(0);
             if count <= last {
