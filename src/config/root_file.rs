@@ -1,5 +1,5 @@
 //! Files of root's that the configuration names, secrets most of them: PID 1 opens them, so nobody else may decide what is
-//! there. Pure.
+//! there. Judged by the path alone, links are not followed. Pure.
 
 use std::path::{Path, PathBuf};
 

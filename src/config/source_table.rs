@@ -171,7 +171,7 @@ fn access(
     cx.take(check::absolute(&at.value), &at.place)
 }
 
-/// The same of root's.
+/// The same for a secret, which is a file of root's: not one in the app's own tree.
 fn secret(
     cx: &mut Context<'_>,
     reader: &mut Reader<'_>,
