@@ -99,13 +99,16 @@ impl Scene {
         lines.filter(wanted).filter_map(|line| line["__REALTIME_TIMESTAMP"].as_str()?.parse().ok()).collect()
     }
 
-    /// From when until when the last release became live there: from the activation on until it is confirmed.
+    /// From when until when the last release became live there: from the activation on until the next host may go on, which
+    /// is said just before the release is noted as confirmed.
     fn switched(&self, place: usize) -> Option<(u64, u64)> {
+        let last = |end: &str| {
+            let ends = |line: &serde_json::Value| line["MESSAGE"].as_str().is_some_and(|text| text.ends_with(end));
+            self.times(place, ends).last().copied()
+        };
         let begun = self.times(place, |line| line["DEPLOYD_PHASE"] == "activating").last().copied()?;
-        let confirmed =
-            |line: &serde_json::Value| line["MESSAGE"].as_str().is_some_and(|text| text.ends_with(" is confirmed"));
-        let ended = self.times(place, confirmed).last().copied()?;
-        (ended > begun).then_some((begun, ended))
+        let (ended, confirmed) = (last(" the next host of web may go on")?, last(" is confirmed")?);
+        (confirmed > begun).then_some((begun, ended))
     }
 
     /// All of them serve it, and it is confirmed.

@@ -82,6 +82,10 @@ pub async fn give_back(host: &Host, app: &AppName, release: Option<&ReleaseId>) 
 
 /// The release is confirmed: the next host may go on.
 pub async fn confirmed(host: &Host, settings: &Settings, release: &ReleaseId, revision: &str) {
+    if let Some(fleet) = &settings.fleet {
+        // Before anybody is let go on: whoever reads the journals of two hosts finds them one after the other.
+        tracing::info!(DEPLOYD_APP = %settings.app, "{release} has proved itself: the next host of {} may go on", fleet.group);
+    }
     let begun = Begun::read(host, &settings.app).map(|begun| (begun.release == *release, begun.force));
     if matches!(begun, Some((true, _))) && tell(host, &settings.app, CONFIRMED).await {
         return;
