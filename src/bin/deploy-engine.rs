@@ -17,6 +17,7 @@ use deployd::{
     worker,
 };
 use serde::de::DeserializeOwned;
+use tracing::{Instrument, Span};
 
 /// What the deploy units of systemd run. People use deployctl(1).
 #[derive(Parser)]
@@ -61,18 +62,24 @@ enum Command {
         root: Option<PathBuf>,
         #[arg(long)]
         git: Option<String>,
+        #[arg(long)]
+        json: bool,
     },
     /// Takes over a tree that another tool made (`deployctl adopt`)
     Adopt {
         app: AppName,
         #[arg(long)]
         yes: bool,
+        #[arg(long)]
+        json: bool,
     },
     /// Gives a tree back (`deployctl disown`)
     Disown {
         app: AppName,
         #[arg(long)]
         yes: bool,
+        #[arg(long)]
+        json: bool,
     },
     /// Works in an app's tree as its user
     Worker,
@@ -107,8 +114,10 @@ fn main() -> ExitCode {
     // Directories are made with the modes that they shall have; a unit's mask must not leave them otherwise for a moment.
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let by_hand = matches!(command, Command::Init { .. } | Command::Adopt { .. } | Command::Disown { .. });
+    let span = about(&command);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.context("no runtime").and_then(|runtime| runtime.block_on(carry_out(command)));
+    let carried_out = carry_out(command).instrument(span.clone());
+    let ended = runtime.context("no runtime").and_then(|runtime| runtime.block_on(carried_out));
     match ended {
         Ok(status) => ExitCode::from(status),
         Err(error) if by_hand => {
@@ -116,10 +125,36 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
         Err(error) => {
-            tracing::error!("{error:#}");
+            span.in_scope(|| tracing::error!("{error:#}"));
             ExitCode::from(1)
         }
     }
+}
+
+/// What is told of this command carries its app; a deployment and what boots have spans of their own.
+fn about(command: &Command) -> Span {
+    let of_instance = |instance: &str| instance.split(':').next().and_then(|app| app.parse().ok());
+    let app: Option<AppName> = match command {
+        Command::Run { app, .. } => Some(app.clone()),
+        Command::Request { instance }
+        | Command::Plan { instance }
+        | Command::Survey { instance }
+        | Command::Key { instance }
+        | Command::Hold { instance }
+        | Command::Prune { instance }
+        | Command::Settle { instance } => of_instance(instance),
+        Command::Drain { slot } => Some(slot.app().clone()),
+        Command::Guard { slot } => Some(slot.app.clone()),
+        // By hand it is told to somebody who knows; the others' units carry it.
+        Command::Recover
+        | Command::Init { .. }
+        | Command::Adopt { .. }
+        | Command::Disown { .. }
+        | Command::Worker
+        | Command::Fleet
+        | Command::Step { .. } => None,
+    };
+    app.map_or_else(Span::none, |app| engine::span::of_app(&app))
 }
 
 /// systemd tells which timer triggered a unit, and nothing of people.
@@ -185,12 +220,12 @@ async fn carry_out(command: Command) -> Result<u8> {
             key(&Paths::default(), &instance).await?;
             Ok(0)
         }
-        Command::Init { name, write, apply, root, git } => {
+        Command::Init { name, write, apply, root, git, json } => {
             let asked = engine::Init { name, root, source: git, write, apply };
-            say(engine::init(&host("").await?, &asked, &by_hand()).await)
+            say(engine::init(&host("").await?, &asked, &by_hand()).await, json)
         }
-        Command::Adopt { app, yes } => say(engine::adopt(&host("").await?, &app, yes, &by_hand()).await),
-        Command::Disown { app, yes } => say(engine::disown(&host("").await?, &app, yes, &by_hand()).await),
+        Command::Adopt { app, yes, json } => say(engine::adopt(&host("").await?, &app, yes, &by_hand()).await, json),
+        Command::Disown { app, yes, json } => say(engine::disown(&host("").await?, &app, yes, &by_hand()).await, json),
         Command::Hold { instance } => {
             let paths = Paths::default();
             let (app, id, request) = asked(&paths, &instance, |one: &HoldRequest| (&one.hold, &one.id))?;
@@ -252,12 +287,16 @@ fn by_hand() -> DeploymentId {
     DeploymentId::from_bits(u64::from(std::process::id()) << 32 | u64::from(seconds()))
 }
 
-/// Tells a person: data on standard output, what is said about it on standard error.
-fn say(said: Result<engine::Said, engine::EngineError>) -> Result<u8> {
-    let said = said.map_err(|error| match error.remedy() {
+/// Tells a person: data on standard output, what is said about it on standard error. Or a program: one JSON object.
+fn say(said: Result<engine::Said, engine::EngineError>, json: bool) -> Result<u8> {
+    let mut said = said.map_err(|error| match error.remedy() {
         Some(remedy) => anyhow::anyhow!("{error}; {remedy}"),
         None => error.into(),
     })?;
+    if json {
+        said.fact("notes", said.notes.clone());
+        said.data = format!("{}\n", serde_json::Value::from(said.facts));
+    }
     std::io::stdout().write_all(said.data.as_bytes()).context("cannot write the output")?;
     for note in &said.notes {
         let _ = writeln!(std::io::stderr(), "{}", printable_lines(note));

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::Serialize;
 
 use super::{Directive, Entry};
-use crate::config::{Origin, Who};
+use crate::{
+    config::{Origin, Who},
+    model::AppName,
+};
 
 /// What was read of the host.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -29,6 +32,8 @@ pub struct Facts {
     pub writers: Vec<String>,
     /// What must be root's, as it is.
     pub owned: Vec<Owned>,
+    /// An app whose root overlaps this one's.
+    pub neighbour: Option<Neighbour>,
     /// The file system that the root is on.
     pub disk: Option<DiskFacts>,
     /// What one slot of each php-fpm service takes at its fullest, in MiB; 0: not known.
@@ -41,6 +46,24 @@ pub struct Facts {
     pub strangers: Vec<Who>,
     /// What should have been looked at and could not be.
     pub unread: Vec<Unread>,
+}
+
+/// Another app whose root is this one's, or in it, or has it in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Neighbour {
+    /// Which.
+    pub app: AppName,
+    /// Where it is described.
+    pub file: PathBuf,
+    /// Its root.
+    pub root: PathBuf,
+    /// Where this app is described.
+    pub own_file: PathBuf,
+}
+
+impl Neighbour {
+    /// What to do about it.
+    pub const REMEDY: &str = "give each app a root of its own, or remove the file that is not used any more";
 }
 
 /// A unit as PID 1 has it.

@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Every finding there is. They are stable, and explained in deployctl(1).
-pub const IDS: [&str; 37] = [
+pub const IDS: [&str; 38] = [
     "access-name",
     "access-own-user",
     "code-written",
@@ -66,6 +66,7 @@ pub const IDS: [&str; 37] = [
     "opcache-preload",
     "opcache-size",
     "php-open-basedir",
+    "root-overlap",
     "session-driver",
     "slot-port",
     "supervisor-program",

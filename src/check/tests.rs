@@ -269,6 +269,12 @@ fn the_tree_the_disk_and_what_is_foreign() {
             ..AppFacts::default()
         }),
         writers: vec!["shop-worker.service".into()],
+        neighbour: Some(Neighbour {
+            app: "blog".parse().unwrap(),
+            file: "/etc/deployd/apps/blog.toml".into(),
+            root: "/srv".into(),
+            own_file: "/etc/deployd/apps/shop.toml".into(),
+        }),
         unread: vec![Unread { what: "/srv/shop/current/nginx.conf".into(), why: "was not opened".into() }],
         ..Facts::default()
     };
@@ -276,6 +282,7 @@ fn the_tree_the_disk_and_what_is_foreign() {
     let count = |id: &str| found.iter().filter(|finding| finding.id == id).count();
     for (id, times) in [
         ("tree-owner", 2),
+        ("root-overlap", 1),
         ("disk-kind", 1),
         ("disk-space", 1),
         ("memory-slots", 1),
@@ -291,7 +298,7 @@ fn the_tree_the_disk_and_what_is_foreign() {
     assert!(found.iter().all(|finding| !finding.thing.contains('\u{1b}')), "what others wrote is printable");
     assert!(found.is_sorted_by_key(|finding| finding.severity), "the worst first");
     let refusing: Vec<_> = found.iter().filter(|finding| refuses(finding)).map(|f| f.id.as_str()).collect();
-    assert_eq!(refusing, ["tree-owner", "tree-owner", "supervisor-program", "not-read"]);
+    assert_eq!(refusing, ["tree-owner", "tree-owner", "root-overlap", "supervisor-program", "not-read"]);
     assert!(check(&settings(vec![]), &Facts::default()).is_empty());
     let relaxed = Safety { durability: crate::config::Durability::Relaxed, ..Safety::default() };
     let found = check(&Settings { safety: relaxed, ..settings(vec![]) }, &Facts::default());

@@ -1,7 +1,7 @@
 //! The app's tree: who owns what must be root's, and what was written into the live release's code. Pure.
 
 use super::{
-    Facts,
+    Facts, Neighbour,
     found::{Found, Words},
 };
 use crate::{config::Settings, model::Severity};
@@ -24,6 +24,19 @@ pub(super) fn check(settings: &Settings, facts: &Facts, found: &mut Found) {
             remedy: format!("`chown -h root:root {path}` and `chmod go-w {path}`; a deployment does it too"),
         };
         found.add(GROUP, "tree-owner", Severity::Breaks, words);
+    }
+    if let Some(Neighbour { app, file, root, .. }) = &facts.neighbour {
+        let words = Words {
+            thing: format!(
+                "{} and {}, the root of {app}, lie one in the other",
+                settings.root.display(),
+                root.display()
+            ),
+            place: file.display().to_string(),
+            happens: "each app takes the other's releases for its own: both are refused every deployment".into(),
+            remedy: Neighbour::REMEDY.into(),
+        };
+        found.add(GROUP, "root-overlap", Severity::Breaks, words);
     }
     written(settings, facts, found);
 }

@@ -41,6 +41,10 @@ pub enum Right {
     Plan,
     /// Read the log.
     ReadLogs,
+    /// Hold an app or a release, and let it go.
+    Hold,
+    /// Remove releases that nothing uses.
+    Prune,
     /// With one of the above: a new release although nothing is new.
     Force,
     /// With one of the above: migrations that the live release may not survive.
@@ -53,7 +57,7 @@ pub enum Right {
 
 impl Right {
     /// All of them with their keys, in the manual's order.
-    pub const ALL: [(Right, &'static str); 13] = [
+    pub const ALL: [(Right, &'static str); 15] = [
         (Right::Deploy, "deploy"),
         (Right::DeployOtherRef, "deploy_other_ref"),
         (Right::Stage, "stage"),
@@ -63,6 +67,8 @@ impl Right {
         (Right::Cancel, "cancel"),
         (Right::Plan, "plan"),
         (Right::ReadLogs, "read_logs"),
+        (Right::Hold, "hold"),
+        (Right::Prune, "prune"),
         (Right::Force, "force"),
         (Right::AllowDestructive, "allow_destructive"),
         (Right::AllowKeyRotation, "allow_key_rotation"),

@@ -780,6 +780,8 @@ key_file = "/etc/deployd/secrets/etcd.key"
 deploy = ["ci", "%web", "ops@example.org"]
 rollback = []
 read_logs = ["%web"]
+hold = ["ops@example.org"]
+prune = ["%web"]
 "#;
     let text = format!("{FOUR}{kinds}");
     round_trip(&text);

@@ -428,6 +428,7 @@ impl TryFrom<Typed> for Command {
             let (wait, tell_unchanged) = (!how.no_block, how.exit_code);
             Ok(Command::Start(Start { app: app(name)?, kind, options, wait, tell_unchanged }))
         };
+        let json = typed.json.then(|| "--json".to_owned());
         match typed.command {
             TypedCommand::Deploy { what, allow, how } => {
                 start(Kind::Deploy, &what.name.clone(), what.options(allow.into()), how)
@@ -499,18 +500,18 @@ impl TryFrom<Typed> for Command {
                 let name = name.as_deref().map(app).transpose()?.map(|name| name.to_string());
                 let root = root.map(|root| format!("--root={}", root.display()));
                 let git = git.map(|git| format!("--git={git}"));
-                let words = [write.then(|| "--write".into()), apply.then(|| "--apply".into()), root, git, name];
+                let words = [write.then(|| "--write".into()), apply.then(|| "--apply".into()), json, root, git, name];
                 Ok(Command::ByRoot(std::iter::once("init".to_owned()).chain(words.into_iter().flatten()).collect()))
             }
-            TypedCommand::Adopt { name, yes, .. } => Ok(by_root("adopt", &app(&name)?, yes)),
-            TypedCommand::Disown { name, yes } => Ok(by_root("disown", &app(&name)?, yes)),
+            TypedCommand::Adopt { name, yes, .. } => Ok(by_root("adopt", &app(&name)?, yes, json)),
+            TypedCommand::Disown { name, yes } => Ok(by_root("disown", &app(&name)?, yes, json)),
             TypedCommand::Completions { shell } => Ok(Command::Completions(shell)),
         }
     }
 }
 
-fn by_root(verb: &str, app: &AppName, yes: bool) -> Command {
-    let words = [Some(verb.to_owned()), Some(app.to_string()), yes.then(|| "--yes".to_owned())];
+fn by_root(verb: &str, app: &AppName, yes: bool, json: Option<String>) -> Command {
+    let words = [Some(verb.to_owned()), Some(app.to_string()), yes.then(|| "--yes".to_owned()), json];
     Command::ByRoot(words.into_iter().flatten().collect())
 }
 

@@ -21,10 +21,12 @@ pub fn rights(action: Action, request: Option<&Request>, other_ref: bool) -> Opt
         Action::Cancel => Right::Cancel,
         Action::ReadLogs => Right::ReadLogs,
         Action::Upload => Right::Upload,
+        Action::Hold => Right::Hold,
+        Action::Prune => Right::Prune,
         // It has no effects, whatever it is of.
         Action::Plan => return Some(vec![Right::Plan]),
         // What an app says may be anybody's secret.
-        Action::Key | Action::RotateKey | Action::Hold | Action::Prune | Action::ReadServiceLogs => return None,
+        Action::Key | Action::RotateKey | Action::ReadServiceLogs => return None,
     };
     let more = request.map(|request| {
         [
@@ -149,7 +151,11 @@ mod tests {
         ] {
             assert_eq!(rights(action, Some(&request(Kind::Deploy)), other_ref), Some(needed), "{action:?}");
         }
-        assert_eq!(rights(Action::Cancel, None, false), Some(vec![Right::Cancel]));
+        for (action, needed) in
+            [(Action::Cancel, Right::Cancel), (Action::Hold, Right::Hold), (Action::Prune, Right::Prune)]
+        {
+            assert_eq!(rights(action, None, false), Some(vec![needed]), "{action:?}");
+        }
         assert_eq!((rights(Action::Key, None, false), rights(Action::RotateKey, None, false)), (None, None));
     }
 }

@@ -61,7 +61,7 @@ pub async fn start(host: &Arc<Host>, request: Request, ticket: Ticket) -> Result
     for (other, unit) in older {
         // The one that it waited for may have ended meanwhile.
         if !has_begun(host, &other, &unit).await {
-            give_up(host, &other.id, &unit, &newest.id).await;
+            give_up(host, &other, &unit, &newest.id).await;
         }
     }
     Ok(path)
@@ -87,10 +87,14 @@ async fn has_begun(host: &Host, request: &Request, unit: &UnitName) -> bool {
     status.map_or(true, |status| matches!(status.active.as_str(), "failed" | "deactivating"))
 }
 
-async fn give_up(host: &Host, id: &DeploymentId, unit: &UnitName, newest: &DeploymentId) {
+async fn give_up(host: &Host, Request { app, id, .. }: &Request, unit: &UnitName, newest: &DeploymentId) {
     match host.units.enqueue(Verb::Stop, unit).await {
-        Ok(()) => tracing::info!("deployment {id} has not begun and is given up: {newest} was asked for since"),
-        Err(error) => tracing::warn!("deployment {id} was not given up: {error}, ignoring"),
+        Ok(()) => {
+            tracing::info!(DEPLOYD_APP = %app, DEPLOYD_DEPLOYMENT = %id, "deployment {id} has not begun and is given up: {newest} was asked for since")
+        }
+        Err(error) => {
+            tracing::warn!(DEPLOYD_APP = %app, DEPLOYD_DEPLOYMENT = %id, "deployment {id} was not given up: {error}, ignoring")
+        }
     }
 }
 

@@ -137,10 +137,10 @@ pub async fn progress(host: &Arc<Host>, app: &AppName) {
     let progress = match files::progress(&host.paths, app) {
         Ok(Some(progress)) => progress,
         Ok(None) => return,
-        Err(error) => return tracing::warn!("{error}, ignoring"),
+        Err(error) => return tracing::warn!(DEPLOYD_APP = %app, "{error}, ignoring"),
     };
     if let Err(error) = relay(host, app, progress).await {
-        tracing::warn!("progress of app {app} is not relayed: {error}");
+        tracing::warn!(DEPLOYD_APP = %app, "progress of app {app} is not relayed: {error}");
     }
 }
 
@@ -223,7 +223,7 @@ async fn follow(
             let ended = host.units.wait_ended(&unit).await;
             files::remove_request(&host.paths, &app, &id);
             if let Err(error) = finish(&host, &app, &id, &unit, started, ended).await {
-                tracing::warn!("the end of deployment {id} of app {app} was not told: {error}");
+                tracing::warn!(DEPLOYD_APP = %app, DEPLOYD_DEPLOYMENT = %id, "the end of deployment {id} of app {app} was not told: {error}");
             }
             host.retire(id).await;
             announce(&host, &app).await;

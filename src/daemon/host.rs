@@ -113,7 +113,7 @@ impl Host {
     /// What is held. What cannot be read is told by the deployment that it refuses.
     fn holds(&self, app: &AppName) -> Holds {
         files::holds(&self.paths, app).unwrap_or_else(|error| {
-            tracing::warn!("what of app {app} is held is not shown: {error}");
+            tracing::warn!(DEPLOYD_APP = %app, "what of app {app} is held is not shown: {error}");
             Holds::default()
         })
     }
@@ -130,7 +130,7 @@ impl Host {
         };
         for app in apps {
             if let Err(error) = self.serve_app(&app).await {
-                tracing::warn!("app {app} is not served: {error}");
+                tracing::warn!(DEPLOYD_APP = %app, "app {app} is not served: {error}");
             }
         }
     }
@@ -185,7 +185,7 @@ impl Host {
         for app in self.apps().unwrap_or_default() {
             for request in files::requests(&self.paths, &app) {
                 if let Err(error) = follow::adopt_request(self, request).await {
-                    tracing::warn!("a request of app {app} is not followed: {error}");
+                    tracing::warn!(DEPLOYD_APP = %app, "a request of app {app} is not followed: {error}");
                 }
             }
             follow::progress(self, &app).await;
@@ -278,7 +278,7 @@ impl Backend for Host {
     }
 
     fn root_seen(&self, app: &AppName) -> Option<String> {
-        self.roots.seen(app, &config::places(&self.paths, app))
+        self.roots.seen(app, config::places(&self.paths, app))
     }
 
     fn app(&self, app: &AppName) -> Result<AppView, Error> {

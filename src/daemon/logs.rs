@@ -41,7 +41,9 @@ pub fn open(filter: LogFilter, span: Option<Span>, held: impl Send + 'static) ->
         };
         match ended.await {
             Ok(status) => tracing::debug!("journalctl ended: {status}"),
-            Err(error) => tracing::warn!("the log of app {} ended early: {error}", filter.app),
+            Err(error) => {
+                tracing::warn!(DEPLOYD_APP = %filter.app, "the log of app {} ended early: {error}", filter.app)
+            }
         }
         drop(held);
     });

@@ -17,8 +17,11 @@ const MOMENT: i128 = 1_000_000_000;
 /// What a file is told from another by, `None` where it is not there: device, number, size, and when it was changed.
 type Stamp = Option<(u64, u64, u64, i128)>;
 
+/// A file as it is, or was.
+type Stamped = (PathBuf, Stamp);
+
 /// A value, and the files that it was read from as they were before that.
-type Read<T> = (Vec<(PathBuf, Stamp)>, T);
+type Read<T> = (Vec<Stamped>, T);
 
 /// Values by app.
 #[derive(Debug)]
@@ -32,25 +35,15 @@ impl<T> Default for Remembered<T> {
 
 impl<T: Clone> Remembered<T> {
     /// The value of an app, if it was read and these files are as they were.
-    pub fn seen(&self, app: &AppName, files: &[PathBuf]) -> Option<T> {
-        let known = self.known();
-        let (seen, value) = known.get(app)?;
-        let same = seen.len() == files.len()
-            && seen.iter().zip(files).all(|((path, was), file)| path == file && *was == stamp(file));
-        same.then(|| value.clone())
+    pub fn seen(&self, app: &AppName, files: Vec<PathBuf>) -> Option<T> {
+        self.of_these(app, &stamped(files))
     }
 
     /// The value of an app: `read`, unless it was and these files are as they were.
     pub fn get(&self, app: &AppName, files: Vec<PathBuf>, read: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
-        let seen_now = |file: PathBuf| {
-            let stamp = stamp(&file);
-            (file, stamp)
-        };
-        let files: Vec<_> = files.into_iter().map(seen_now).collect();
-        if let Some((seen, value)) = self.known().get(app)
-            && *seen == files
-        {
-            return Ok(value.clone());
+        let files = stamped(files);
+        if let Some(value) = self.of_these(app, &files) {
+            return Ok(value);
         }
         // Whoever hangs in here keeps nobody else waiting.
         let value = read()?;
@@ -70,9 +63,21 @@ impl<T: Clone> Remembered<T> {
         self.known().remove(app);
     }
 
+    fn of_these(&self, app: &AppName, files: &[Stamped]) -> Option<T> {
+        self.known().get(app).filter(|(seen, _)| seen == files).map(|(_, value)| value.clone())
+    }
+
     fn known(&self) -> MutexGuard<'_, BTreeMap<AppName, Read<T>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn stamped(files: Vec<PathBuf>) -> Vec<Stamped> {
+    let of = |file: PathBuf| {
+        let stamp = stamp(&file);
+        (file, stamp)
+    };
+    files.into_iter().map(of).collect()
 }
 
 fn stamp(file: &Path) -> Stamp {
@@ -116,10 +121,10 @@ mod tests {
         };
         assert!(twice().is_ok() && twice().is_ok());
         assert_eq!(count.get(), 1);
-        assert_eq!(remembered.seen(&app, std::slice::from_ref(&old)), Some(String::new()));
-        assert_eq!(remembered.seen(&app, &[]), None, "it was read from other files");
+        assert_eq!(remembered.seen(&app, vec![old.clone()]), Some(String::new()));
+        assert_eq!(remembered.seen(&app, Vec::new()), None, "it was read from other files");
         remembered.forget(&app);
-        assert_eq!(remembered.seen(&app, std::slice::from_ref(&old)), None);
+        assert_eq!(remembered.seen(&app, vec![old.clone()]), None);
         assert!(twice().is_ok());
         assert_eq!(count.get(), 2);
     }
@@ -143,12 +148,12 @@ mod tests {
                 let blog = "blog".parse().unwrap();
                 remembered.forget(&blog);
                 let other = remembered.get(&blog, Vec::new(), || Ok("soon".into())).unwrap();
-                done.send((remembered.seen(app, &[]), other)).unwrap();
+                done.send((remembered.seen(app, Vec::new()), other)).unwrap();
             });
             let told = finished.recv_timeout(std::time::Duration::from_secs(10));
             drop(hangs);
             assert_eq!(told.expect("they wait for who hangs"), (None, "soon".into()));
         });
-        assert_eq!(remembered.seen(app, &[]).as_deref(), Some("late"));
+        assert_eq!(remembered.seen(app, Vec::new()).as_deref(), Some("late"));
     }
 }

@@ -47,7 +47,7 @@ pub struct Watch {
     fd: AsyncFd<OwnedFd>,
     watched: Watched,
     /// What it found when it began, and has not read.
-    there: Vec<AppName>,
+    there: BTreeSet<AppName>,
 }
 
 /// Begins to watch; what happens from now on is told by [`run`]. Without inotify deployments go on, but only their ends
@@ -78,7 +78,7 @@ fn watch(host: &Host) -> std::io::Result<Watch> {
             }
         }
     }
-    Ok(Watch { fd, watched, there: there.into_iter().collect() })
+    Ok(Watch { fd, watched, there })
 }
 
 /// Tells what there is, then what happens, for as long as the service runs.

@@ -44,6 +44,10 @@ pub async fn disown(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) ->
     let services = services(host, &settings).await?;
     let giving = Giving { host, settings: &settings, state: &state, id, root, services };
     let mut said = Said { data: format!("{}\n", giving.told()), ..Said::default() };
+    said.fact("app", app.as_str());
+    said.fact("root", settings.root.display().to_string());
+    said.fact("changed", yes);
+    said.fact("services", giving.services.clone());
     if !yes {
         said.notes.push(format!("nothing was changed: `deployctl disown {app} --yes` does it"));
         return Ok(said);

@@ -51,6 +51,7 @@ mod settle;
 mod site;
 mod slot_files;
 mod slots;
+pub mod span;
 mod stage;
 mod staged;
 mod steps;

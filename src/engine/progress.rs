@@ -8,6 +8,7 @@ use std::{
 
 use serde::Serialize;
 
+use super::span;
 use crate::{
     model::{AppName, DeploymentId, DeploymentRecord, Kind, Paths, Phase, ReleaseId, events, printable},
     system::{
@@ -64,7 +65,9 @@ impl Progress {
 
     /// From now on events carry this release.
     pub fn about(&self, release: &ReleaseId) {
-        self.inner.borrow_mut().release = Some(release.clone());
+        if self.inner.borrow_mut().release.replace(release.clone()).is_none() {
+            span::release_known(release);
+        }
     }
 
     /// How far it is can be told from now on, by what an earlier one like it took for each part.

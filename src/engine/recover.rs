@@ -1,6 +1,8 @@
 //! Recovery: a deployment that was interrupted is taken back by its record, and after a boot the live slots run again.
 //! What `current` names counts more than what was noted. Each part may be interrupted and begun again.
 
+use tracing::Instrument;
+
 use super::{
     activate::restore,
     error::EngineError,
@@ -9,6 +11,7 @@ use super::{
     layout::{self, Layout},
     progress::Progress,
     slots::{recorded, slot_of},
+    span,
     stage::{discard, empty_trash},
     store::Store,
     turn::{aim, point, unpoint},
@@ -173,9 +176,12 @@ pub async fn boot(host: &Host) -> Result<(), EngineError> {
     let apps = config::list(&host.paths)
         .map_err(|e| EngineError::Other(format!("the apps' configuration cannot be listed: {e}")))?;
     for app in apps {
-        if let Err(error) = boot_app(host, &app).await {
-            tracing::error!("{app} is not brought up: {error}");
-        }
+        let brought_up = async {
+            if let Err(error) = boot_app(host, &app).await {
+                tracing::error!("{app} is not brought up: {error}");
+            }
+        };
+        brought_up.instrument(span::of_app(&app)).await;
     }
     Ok(())
 }

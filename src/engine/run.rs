@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
+use tracing::Instrument;
+
 use super::{
     aftermath,
     cancel::Cancel,
@@ -18,6 +20,7 @@ use super::{
     progress::Progress,
     recover,
     slots::recorded,
+    span,
     stage::{discard, empty_trash},
     store::Store,
     twice::ended_before,
@@ -42,6 +45,11 @@ use crate::{
 
 /// Carries out one request to its end.
 pub async fn run(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
+    let span = span::of_deployment(&request.app, &request.id, &request.actor.to_string());
+    to_its_end(host, request, cancel).instrument(span).await
+}
+
+async fn to_its_end(host: &Host, request: &Request, cancel: &Cancel) -> Outcome {
     let started_at = now();
     let progress = Progress::open(&host.paths, &request.app, &request.id, request.kind, request.actor.to_string());
     let settings = host.settings(&request.app);

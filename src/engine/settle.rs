@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use tracing::Instrument;
+
 use super::{
     bake::{bake, look_once},
     cancel::Cancel,
@@ -14,6 +16,7 @@ use super::{
     run::run,
     site::Site,
     slots::{recorded, slot_of},
+    span,
     store::Store,
     tidy::tidy,
 };
@@ -77,14 +80,19 @@ struct Settling<'a> {
 impl Settling<'_> {
     async fn once(&self) -> Result<Passed, EngineError> {
         let Some(pending) = self.begin().await? else { return Ok(Passed::Done) };
+        let span = span::of_settling(&self.settings.app, &pending.id, &pending.release);
+        self.settle(&pending).instrument(span).await
+    }
+
+    async fn settle(&self, pending: &Pending) -> Result<Passed, EngineError> {
         // One that was confirmed before proves nothing new; and after a rollback nothing is rolled back once more.
         if pending.state != ReleaseState::Confirmed {
             notify::status(&format!("{} bakes for {:?}", pending.release, self.settings.bake));
-            if let Err(why) = self.cancel.guard(bake(self.site(&pending))).await? {
-                return self.failed(&pending, &why).await;
+            if let Err(why) = self.cancel.guard(bake(self.site(pending))).await? {
+                return self.failed(pending, &why).await;
             }
         }
-        self.drain_old(&pending).await
+        self.drain_old(pending).await
     }
 
     /// The release that bakes, for its checks.

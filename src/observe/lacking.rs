@@ -15,8 +15,9 @@ use super::{
     unpacking::{self, COMPOSER},
 };
 use crate::{
+    check::Neighbour,
     config::{self, AUDIT, ServiceKind, Settings, SlotKind, Step},
-    model::{AppState, Paths, Request},
+    model::{AppName, AppState, Paths, Request},
 };
 
 /// Something that is not there.
@@ -55,22 +56,28 @@ pub fn lacking(
 
 /// Another app whose root is this one's, or in it, or has it in it: each would take the other's releases for its own. Not told
 /// when a configuration is loaded: what runs goes on, and is brought up at boot, whatever file was put beside its own.
-fn shared_root(paths: &Paths, settings: &Settings) -> Option<Lack> {
+pub fn neighbour(paths: &Paths, settings: &Settings) -> Option<Neighbour> {
     let app = &settings.app;
     let mut others = config::list(paths).ok()?.into_iter().filter(|other| other != app);
+    let file = |app: &AppName| config::places(paths, app).into_iter().find(|file| file.is_file()).unwrap_or_default();
     others.find_map(|other| {
         let root = config::root_of(paths, &other).filter(|root| overlaps(root, &settings.root))?;
-        let file = |app| config::places(paths, app).into_iter().find(|file| file.is_file()).unwrap_or_default();
-        Some(Lack {
-            what: format!(
-                "{app} ({}) and {other} ({}) have roots that lie one in the other: {} and {}",
-                file(app).display(),
-                file(&other).display(),
-                settings.root.display(),
-                root.display()
-            ),
-            remedy: Some("give each app a root of its own, or remove the file that is not used any more".into()),
-        })
+        Some(Neighbour { own_file: file(app), file: file(&other), app: other, root })
+    })
+}
+
+fn shared_root(paths: &Paths, settings: &Settings) -> Option<Lack> {
+    let Neighbour { own_file, app: other, file, root } = neighbour(paths, settings)?;
+    Some(Lack {
+        what: format!(
+            "{} ({}) and {other} ({}) have roots that lie one in the other: {} and {}",
+            settings.app,
+            own_file.display(),
+            file.display(),
+            settings.root.display(),
+            root.display()
+        ),
+        remedy: Some(Neighbour::REMEDY.into()),
     })
 }
 

@@ -128,7 +128,7 @@ impl Receiver {
             Err(why) => return Err((StatusCode::BAD_REQUEST, why)),
         };
         let claim = self.replay.claim(app, replay::marks(delivery, body)).map_err(|error| {
-            tracing::error!("cannot read what was used already of app {app}: {error}; nothing is asked for");
+            tracing::error!(DEPLOYD_APP = %app, "cannot read what was used already of app {app}: {error}; nothing is asked for");
             (StatusCode::SERVICE_UNAVAILABLE, "what was used already is not known".to_owned())
         })?;
         let Some(claim) = claim else {
@@ -144,7 +144,7 @@ impl Receiver {
             }
             Err(Refusal::Invalid(why)) => return Err((StatusCode::BAD_REQUEST, why)),
             Err(Refusal::Failed(why)) => {
-                tracing::error!("{reference} of app {app} was not asked for: {}", printable(&why));
+                tracing::error!(DEPLOYD_APP = %app, "{reference} of app {app} was not asked for: {}", printable(&why));
                 return Err((StatusCode::SERVICE_UNAVAILABLE, "deployd could not be asked".into()));
             }
         };
@@ -162,7 +162,7 @@ impl Receiver {
             if asked.is_ok()
                 && let Err(error) = claim.keep()
             {
-                tracing::error!("that a delivery of app {app} was used is not on disk: {error}, going on");
+                tracing::error!(DEPLOYD_APP = %app, "that a delivery of app {app} was used is not on disk: {error}, going on");
             }
             asked
         });

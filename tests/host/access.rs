@@ -40,11 +40,20 @@ fn who_is_listed_deploys_and_nobody_gets_on_the_list_by_himself() {
     {
         deploy(&host, "ci", &more).expect_status(7);
     }
-    for verb in ["stage", "activate", "rollback", "plan", "check", "key"] {
+    for verb in ["stage", "activate", "rollback", "plan", "check", "key", "hold", "unhold", "prune"] {
         host.run_as("ci", &["deployctl", verb, "shop"]).expect_status(7);
     }
     host.run_as("ci", &["deployctl", "logs", "shop"]).ok();
     host.run_as("eve", &["deployctl", "logs", "shop"]).expect_status(7);
+
+    let more = "hold = [\"ann\"]\nprune = [\"%web\"]\n";
+    shop.configure(&host, &format!("{ACCESS}{more}"));
+    host.run_as("ann", &["deployctl", "hold", "shop", "--reason", "the sale is on"]).ok();
+    host.run_as("eve", &["deployctl", "unhold", "shop"]).expect_status(7);
+    host.run_as("ann", &["deployctl", "unhold", "shop"]).ok();
+    host.run_as("ann", &["deployctl", "prune", "shop"]).expect_status(7);
+    host.run_as("eve", &["deployctl", "prune", "shop"]).ok();
+    shop.configure(&host, ACCESS);
 
     // Who has left the group has left the list, and who comes to it is on it; deployd runs on.
     host.sh("gpasswd -d eve web; gpasswd -a ann web");

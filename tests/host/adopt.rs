@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::{
     common::{eventually, installed},
+    ctl::{manual, members},
     support::{
         capistrano, deb,
         host::Host,
@@ -164,6 +165,8 @@ fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
     assert!(refused.stderr.contains("shop.toml.disowned is there from before"), "{refused}");
     assert_ne!(host.ok(&["systemctl", "list-units", "--plain", "--no-legend", "--state=active", "app-fpm@shop*"]), "");
     host.sh("rm /etc/deployd/apps/shop.toml.disowned; systemctl enable -q --now deploy@shop.timer");
+    let shown: serde_json::Value = serde_json::from_str(&shop.ctl(&host, "disown", &["--json"]).ok()).unwrap();
+    assert_eq!((members(&shown), &shown["changed"]), (manual("disown"), &serde_json::Value::Bool(false)), "{shown}");
     shop.ctl(&host, "disown", &["--yes"]).ok();
     assert_eq!((shop.release(&host).as_str(), shop.current(&host)), ("r2", live));
     host.run_as("shop", &["touch", "/srv/shop/mine", "/srv/shop/releases/mine"]).ok();

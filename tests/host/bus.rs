@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use deployd::model::events;
+use serde_json::Value;
 
 use crate::{
     common::{Live, eventually, installed, with_live_shop},
@@ -111,4 +112,35 @@ fn what_others_say_in_an_app_s_name_is_not_in_its_log() {
     }
     // As Laravel 8 has it, or Laravel 10.
     assert!(["Migrated:", "DONE"].iter().any(|own| log.contains(own)), "what migrate printed is not in {log}");
+}
+
+#[test]
+fn every_line_of_the_engine_carries_its_app_once() {
+    let (host, shop) = with_live_shop("[health]\nhttp = \"http://127.0.0.1/gone\"\nbake = \"1s\"\n");
+    shop.commit(&host, "r2", &[]);
+    shop.ctl(&host, "deploy", &[]).expect_failure();
+    // A description that cannot be read is told in lines of several kinds: in a deployment, and by what settles it.
+    host.write(&shop.toml_path(), "preset = 7\n");
+    shop.start(&host).expect_failure();
+    host.run(&["systemctl", "start", "--wait", "deploy-settle@shop"]);
+    host.run(&["systemctl", "restart", "deployd-recover"]);
+    host.ok(&["journalctl", "--sync"]);
+    let json = host.ok(&["journalctl", "--no-pager", "-o", "json", "SYSLOG_IDENTIFIER=deploy-engine"]);
+    let lines: Vec<Value> = json.lines().map(|line| serde_json::from_str(line).expect("an entry")).collect();
+    let text = |line: &Value, field: &str| line[field].as_str().unwrap_or_default().to_owned();
+    let plain = |line: &&Value| line["MESSAGE_ID"].is_null();
+    for line in &lines {
+        // A field that came twice is an array.
+        assert_eq!(line["DEPLOYD_APP"], "shop", "{line:#}");
+        if text(line, "_SYSTEMD_UNIT").starts_with("deploy@") || text(line, "_SYSTEMD_UNIT").starts_with("deploy-run@")
+        {
+            assert_eq!(text(line, "DEPLOYD_DEPLOYMENT").len(), 16, "{line:#}");
+            assert!(line["DEPLOYD_ACTOR"].is_string(), "{line:#}");
+        }
+        assert!(!line["DEPLOYD_RELEASE"].is_array(), "{line:#}");
+    }
+    for unit in ["deploy@shop", "deploy-settle@shop", "deployd-recover"] {
+        let of_unit = |line: &&Value| text(line, "_SYSTEMD_UNIT") == format!("{unit}.service");
+        assert!(lines.iter().filter(of_unit).any(|line| plain(&line)), "{unit} has told nothing but events");
+    }
 }

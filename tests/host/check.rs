@@ -52,6 +52,7 @@ fn set_traps(host: &Host) {
     );
     let pool = "/etc/php/8.2/fpm/pool.d/shop.conf";
     host.write(pool, format!("{}php_admin_value[open_basedir] = /srv/shop/current:/tmp\n", host.read(pool)));
+    host.write("/etc/deployd/apps/inner.toml", "root = \"/srv/shop/inner\"\nuser = \"shop\"\n");
     host.write("/etc/cron.d/shop", "* * * * * shop cd /srv/shop/current && php artisan schedule:run\n");
     host.write(
         "/etc/supervisor/conf.d/shop.conf",
@@ -101,7 +102,7 @@ fn stock() -> (Host, Shop) {
 }
 
 /// What a stock host has.
-const TRAPS: [&str; 23] = [
+const TRAPS: [&str; 24] = [
     "code-written",
     "cron-line",
     "foreign-process",
@@ -118,6 +119,7 @@ const TRAPS: [&str; 23] = [
     "opcache-preload",
     "opcache-size",
     "php-open-basedir",
+    "root-overlap",
     "session-driver",
     "supervisor-program",
     "tree-owner",
@@ -158,6 +160,7 @@ fn each_trap_of_a_stock_host_is_named_until_its_remedy_is_applied() {
     ] {
         host.ok(&["sed", "-i", edit, file]);
     }
+    host.sh("rm /etc/deployd/apps/inner.toml");
     host.sh("rm /etc/cron.d/shop /etc/supervisor/conf.d/shop.conf /var/spool/cron/crontabs/shop");
     host.sh("rm /etc/php/8.2/fpm/conf.d/99-traps.ini; systemctl stop stray; chown root:root /srv/shop");
     let stop = "[Service]\nKillSignal=SIGQUIT\nKillMode=mixed\n";

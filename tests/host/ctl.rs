@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use deployd::model::events;
+use serde_json::json;
 
 use crate::{
     common::{Live, eventually, releases, with_live_shop},
@@ -78,7 +79,7 @@ fn a_held_app_takes_nothing_new_however_it_is_asked_and_a_held_release_stays() {
 }
 
 /// The members that the manual names for a verb.
-fn manual(verb: &str) -> BTreeSet<String> {
+pub fn manual(verb: &str) -> BTreeSet<String> {
     let page = include_str!("../../man/deployctl.1");
     let table = page.split(".Sh JSON").nth(1).unwrap().split(".Sh ").next().unwrap();
     let entries = table.split(".It Cm ").skip(1);
@@ -89,7 +90,7 @@ fn manual(verb: &str) -> BTreeSet<String> {
 }
 
 /// The members of a value; of a list those of its first.
-fn members(value: &serde_json::Value) -> BTreeSet<String> {
+pub fn members(value: &serde_json::Value) -> BTreeSet<String> {
     let one = value.as_array().map_or(value, |list| &list[0]);
     one.as_object().unwrap_or_else(|| panic!("{value}")).keys().cloned().collect()
 }
@@ -124,6 +125,9 @@ fn what_each_verb_prints_as_json_is_what_the_manual_says() {
     exactly("prune", &["--dry-run"]);
     let list: serde_json::Value = serde_json::from_str(&host.ok(&["deployctl", "list", "--json"])).unwrap();
     assert_eq!(members(&list), manual("list"));
+    let described = exactly("init", &[]);
+    assert_eq!((&described["changed"], &described["nginx"]), (&json!(false), &json!(null)), "{described}");
+    assert_eq!(exactly("adopt", &[])["releases"], json!([]), "it is deployd's already");
     // Of these the manual names what is always there.
     for verb in ["show", "plan"] {
         assert!(members(&json(verb, &[])).is_superset(&manual(verb)), "{verb}: {:?}", members(&json(verb, &[])));

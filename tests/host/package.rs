@@ -26,6 +26,16 @@ const PACKAGES: [&str; 2] = ["deployd", "deployd-webhook"];
 pub const STATE: [&str; 4] =
     ["/var/lib/deployd", "/var/cache/deployd", "/var/spool/deployd", "/var/lib/deployd-webhook"];
 
+/// Waits until PID 1 has done all that a removal asked for, and the load has gone on after it.
+#[track_caller]
+pub fn goes_on(host: &Host, load: &Running) {
+    let answered = load.answered();
+    eventually("a removal is done, and the load goes on", Duration::from_secs(60), || {
+        let jobs = host.ok(&["systemctl", "list-jobs", "--plain", "--no-legend"]);
+        (jobs.is_empty() || jobs.starts_with("No jobs")) && load.answered() > answered + 150
+    });
+}
+
 /// The installed packages made anew under another version, as files of the host.
 pub fn of_version(host: &Host, version: &str) -> Vec<String> {
     let script = r#"rm -rf "$1"; dpkg-deb -R "$2" "$1"
@@ -108,7 +118,7 @@ fn packages_come_and_go_under_load_and_no_request_fails() {
     let before = settled(&host, &shop);
     dpkg(&host, "--remove", &PACKAGES);
     host.sh("nginx -q -t; systemctl reload nginx");
-    std::thread::sleep(Duration::from_secs(4));
+    goes_on(&host, &load);
     assert_eq!(Live::of(&host, &shop), before, "removing the tool stops no site");
     assert_eq!(
         host.run(&["systemctl", "is-active", "deployd-webhook.socket", "deployd"]).stdout,
@@ -129,7 +139,7 @@ fn packages_come_and_go_under_load_and_no_request_fails() {
     assert_eq!(host.sh(enabled), "", "what enabled its units");
     assert_eq!(Live::of(&host, &shop), before);
     host.ok(&["test", "-e", &shop.toml_path()]);
-    std::thread::sleep(Duration::from_secs(4));
+    goes_on(&host, &load);
 
     // And from the beginning, over an app that serves by what is still running.
     dpkg(&host, "-i", &DEBS);

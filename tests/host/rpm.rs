@@ -8,7 +8,7 @@ use std::{fs, path::PathBuf, time::Duration};
 
 use crate::{
     common::{Live, SLOW_STEP, eventually},
-    package::{HEALTH, STATE, deploy_during, not_directories, settled, there},
+    package::{HEALTH, STATE, deploy_during, goes_on, not_directories, settled, there},
     support::{
         host::Host,
         load::{Plan, Running},
@@ -103,11 +103,7 @@ fn rpms_come_and_go_under_load_and_no_request_fails() {
     let theirs = not_directories(&host, &host.ok(&["rpm", "-ql", "deployd", "deployd-webhook"]));
     assert!(theirs.len() > 60 && there(&host, &theirs).lines().count() == theirs.len(), "{theirs:#?}");
     does(&host, &["-e"], &PACKAGES);
-    let answered = load.answered();
-    eventually("PID 1 has done all that erasing asked for, and the load went on", Duration::from_secs(60), || {
-        let jobs = host.ok(&["systemctl", "list-jobs", "--plain", "--no-legend"]);
-        (jobs.is_empty() || jobs.starts_with("No jobs")) && load.answered() > answered + 150
-    });
+    goes_on(&host, &load);
     assert_eq!(Live::of(&host, &shop), before, "erasing the tool stops no site");
     assert_eq!((there(&host, &theirs), there(&host, &STATE.map(str::to_owned))), (String::new(), String::new()));
     let enabled = "find /etc/systemd /var/lib/systemd -name '*deployd*' -not -path '*/coredump/*'";

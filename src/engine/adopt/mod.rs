@@ -30,6 +30,7 @@ use crate::{
         journal::{self, Priority},
         tree::Dir,
     },
+    worker::order::Maker,
 };
 
 /// The record of an adoption that is under way.
@@ -48,7 +49,10 @@ pub async fn adopt(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) -> 
     let begun = begun(&dir)?;
     if let (None, Some(live)) = (&begun, state.releases.last()) {
         let notes = vec![format!("{app} is deployd's already: {} is recorded; nothing was changed", live.id)];
-        return Ok(Said { notes, ..Said::default() });
+        let mut said = Said { notes, ..Said::default() };
+        let nobody = Adoption { made_by: Maker::Nobody, live: live.id.clone(), releases: Vec::new() };
+        facts(&mut said, &settings, &nobody)?;
+        return Ok(said);
     }
     if let Some(begun) = &begun {
         goes_on(host, app, begun, &state)?;
@@ -65,6 +69,7 @@ pub async fn adopt(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) -> 
         None => adoption(&settings, &tree, now()).map_err(refused)?,
     };
     let mut said = Said { data: format!("{}\n", told(&settings, &tree, &adopted)), ..Said::default() };
+    facts(&mut said, &settings, &adopted)?;
     if !adopted.made_by.has_releases() {
         said.notes.extend(closed(host, &settings)?);
     }
@@ -90,9 +95,23 @@ pub async fn adopt(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) -> 
     let fields =
         [("DEPLOYD_APP", app.as_str()), ("DEPLOYD_RELEASE", adopted.live.as_str()), ("DEPLOYD_ACTOR", actor.as_str())];
     journal::event(events::ADOPTED, Priority::Notice, &message, &fields);
+    said.fact("changed", true);
     said.notes.push(message);
     said.notes.extend(next(host, &settings, &adopted));
     Ok(said)
+}
+
+/// What is told to programs before anything was changed.
+fn facts(said: &mut Said, settings: &Settings, adopted: &Adoption) -> Result<(), EngineError> {
+    let json =
+        |value| serde_json::to_value(value).map_err(|error: serde_json::Error| EngineError::Other(error.to_string()));
+    said.fact("app", settings.app.as_str());
+    said.fact("root", settings.root.display().to_string());
+    said.fact("changed", false);
+    said.fact("made_by", adopted.made_by.name());
+    said.fact("live", adopted.live.as_str());
+    said.fact("releases", json(&adopted.releases)?);
+    Ok(())
 }
 
 /// An adoption ends with `current` at what was live when it began: once something newer was deployed, it may not.
@@ -177,7 +196,7 @@ fn record(dir: &Dir, adopted: &Adoption) -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{engine::adopt::value::Taken, worker::order::Maker};
+    use crate::engine::adopt::value::Taken;
 
     #[test]
     fn an_adoption_does_not_go_on_over_what_was_deployed_since() {

@@ -82,20 +82,23 @@ pub async fn give_back(host: &Host, app: &AppName, release: Option<&ReleaseId>) 
 
 /// The release is confirmed: the next host may go on.
 pub async fn confirmed(host: &Host, settings: &Settings, release: &ReleaseId, revision: &str) {
-    if let Some(fleet) = &settings.fleet {
-        // Before anybody is let go on: whoever reads the journals of two hosts finds them one after the other.
-        tracing::info!(DEPLOYD_APP = %settings.app, "{release} has proved itself: the next host of {} may go on", fleet.group);
-    }
     let begun = Begun::read(host, &settings.app).map(|begun| (begun.release == *release, begun.force));
-    if matches!(begun, Some((true, _))) && tell(host, &settings.app, CONFIRMED).await {
+    let has_slot = matches!(begun, Some((true, _)));
+    let fleet = settings.fleet.as_ref();
+    // What FleetLock knows of this host is there after a boot too, when nothing is noted any more.
+    let may_have = begun.is_none() && fleet.is_some_and(|one| matches!(one.semaphore, Semaphore::FleetLock { .. }));
+    if let Some(fleet) = fleet.filter(|_| has_slot || may_have) {
+        // Before anybody is let go on: whoever reads the journals of two hosts finds them one after the other.
+        tracing::info!("{release} has proved itself: the next host of {} may go on", fleet.group);
+    }
+    if has_slot && tell(host, &settings.app, CONFIRMED).await {
         return;
     }
-    let Some(fleet) = &settings.fleet else { return };
+    let Some(fleet) = fleet else { return };
     let force = match (&fleet.semaphore, begun) {
         // A lease ends by itself; a mark that was overruled does not.
         (Semaphore::Etcd { .. }, Some((true, true))) => true,
-        // What FleetLock knows of this host is there after a boot too, when nothing is noted any more.
-        (Semaphore::FleetLock { .. }, None | Some((true, _))) => false,
+        (Semaphore::FleetLock { .. }, _) if has_slot || may_have => false,
         _ => return,
     };
     if let Err(error) = begin(host, settings, fleet, &About { release, revision, force }, FleetWhat::GiveBack).await {

@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use super::{
     Said,
     edit::{difference, edited},
@@ -75,6 +77,9 @@ pub async fn apply(
         )));
     }
     Store::open(&host.paths, app)?;
+    said.fact("changed", false);
+    said.fact("configuration", Value::Null);
+    said.fact("nginx", Value::Null);
     match Change::of(host, app, found)? {
         None => said.notes.push(format!("nginx: {} is as it should be", site.at.file.display())),
         Some(change) => {
@@ -87,7 +92,10 @@ pub async fn apply(
             let mut looker = Looker::start(host, &settings, site, id).await?;
             change.carry_out(host, &settings, site, &mut looker).await?;
             looker.worker.finish().await?;
-            said.data = format!("{}\n", difference(&change.file, &change.before, &change.after));
+            let diff = difference(&change.file, &change.before, &change.after);
+            said.fact("changed", true);
+            said.fact("nginx", diff.as_str());
+            said.data = format!("{diff}\n");
             let backup = change.backup.display();
             tell(events::SITE_CHANGED, app, &format!("{} asks deployd's slots of {app}", change.file.display()));
             said.notes.push(format!("nginx has taken it and the site answers as before; the old file is {backup}"));

@@ -12,6 +12,8 @@ pub use apply::tmpfiles_name;
 
 use std::path::PathBuf;
 
+use serde_json::{Map, Value};
+
 use super::{
     by_root::{actor, apart},
     error::EngineError,
@@ -51,6 +53,15 @@ pub struct Said {
     pub data: String,
     /// For standard error, a line each.
     pub notes: Vec<String>,
+    /// The same for programs: members of one JSON object.
+    pub facts: Map<String, Value>,
+}
+
+impl Said {
+    /// For a program.
+    pub fn fact(&mut self, name: &str, value: impl Into<Value>) {
+        self.facts.insert(name.to_owned(), value.into());
+    }
 }
 
 /// Carries it out.
@@ -70,11 +81,16 @@ pub async fn init(host: &Host, asked: &Init, id: &DeploymentId) -> Result<Said, 
     let Looked { app, found } = looked;
     apart(host, &app, &found.root)?;
     let described = host.paths.config_dirs().iter().any(|dir| dir.join(format!("{app}.toml")).exists());
+    said.fact("app", app.as_str());
+    said.fact("root", found.root.display().to_string());
+    said.notes.extend(proxied(&found));
     said.notes.extend(found.unread.iter().map(|unread| format!("not looked at: {}: {}", unread.what, unread.why)));
     if asked.apply {
         return apply::apply(host, &app, &found, id, said).await;
     }
     let text = toml::text(&app, &found, asked.source.as_deref());
+    said.fact("changed", asked.write);
+    said.fact("configuration", text.as_str());
     match (asked.write, described) {
         (true, true) => {
             let place = format!("/etc/deployd/apps/{app}.toml");
@@ -91,7 +107,9 @@ pub async fn init(host: &Host, asked: &Init, id: &DeploymentId) -> Result<Said, 
         (false, _) => said.data = text,
     }
     said.notes.extend(next(&app, &found, asked.write));
-    if let Some(diff) = apply::preview(host, &app, &found)? {
+    let diff = apply::preview(host, &app, &found)?;
+    said.fact("nginx", diff.clone());
+    if let Some(diff) = diff {
         said.notes.push(format!("nginx: what `deployctl init {app} --apply` would change:\n{diff}"));
     }
     Ok(said)
@@ -112,6 +130,21 @@ fn tell(event: EventId, app: &AppName, message: &str) {
 fn write(host: &Host, app: &AppName, text: &str) -> Result<(), EngineError> {
     let [dir, ..] = host.paths.config_dirs();
     Ok(Dir::open_or_make(&dir, 0o755)?.write(&format!("{app}.toml"), text.as_bytes(), 0o644)?)
+}
+
+/// A program on a port has ports for its slots, which nobody but a person can choose.
+fn proxied(found: &Found) -> Option<String> {
+    let site = found.site.as_ref().filter(|site| site.deployd_app.is_none())?;
+    let served = site.php.as_ref().filter(|served| !served.fastcgi)?;
+    let at = served.at.first().unwrap_or(&site.at);
+    Some(format!(
+        "nginx asks {} at {}:{}: describe the service with the ports of its slots (deployd.toml(5), the tables service), and include \
+         snippets/deployd-proxy.conf there as /usr/share/doc/deployd/examples/example-proxy.conf does, after the first \
+         deployment; `--apply` changes only what php-fpm serves",
+        served.to,
+        at.file.display(),
+        at.line
+    ))
 }
 
 /// What a person does next.

@@ -25,7 +25,7 @@ pub(super) use self::{
     foreign::{crontab, jobs as foreign_jobs},
     nginx::read as nginx_read,
 };
-use super::Host;
+use super::{Host, lacking::neighbour};
 
 /// How much is looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,7 @@ pub async fn facts(host: &Host, settings: &Settings, state: &AppState, id: &Depl
     let (all, told) = (since.elapsed().as_micros(), told.as_micros());
     tracing::debug!("the host was looked at in {all} us, of which PID 1 took {told}");
     if depth == Depth::Whole {
+        facts.neighbour = neighbour(&host.paths, settings);
         facts.strangers = names::strangers(settings, &mut facts.unread);
         facts.writers = units::writers(host, settings, &mut facts.unread).await;
         match app::app(host, settings, state, id).await {
