@@ -162,7 +162,9 @@ check-fast: ## Format, lints and the tests that boot no host
 check-safety: ## End and fail the engine at every system call, cut the power, race and flood it; some hours
 	@$(MAKE) deps WHAT=host
 	@$(MAKE) safety power WORDS=
-	DEPLOYD_ATTACK=long cargo test --locked --test host -- --nocapture --test-threads=2 races bus_attack endurance large load::deployments
+	DEPLOYD_ATTACK=long cargo test --locked --lib -- --nocapture no_request_ends_the_receiver
+	DEPLOYD_ATTACK=long cargo test --locked --test host -- --nocapture --test-threads=2 races bus_attack callers \
+	  endurance large load::deployments
 
 # Side by side: one waits for a host much of the time, the other has a processor's worth of an emulated machine.
 check-safety-short: ## The same at 60 points, chosen by the commit, and four power cuts

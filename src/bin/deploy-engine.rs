@@ -9,7 +9,7 @@ use deployd::{
     engine::{self, Cancel},
     model::{
         Actor, AppName, CheckRequest, DeploymentId, DiffRequest, HoldRequest, KeyRequest, Kind, Paths, PruneRequest,
-        Request, SlotInstance, SlotUnit, printable,
+        Request, SlotInstance, SlotUnit, printable, printable_json,
     },
     observe::{self, Host},
     runtime::generator,
@@ -125,26 +125,30 @@ fn main() -> ExitCode {
             ExitCode::from(1)
         }
         Err(error) => {
-            span.in_scope(|| tracing::error!("{error:#}"));
+            let told = matches!(error.downcast_ref(), Some(engine::EngineError::Told(_)));
+            span.in_scope(|| if told { tracing::debug!("{error:#}") } else { tracing::error!("{error:#}") });
             ExitCode::from(1)
         }
     }
 }
 
-/// What is told of this command carries its app; a deployment and what boots have spans of their own.
+/// What is told of this command carries its app, and its deployment. What boots has spans of its own.
 fn about(command: &Command) -> Span {
-    let of_instance = |instance: &str| instance.split(':').next().and_then(|app| app.parse().ok());
-    let app: Option<AppName> = match command {
-        Command::Run { app, .. } => Some(app.clone()),
+    let of_instance = |instance: &str| app_and_id(instance).map(|(app, id)| engine::span::of_request(&app, &id));
+    match command {
+        Command::Run { app, .. } => engine::span::of_request(app, &invocation()),
+        Command::Settle { instance } => {
+            let app = instance.split(':').next().unwrap_or_default().parse();
+            app.map_or_else(|_| Span::none(), |app| engine::span::of_app(&app))
+        }
+        Command::Drain { slot } => engine::span::of_app(slot.app()),
+        Command::Guard { slot } => engine::span::of_app(&slot.app),
         Command::Request { instance }
         | Command::Plan { instance }
         | Command::Survey { instance }
         | Command::Key { instance }
         | Command::Hold { instance }
-        | Command::Prune { instance }
-        | Command::Settle { instance } => of_instance(instance),
-        Command::Drain { slot } => Some(slot.app().clone()),
-        Command::Guard { slot } => Some(slot.app.clone()),
+        | Command::Prune { instance } => of_instance(instance).unwrap_or_else(|_| Span::none()),
         // By hand it is told to somebody who knows; the others' units carry it.
         Command::Recover
         | Command::Init { .. }
@@ -152,9 +156,8 @@ fn about(command: &Command) -> Span {
         | Command::Disown { .. }
         | Command::Worker
         | Command::Fleet
-        | Command::Step { .. } => None,
-    };
-    app.map_or_else(Span::none, |app| engine::span::of_app(&app))
+        | Command::Step { .. } => Span::none(),
+    }
 }
 
 /// systemd tells which timer triggered a unit, and nothing of people.
@@ -295,7 +298,7 @@ fn say(said: Result<engine::Said, engine::EngineError>, json: bool) -> Result<u8
     })?;
     if json {
         said.fact("notes", said.notes.clone());
-        said.data = format!("{}\n", serde_json::Value::from(said.facts));
+        said.data = format!("{}\n", printable_json(&said.facts.into()));
     }
     std::io::stdout().write_all(said.data.as_bytes()).context("cannot write the output")?;
     for note in &said.notes {

@@ -33,7 +33,7 @@ pub(super) fn check(settings: &Settings, facts: &Facts, found: &mut Found) {
                 root.display()
             ),
             place: file.display().to_string(),
-            happens: "each app takes the other's releases for its own: both are refused every deployment".into(),
+            happens: "each app takes the other's releases for its own: neither can stage a new one".into(),
             remedy: Neighbour::REMEDY.into(),
         };
         found.add(GROUP, "root-overlap", Severity::Breaks, words);

@@ -8,7 +8,7 @@ use super::{
     fit::{cut, width},
     screen::Screen,
 };
-use crate::model::printable;
+use crate::model::{printable, printable_json};
 
 /// Where to write, and how.
 #[derive(Debug)]
@@ -77,7 +77,7 @@ impl Out {
 
     /// A value as JSON.
     pub fn json(&self, value: &serde_json::Value) -> Result<(), CtlError> {
-        self.line(&format!("{value:#}"))
+        self.line(&printable_json(value))
     }
 
     /// Emphasised, at a terminal.

@@ -21,6 +21,7 @@ pub async fn within(
         return judgement;
     }
     tracing::warn!(
+        DEPLOYD_APP = %app,
         "what the configuration of app {app} says of uid {uid} was not known within {limit:?}, and counts as no: what tells \
          users and groups (see `getent passwd`), or the disk, does not answer"
     );

@@ -32,6 +32,9 @@ pub enum EngineError {
         /// What is wrong.
         wrong: String,
     },
+    /// What an event of the journal has told already: nobody tells it again.
+    #[error("{0}")]
+    Told(String),
     /// A step ended badly.
     #[error("the step {name} {how}")]
     Step {
@@ -176,4 +179,9 @@ impl EngineError {
             _ => None,
         }
     }
+}
+
+/// Tells a report of several lines in as many: a reader of the journal shows each as it is.
+pub fn tell_lines(report: &str) {
+    report.lines().for_each(|line| tracing::error!("{line}"));
 }

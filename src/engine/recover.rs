@@ -33,7 +33,8 @@ use crate::{
 pub async fn before_deployment(host: &Host, settings: &Settings, store: &Store) -> Result<AppState, EngineError> {
     let mut state = store.load()?;
     if let Some(running) = state.running.clone() {
-        take_back(host, settings, &mut state, &running).await?;
+        let span = span::of_release(&settings.app, &running.id, &running.to);
+        take_back(host, settings, &mut state, &running).instrument(span).await?;
         state.running = None;
         state.stuck = None;
         store.save(&state)?;

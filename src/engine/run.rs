@@ -10,7 +10,7 @@ use super::{
     cancel::Cancel,
     cutover::{Starter, handovers},
     deployment::{Deployment, now},
-    error::EngineError,
+    error::{EngineError, tell_lines},
     fleet, generated,
     layout::{self, Next},
     metrics,
@@ -64,7 +64,7 @@ async fn to_its_end(host: &Host, request: &Request, cancel: &Cancel) -> Outcome 
     let (settings, store) = match (settings, store) {
         (Ok(settings), Some(Ok(store))) => (settings, store),
         (Err(error), store) => {
-            tracing::error!("{error}");
+            tell_lines(&error.to_string());
             let store = store.and_then(Result::ok);
             let end = End::early(Outcome::Rejected, error.summary);
             return finish(request, store.as_ref(), &progress, started_at, end).outcome;

@@ -9,7 +9,7 @@ use tracing::Instrument;
 use super::{
     bake::{bake, look_once},
     cancel::Cancel,
-    error::EngineError,
+    error::{EngineError, tell_lines},
     fleet, metrics,
     prune::{How, prune, sweep},
     recover,
@@ -40,7 +40,7 @@ pub async fn settle(host: &Host, app: &AppName, cancel: &Cancel) -> Result<(), E
         Ok(settings) => settings,
         Err(error) => {
             // Nothing can be settled until it is mended; the next deployment then does it.
-            tracing::error!("{error}");
+            tell_lines(&error.to_string());
             return Ok(());
         }
     };
@@ -80,7 +80,7 @@ struct Settling<'a> {
 impl Settling<'_> {
     async fn once(&self) -> Result<Passed, EngineError> {
         let Some(pending) = self.begin().await? else { return Ok(Passed::Done) };
-        let span = span::of_settling(&self.settings.app, &pending.id, &pending.release);
+        let span = span::of_release(&self.settings.app, &pending.id, &pending.release);
         self.settle(&pending).instrument(span).await
     }
 
@@ -202,7 +202,7 @@ impl Settling<'_> {
         let message =
             format!("{why}; there is no older release to go back to, so {release} stays live: deploy one that works");
         self.tell(events::DEPLOYMENT_STUCK, Priority::Error, &message, pending);
-        Err(EngineError::Other(message))
+        Err(EngineError::Told(message))
     }
 
     /// Drains the slots of before, each in its own unit, without the app's lock; when they are gone, confirms.

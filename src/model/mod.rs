@@ -33,4 +33,4 @@ pub use record::{
 pub use release::{BadReleaseId, ReleaseId, ReleaseState, Share};
 pub use request::{Actor, Allow, CheckRequest, Request};
 pub use slot_unit::SlotUnit;
-pub use text::{names_path, printable};
+pub use text::{names_path, printable, printable_json};

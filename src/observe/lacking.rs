@@ -54,8 +54,7 @@ pub fn lacking(
     (found, missed)
 }
 
-/// Another app whose root is this one's, or in it, or has it in it: each would take the other's releases for its own. Not told
-/// when a configuration is loaded: what runs goes on, and is brought up at boot, whatever file was put beside its own.
+/// Another app whose root is this one's, or in it, or has it in it: each would take the other's releases for its own.
 pub fn neighbour(paths: &Paths, settings: &Settings) -> Option<Neighbour> {
     let app = &settings.app;
     let mut others = config::list(paths).ok()?.into_iter().filter(|other| other != app);
@@ -66,6 +65,8 @@ pub fn neighbour(paths: &Paths, settings: &Settings) -> Option<Neighbour> {
     })
 }
 
+/// Not told when a configuration is loaded: what runs goes on, and is brought up at boot, whatever file was put beside its
+/// own.
 fn shared_root(paths: &Paths, settings: &Settings) -> Option<Lack> {
     let Neighbour { own_file, app: other, file, root } = neighbour(paths, settings)?;
     Some(Lack {

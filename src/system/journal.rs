@@ -20,12 +20,19 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 static IDENTIFIER: OnceLock<&'static str> = OnceLock::new();
 
+/// The target of spans that give lines their fields: they are there whatever `DEPLOYD_LOG` leaves out.
+pub const FIELDS: &str = "deployd::fields";
+
 /// Sets up tracing: to the journal when standard error is its stream (`JOURNAL_STREAM`), else plain lines on standard
 /// error. `identifier` is SYSLOG_IDENTIFIER. Once for a process, by `bin/`. What is told is `DEPLOYD_LOG`'s to say
 /// (like `debug` or `deployd=debug`), else `info` and above.
 pub fn init(identifier: &'static str) {
     let _ = IDENTIFIER.set(identifier);
     let filter = EnvFilter::try_from_env("DEPLOYD_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = match format!("{FIELDS}=error").parse() {
+        Ok(always) => filter.add_directive(always),
+        Err(_) => filter,
+    };
     let journal = is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref()).then(tracing_journald::layer);
     let layer = match journal {
         // Its default would prefix fields with F_, so that MESSAGE_ID did not arrive, and make INFO a notice.

@@ -119,8 +119,17 @@ fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
             );
         }
     }
-    shop.ctl(&host, "adopt", &["--yes"]).ok();
+    let json = |verb: &str, more: &[&str]| -> serde_json::Value {
+        let said = shop.ctl(&host, verb, &[more, &["--json"]].concat()).ok();
+        let value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{verb}: {e}: {said}"));
+        assert_eq!(members(&value), manual(verb), "{verb}");
+        value
+    };
+    let adopted = json("adopt", &["--yes"]);
     let live = shop.current(&host);
+    assert_eq!((&adopted["changed"], &adopted["made_by"]), (&true.into(), &"capistrano".into()), "{adopted}");
+    assert_eq!(format!("releases/{}", adopted["live"].as_str().unwrap()), live);
+    assert_eq!(adopted["releases"][1]["name"], newer, "{adopted}");
     let (day, time) = newer.split_at(8);
     assert!(live.starts_with(&format!("releases/{day}T{time}Z-")), "{live}");
     let of_before = format!("/srv/shop/releases/{newer}");
@@ -135,7 +144,9 @@ fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
     assert!(again.status == 0 && again.stderr.contains("deployd's already"), "{again}");
 
     // The first deployment works by a reload; what that does not promise is said in the configuration.
-    let applied = shop.ctl(&host, "init", &["--apply"]).ok();
+    let applied = json("init", &["--apply"]);
+    assert_eq!(applied["changed"], true);
+    let applied = applied["nginx"].as_str().unwrap();
     assert!(applied.contains("+        fastcgi_pass unix:/run/deployd/shop/fpm.sock;"), "{applied}");
     assert_eq!(host.ok(&["readlink", "/run/deployd/shop/fpm.sock"]).trim(), "/run/php/shop.sock");
     // One that fails its health check once it is live: then nginx is at the pool of before again.
@@ -165,9 +176,8 @@ fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
     assert!(refused.stderr.contains("shop.toml.disowned is there from before"), "{refused}");
     assert_ne!(host.ok(&["systemctl", "list-units", "--plain", "--no-legend", "--state=active", "app-fpm@shop*"]), "");
     host.sh("rm /etc/deployd/apps/shop.toml.disowned; systemctl enable -q --now deploy@shop.timer");
-    let shown: serde_json::Value = serde_json::from_str(&shop.ctl(&host, "disown", &["--json"]).ok()).unwrap();
-    assert_eq!((members(&shown), &shown["changed"]), (manual("disown"), &serde_json::Value::Bool(false)), "{shown}");
-    shop.ctl(&host, "disown", &["--yes"]).ok();
+    assert_eq!(json("disown", &[])["changed"], false);
+    assert_eq!(json("disown", &["--yes"])["changed"], true);
     assert_eq!((shop.release(&host).as_str(), shop.current(&host)), ("r2", live));
     host.run_as("shop", &["touch", "/srv/shop/mine", "/srv/shop/releases/mine"]).ok();
     for gone in [

@@ -127,7 +127,10 @@ fn what_each_verb_prints_as_json_is_what_the_manual_says() {
     assert_eq!(members(&list), manual("list"));
     let described = exactly("init", &[]);
     assert_eq!((&described["changed"], &described["nginx"]), (&json!(false), &json!(null)), "{described}");
-    assert_eq!(exactly("adopt", &[])["releases"], json!([]), "it is deployd's already");
+    let adopted = exactly("adopt", &[]);
+    assert_eq!((&adopted["releases"], &adopted["made_by"]), (&json!([]), &json!(null)), "it is deployd's already");
+    let live = shop.current(&host).replace("releases/", "");
+    assert_eq!(adopted["live"], live, "and not what was recorded last: it was rolled back");
     // Of these the manual names what is always there.
     for verb in ["show", "plan"] {
         assert!(members(&json(verb, &[])).is_superset(&manual(verb)), "{verb}: {:?}", members(&json(verb, &[])));

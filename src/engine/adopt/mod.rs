@@ -9,6 +9,8 @@ mod value;
 
 use std::path::Path;
 
+use serde_json::Value;
+
 use self::{
     take::Taking,
     value::{Adoption, Unfit, adoption, told},
@@ -25,12 +27,11 @@ use crate::{
     check::{Exposed, exposed},
     config::Settings,
     model::{AppName, AppState, DeploymentId, ReleaseId, events},
-    observe::{Host, foreign_runs, nginx_config, recognise},
+    observe::{Host, foreign_runs, nginx_config, read_current, recognise},
     system::{
         journal::{self, Priority},
         tree::Dir,
     },
-    worker::order::Maker,
 };
 
 /// The record of an adoption that is under way.
@@ -50,8 +51,11 @@ pub async fn adopt(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) -> 
     if let (None, Some(live)) = (&begun, state.releases.last()) {
         let notes = vec![format!("{app} is deployd's already: {} is recorded; nothing was changed", live.id)];
         let mut said = Said { notes, ..Said::default() };
-        let nobody = Adoption { made_by: Maker::Nobody, live: live.id.clone(), releases: Vec::new() };
-        facts(&mut said, &settings, &nobody)?;
+        let current = Dir::open(&settings.root).ok().and_then(|root| read_current(&root).ok()).flatten();
+        said.fact("live", current.map(|live| live.to_string()));
+        said.fact("made_by", Value::Null);
+        said.fact("releases", Vec::<Value>::new());
+        about(&mut said, &settings);
         return Ok(said);
     }
     if let Some(begun) = &begun {
@@ -69,7 +73,11 @@ pub async fn adopt(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) -> 
         None => adoption(&settings, &tree, now()).map_err(refused)?,
     };
     let mut said = Said { data: format!("{}\n", told(&settings, &tree, &adopted)), ..Said::default() };
-    facts(&mut said, &settings, &adopted)?;
+    let json = |error: serde_json::Error| EngineError::Other(error.to_string());
+    said.fact("live", adopted.live.as_str());
+    said.fact("made_by", serde_json::to_value(adopted.made_by).map_err(json)?);
+    said.fact("releases", serde_json::to_value(&adopted.releases).map_err(json)?);
+    about(&mut said, &settings);
     if !adopted.made_by.has_releases() {
         said.notes.extend(closed(host, &settings)?);
     }
@@ -101,17 +109,11 @@ pub async fn adopt(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) -> 
     Ok(said)
 }
 
-/// What is told to programs before anything was changed.
-fn facts(said: &mut Said, settings: &Settings, adopted: &Adoption) -> Result<(), EngineError> {
-    let json =
-        |value| serde_json::to_value(value).map_err(|error: serde_json::Error| EngineError::Other(error.to_string()));
+/// What programs are told of any adoption, before anything was changed.
+fn about(said: &mut Said, settings: &Settings) {
     said.fact("app", settings.app.as_str());
     said.fact("root", settings.root.display().to_string());
     said.fact("changed", false);
-    said.fact("made_by", adopted.made_by.name());
-    said.fact("live", adopted.live.as_str());
-    said.fact("releases", json(&adopted.releases)?);
-    Ok(())
 }
 
 /// An adoption ends with `current` at what was live when it began: once something newer was deployed, it may not.
@@ -196,7 +198,7 @@ fn record(dir: &Dir, adopted: &Adoption) -> Result<(), EngineError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::adopt::value::Taken;
+    use crate::{engine::adopt::value::Taken, worker::order::Maker};
 
     #[test]
     fn an_adoption_does_not_go_on_over_what_was_deployed_since() {

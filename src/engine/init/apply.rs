@@ -47,12 +47,8 @@ const TMPFILES: &str = "/etc/tmpfiles.d";
 
 /// What would be changed, as a diff; none when nothing would.
 pub fn preview(host: &Host, app: &AppName, found: &Found) -> Result<Option<String>, EngineError> {
-    let change = match Change::of(host, app, found) {
-        Ok(Some(change)) => change,
-        Ok(None) => return Ok(None),
-        Err(error) => return Ok(Some(error.to_string())),
-    };
-    Ok(Some(difference(&change.file, &change.before, &change.after)))
+    let change = Change::of(host, app, found)?;
+    Ok(change.map(|change| difference(&change.file, &change.before, &change.after)))
 }
 
 /// Changes the site, and proves that it answers as before.
@@ -77,7 +73,6 @@ pub async fn apply(
         )));
     }
     Store::open(&host.paths, app)?;
-    said.fact("changed", false);
     said.fact("configuration", Value::Null);
     said.fact("nginx", Value::Null);
     match Change::of(host, app, found)? {
@@ -101,8 +96,16 @@ pub async fn apply(
             said.notes.push(format!("nginx has taken it and the site answers as before; the old file is {backup}"));
         }
     }
-    if let Some(note) = describe_slots(host, app, &settings, found)? {
-        said.notes.push(note);
+    match describe_slots(host, app, &settings, found)? {
+        Described::AsItIs => {}
+        Described::ByHand(note) => said.notes.push(note),
+        Described::Written(text) => {
+            said.fact("changed", true);
+            said.fact("configuration", text);
+            said.notes.push(format!(
+                "/etc/deployd/apps/{app}.toml: PHP is served by deployd's own slots now, with the pool's settings"
+            ));
+        }
     }
     said.notes.push(format!("next: `deployctl check {app}`, then `deployctl deploy {app}`"));
     Ok(said)
@@ -261,32 +264,35 @@ pub fn tmpfiles_name(app: &AppName) -> String {
     format!("deployd-{app}.conf")
 }
 
+/// What became of the configuration.
+enum Described {
+    AsItIs,
+    /// What a person has to write.
+    ByHand(String),
+    /// Its new text.
+    Written(String),
+}
+
 /// Has the configuration name deployd's slots in the place of the pool's reload, as `init` has written it.
-fn describe_slots(
-    host: &Host,
-    app: &AppName,
-    settings: &Settings,
-    found: &Found,
-) -> Result<Option<String>, EngineError> {
+fn describe_slots(host: &Host, app: &AppName, settings: &Settings, found: &Found) -> Result<Described, EngineError> {
     if settings.services.iter().any(|one| matches!(&one.kind, ServiceKind::Slots(SlotKind::PhpFpm(_)))) {
-        return Ok(None);
+        return Ok(Described::AsItIs);
     }
-    let Some(pool) = &found.pool else { return Ok(None) };
+    let Some(pool) = &found.pool else { return Ok(Described::AsItIs) };
     let old = toml::reload(&pool.unit()).replace("NAME", app.as_str());
     let new = toml::slots(&pool.version, Some(&pool.file.display().to_string()));
     let [dir, ..] = host.paths.config_dirs();
     let (dir, name) = (Dir::open(&dir)?, format!("{app}.toml"));
     let text = String::from_utf8_lossy(&dir.read(&name, LARGEST)?.unwrap_or_default()).into_owned();
     if !text.contains(&old) {
-        return Ok(Some(format!(
+        return Ok(Described::ByHand(format!(
             "/etc/deployd/apps/{app}.toml is not as init wrote it: in the place of {} write\n{new}",
             pool.unit()
         )));
     }
-    dir.write(&name, text.replace(&old, &new).as_bytes(), 0o644)?;
-    Ok(Some(format!(
-        "/etc/deployd/apps/{app}.toml: PHP is served by deployd's own slots now, with the pool's settings"
-    )))
+    let text = text.replace(&old, &new);
+    dir.write(&name, text.as_bytes(), 0o644)?;
+    Ok(Described::Written(text))
 }
 
 /// A page: status and the body's digest.

@@ -72,9 +72,11 @@ pub async fn init(host: &Host, asked: &Init, id: &DeploymentId) -> Result<Said, 
     }
     let mut looked = look(host, asked, id).await?;
     let mut said = Said::default();
+    said.fact("changed", false);
     if asked.apply
         && let Some(note) = undo::interrupted(host, &looked.app).await?
     {
+        said.fact("changed", true);
         said.notes.push(note);
         looked = look(host, asked, id).await?;
     }
@@ -89,7 +91,6 @@ pub async fn init(host: &Host, asked: &Init, id: &DeploymentId) -> Result<Said, 
         return apply::apply(host, &app, &found, id, said).await;
     }
     let text = toml::text(&app, &found, asked.source.as_deref());
-    said.fact("changed", asked.write);
     said.fact("configuration", text.as_str());
     match (asked.write, described) {
         (true, true) => {
@@ -102,15 +103,22 @@ pub async fn init(host: &Host, asked: &Init, id: &DeploymentId) -> Result<Said, 
             write(host, &app, &text)?;
             let wrote = format!("wrote /etc/deployd/apps/{app}.toml");
             tell(events::DESCRIBED, &app, &wrote);
+            said.fact("changed", true);
             said.notes.push(wrote);
         }
         (false, _) => said.data = text,
     }
     said.notes.extend(next(&app, &found, asked.write));
-    let diff = apply::preview(host, &app, &found)?;
-    said.fact("nginx", diff.clone());
-    if let Some(diff) = diff {
-        said.notes.push(format!("nginx: what `deployctl init {app} --apply` would change:\n{diff}"));
+    match apply::preview(host, &app, &found) {
+        Ok(diff) => {
+            said.fact("nginx", diff.clone());
+            let would = |diff| format!("nginx: what `deployctl init {app} --apply` would change:\n{diff}");
+            said.notes.extend(diff.map(would));
+        }
+        Err(why) => {
+            said.fact("nginx", Value::Null);
+            said.notes.push(format!("nginx: `deployctl init {app} --apply` would not change it: {why}"));
+        }
     }
     Ok(said)
 }
@@ -132,15 +140,14 @@ fn write(host: &Host, app: &AppName, text: &str) -> Result<(), EngineError> {
     Ok(Dir::open_or_make(&dir, 0o755)?.write(&format!("{app}.toml"), text.as_bytes(), 0o644)?)
 }
 
-/// A program on a port has ports for its slots, which nobody but a person can choose.
+/// What `--apply` leaves to a person: a program on a port is reached by an upstream, which its first deployment makes.
 fn proxied(found: &Found) -> Option<String> {
     let site = found.site.as_ref().filter(|site| site.deployd_app.is_none())?;
     let served = site.php.as_ref().filter(|served| !served.fastcgi)?;
     let at = served.at.first().unwrap_or(&site.at);
     Some(format!(
-        "nginx asks {} at {}:{}: describe the service with the ports of its slots (deployd.toml(5), the tables service), and include \
-         snippets/deployd-proxy.conf there as /usr/share/doc/deployd/examples/example-proxy.conf does, after the first \
-         deployment; `--apply` changes only what php-fpm serves",
+        "nginx asks {} at {}:{}: once its service is deployed, include snippets/deployd-proxy.conf there, as \
+         /usr/share/doc/deployd/examples/example-proxy.conf does; `--apply` changes only what php-fpm serves",
         served.to,
         at.file.display(),
         at.line

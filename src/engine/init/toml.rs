@@ -155,15 +155,15 @@ impl Page {
                 self.say(&format!("Serves now: pool {} in {}.", pool.name, pool.file.display()));
                 self.text.push_str(&reload(&pool.unit()).replace("NAME", app.as_str()));
             }
-            (None, ..) => {
-                if let Some(php) = found.site.as_ref().and_then(|site| site.php.as_ref()) {
-                    self.say(&format!(
-                        "nginx asks {}, which is no pool of this host: lead it to deployd's socket.",
-                        php.to
-                    ));
+            (None, ..) => match found.site.as_ref().and_then(|site| site.php.as_ref()) {
+                Some(php) if !php.fastcgi => self.program(&php.to),
+                Some(php) => {
+                    let to = &php.to;
+                    self.say(&format!("nginx asks {to}, which is no pool of this host: lead it to deployd's socket."));
+                    self.text.push_str(&slots("", None));
                 }
-                self.text.push_str(&slots("", None));
-            }
+                None => self.text.push_str(&slots("", None)),
+            },
         }
         let has = |wanted: fn(&Runs) -> bool| found.runs.iter().find(|run| run.runs.as_ref().is_some_and(wanted));
         let packages = found.tree.iter().flat_map(|tree| &tree.packages);
@@ -190,6 +190,14 @@ impl Page {
             self.say("[[service]]");
             self.say("kind = \"scheduler\"");
         }
+    }
+
+    /// Something behind a port of which no run was found.
+    fn program(&mut self, to: &str) {
+        self.say(&format!("nginx asks {to}: a program on a port, and what runs it was not found. Fill in:"));
+        self.say("[[service]]");
+        self.say("kind  = \"octane\"            # or http, with run = [\"…\"]");
+        self.say("ports = [8001, 8002]         # one a slot, other than the one that runs now");
     }
 
     fn octane(&mut self, run: &Run, found: &Found) {

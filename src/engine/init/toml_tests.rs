@@ -91,6 +91,19 @@ fn what_was_found_is_a_configuration() {
 }
 
 #[test]
+fn a_program_behind_a_port_is_no_pool_of_php() {
+    let mut found = Found { pool: None, ..found() };
+    if let Some(served) = found.site.as_mut().and_then(|site| site.php.as_mut()) {
+        *served = Served { to: "http://127.0.0.1:3000".into(), fastcgi: false, at: Vec::new() };
+    }
+    let text = text(&"shop".parse().unwrap(), &found, None);
+    let table: ::toml::Table = text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"));
+    let services = table["service"].as_array().unwrap();
+    assert!(services.iter().all(|one| one["kind"].as_str() != Some("php-fpm")), "{text}");
+    assert!(text.contains("# nginx asks http://127.0.0.1:3000: a program on a port"), "{text}");
+}
+
+#[test]
 fn what_was_not_found_is_a_comment_to_fill_in() {
     let none = Found { site: None, pool: None, owner: None, tree: None, runs: Vec::new(), page: None, ..found() };
     let text = text(&"shop".parse().unwrap(), &none, None);
