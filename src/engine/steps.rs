@@ -10,7 +10,10 @@ use crate::{
     config::{Build, Limits, Settings, Step},
     model::{AppName, Phase},
     observe::search_path,
-    system::units::{Exit, Property, Transient, kept_words},
+    system::{
+        process,
+        units::{Exit, Property, Transient, kept_words},
+    },
     worker::sandbox::{self, Bounds, Reach, STEP_SECRETS},
 };
 
@@ -165,6 +168,11 @@ fn yields(step: &Step) -> bool {
 fn properties(step: &Step, reach: &Reach) -> BTreeMap<&'static str, Property> {
     let Limits { memory, tasks, cpu_weight, io_weight } = step.limits;
     let mut properties = sandbox::step(reach, Bounds { memory, tasks, cpu_weight, yields: yields(step), io_weight });
+    // An idle processor takes over at once what waits on another; one that has a build waits for the next tick, and a
+    // visitor with it.
+    if let Some(others) = process::processors_but_one().filter(|_| yields(step)) {
+        properties.insert("CPUAffinity", Property::Bits(others));
+    }
     if let Some(file) = &step.environment_file {
         properties.insert("EnvironmentFiles", Property::Files(vec![file.display().to_string()]));
     }

@@ -11,6 +11,7 @@ use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     io::Errno,
     process::{Pid, PidfdFlags, pidfd_open},
+    thread::{CpuSet, sched_getaffinity},
 };
 use tokio::{
     io::{Interest, unix::AsyncFd},
@@ -141,6 +142,24 @@ fn available(meminfo: &str) -> Option<u64> {
     Some(kib / 1024)
 }
 
+/// The processors that this process may run on but the first of them, as bits; none: there is only one.
+pub fn processors_but_one() -> Option<Vec<u8>> {
+    let mine = sched_getaffinity(None).ok()?;
+    but_the_first((0..CpuSet::MAX_CPU).filter(|processor| mine.is_set(*processor)))
+}
+
+fn but_the_first(processors: impl Iterator<Item = usize>) -> Option<Vec<u8>> {
+    let mut bits = Vec::new();
+    for processor in processors.skip(1) {
+        let byte = processor / 8;
+        bits.resize(bits.len().max(byte + 1), 0);
+        if let Some(bits) = bits.get_mut(byte) {
+            *bits |= 1 << (processor % 8);
+        }
+    }
+    (!bits.is_empty()).then_some(bits)
+}
+
 /// What this host calls itself; empty when it does not say.
 pub fn host_name() -> String {
     let name = nix::unistd::gethostname().ok().and_then(|name| name.into_string().ok());
@@ -194,6 +213,14 @@ mod tests {
         assert_eq!(watch.gone(Duration::ZERO).await, [stays.id()]);
         drop(stays.stdin.take());
         stays.wait().unwrap();
+    }
+
+    #[test]
+    fn one_processor_is_left_where_there_are_several() {
+        let left = |processors: &[usize]| but_the_first(processors.iter().copied());
+        assert_eq!((left(&[]), left(&[0]), left(&[5])), (None, None, None));
+        assert_eq!((left(&[0, 1]), left(&[1, 3])), (Some(vec![2]), Some(vec![8])));
+        assert_eq!(left(&[0, 1, 2, 9, 17]), Some(vec![6, 2, 2]));
     }
 
     #[test]

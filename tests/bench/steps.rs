@@ -1,4 +1,4 @@
-//! `step-load`: how long the fast page takes while a build burns every core and the disk: not at all, as a step of a
+//! `step-load`: how long the fast page takes while a build burns every core that it may have, and the disk: not at all, as a step of a
 //! deployment, and as a plain service beside the site. In turns on one host; the medians of the rounds.
 
 use std::{collections::BTreeMap, time::Duration};
@@ -86,7 +86,8 @@ fn held_back(host: &Host) -> String {
                    if test -e $at/$name; then echo \"$name=$(head -n1 $at/$name)\"; fi; done; done";
     let weights = host.sh(weights).lines().collect::<Vec<_>>().join(" ");
     let none = |what: &str| if weights.contains(what) { String::new() } else { format!("NO controller {what}: ") };
-    let show = ["systemctl", "show", "-p", "Nice,CPUSchedulingPolicy,IOSchedulingClass", "deploy-step-shop-*"];
+    let show =
+        ["systemctl", "show", "-p", "Nice,CPUSchedulingPolicy,IOSchedulingClass,CPUAffinity", "deploy-step-shop-*"];
     let own = host.ok(&show).lines().collect::<Vec<_>>().join(" ");
     format!("{}{}the slice has {weights}, the step {own}", none("cpu."), none("io."))
 }
@@ -105,7 +106,7 @@ fn report(all: &mut BTreeMap<(&str, &str), Vec<f64>>) -> Vec<Figure> {
         figures.push(table::figure(WORK, who, "p99_ms", p99, "ms"));
         rows.push(vec![who.to_owned(), format!("{p50:.1} ms"), format!("{p99:.1} ms"), format!("{:.2}", p99 / idle)]);
     }
-    println!("\nthe fast page, 100/s, while a build burns every core and the disk\n");
+    println!("\nthe fast page, 100/s, while a build burns every core it may have, and the disk\n");
     println!("{}", table::table(&["meanwhile", "p50", "p99", "ratio to idle"], &rows));
     figures
 }

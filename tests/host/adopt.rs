@@ -23,8 +23,9 @@ const SITE: &str = "/etc/nginx/sites-enabled/shop";
 fn served_before(host: &Host, root: &str) -> Shop {
     let spec = Spec { root: root.into(), php: Php::Socket("/run/php/shop.sock".into()), ..Spec::new("shop") };
     let shop = Shop::make(host, spec);
-    host.write("/etc/php/8.2/fpm/pool.d/shop.conf", site::pool("shop", "shop"));
-    host.sh("systemctl restart php8.2-fpm; rm -r /etc/deployd/apps/shop.toml; rmdir --ignore-fail-on-non-empty /etc/deployd/apps");
+    host.write(&site::of_php(host, "/etc/php/8.2/fpm/pool.d/shop.conf"), site::pool("shop", "shop"));
+    host.sh(&site::of_php(host, "systemctl restart php8.2-fpm"));
+    host.sh("rm -r /etc/deployd/apps/shop.toml; rmdir --ignore-fail-on-non-empty /etc/deployd/apps");
     shop
 }
 
@@ -82,7 +83,7 @@ fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
     for part in [
         "git = \"/srv/git/shop.git\"",
         "ref = \"main\"",
-        "unit     = \"php8.2-fpm.service\"",
+        &site::of_php(&host, "unit     = \"php8.2-fpm.service\""),
         "\"public/uploads/\"",
         "host = \"shop.example.org\"",
     ] {

@@ -8,7 +8,7 @@ use crate::{
     support::{
         host::Host,
         shop::{Shop, Spec},
-        site::{self, Php},
+        site::{self, Php, of_php},
     },
 };
 
@@ -47,11 +47,11 @@ server {
 /// What people have beside their site, in files of root's and of the app's user.
 fn set_traps(host: &Host) {
     host.write(
-        "/etc/php/8.2/fpm/conf.d/99-traps.ini",
+        &of_php(host, "/etc/php/8.2/fpm/conf.d/99-traps.ini"),
         "opcache.preload = /srv/shop/current/preload.php\nopcache.max_accelerated_files = 5\n",
     );
-    let pool = "/etc/php/8.2/fpm/pool.d/shop.conf";
-    host.write(pool, format!("{}php_admin_value[open_basedir] = /srv/shop/current:/tmp\n", host.read(pool)));
+    let pool = of_php(host, "/etc/php/8.2/fpm/pool.d/shop.conf");
+    host.write(&pool, format!("{}php_admin_value[open_basedir] = /srv/shop/current:/tmp\n", host.read(&pool)));
     host.write("/etc/deployd/apps/inner.toml", "root = \"/srv/shop/inner\"\nuser = \"shop\"\n");
     host.write("/etc/cron.d/shop", "* * * * * shop cd /srv/shop/current && php artisan schedule:run\n");
     host.write(
@@ -83,12 +83,13 @@ fn existing(unit: &str, strategy: &str) -> String {
 /// A stock Debian php-fpm and nginx with a Laravel app, live by deployd, and every trap set.
 fn stock() -> (Host, Shop) {
     let host = installed();
-    host.sh("systemctl start php8.2-fpm");
-    let mut spec = Spec::new("shop").more(UNIT);
+    host.sh(&of_php(&host, "systemctl start php8.2-fpm"));
+    let unit = of_php(&host, UNIT);
+    let mut spec = Spec::new("shop").more(&unit);
     spec.php = Php::Socket("/run/php/shop.sock".into());
     let shop = Shop::make(&host, spec);
-    host.write("/etc/php/8.2/fpm/pool.d/shop.conf", site::pool("shop", "shop"));
-    host.sh("systemctl restart php8.2-fpm");
+    host.write(&of_php(&host, "/etc/php/8.2/fpm/pool.d/shop.conf"), site::pool("shop", "shop"));
+    host.sh(&of_php(&host, "systemctl restart php8.2-fpm"));
     let sessions = include_str!("../app/config/session.php").replace("'file'", "'array'");
     let horizon = "<?php\n\nreturn ['fast_termination' => true];\n";
     shop.commit(&host, "r1", &[("config/session.php", &sessions), ("config/horizon.php", horizon)]);
@@ -97,7 +98,7 @@ fn stock() -> (Host, Shop) {
     set_traps(&host);
     let units =
         [existing("shop-octane", "reload"), existing("shop-api", "restart"), existing("shop-horizon", "restart")];
-    shop.configure(&host, &format!("{UNIT}{}", units.concat()));
+    shop.configure(&host, &format!("{unit}{}", units.concat()));
     (host, shop)
 }
 
@@ -137,7 +138,7 @@ fn each_trap_of_a_stock_host_is_named_until_its_remedy_is_applied() {
     let said = shop.ctl(&host, "check", &[]).expect_status(BREAKS).stdout;
     for part in [
         "/etc/nginx/fastcgi.conf:2",
-        "/etc/php/8.2/fpm/php-fpm.conf",
+        &of_php(&host, "/etc/php/8.2/fpm/php-fpm.conf"),
         "/etc/cron.d/shop:1",
         "crontab of shop, line 2",
         "public/export.csv",
@@ -158,15 +159,15 @@ fn each_trap_of_a_stock_host_is_named_until_its_remedy_is_applied() {
             "s/^\\(php_admin_value.open_basedir.\\) = .*/\\1 = \\/srv\\/shop:\\/tmp/",
         ),
     ] {
-        host.ok(&["sed", "-i", edit, file]);
+        host.ok(&["sed", "-i", edit, &of_php(&host, file)]);
     }
     host.sh("rm /etc/deployd/apps/inner.toml");
     host.sh("rm /etc/cron.d/shop /etc/supervisor/conf.d/shop.conf /var/spool/cron/crontabs/shop");
-    host.sh("rm /etc/php/8.2/fpm/conf.d/99-traps.ini; systemctl stop stray; chown root:root /srv/shop");
+    host.sh(&of_php(&host, "rm /etc/php/8.2/fpm/conf.d/99-traps.ini; systemctl stop stray; chown root:root /srv/shop"));
     let stop = "[Service]\nKillSignal=SIGQUIT\nKillMode=mixed\n";
-    host.write("/etc/systemd/system/php8.2-fpm.service.d/stop.conf", stop);
+    host.write(&of_php(&host, "/etc/systemd/system/php8.2-fpm.service.d/stop.conf"), stop);
     host.sh("systemctl daemon-reload");
-    shop.configure(&host, UNIT);
+    shop.configure(&host, &of_php(&host, UNIT));
     let found = ids(&host, &shop);
     // What is left is the live release's own, and what only slots can do.
     assert_eq!(
@@ -208,8 +209,9 @@ fn traps_of_slots_and_of_other_strategies_are_named_and_gone_when_mended() {
     // Less than a first release is given; and more processes than there is memory for.
     host.sh("mkdir -p /srv/shop; mount -t tmpfs -o size=200m,mode=0755 shop /srv/shop");
     let shop = Shop::make(&host, Spec::new("shop"));
-    host.write(SITE, BESIDE_SITE);
-    host.write("/etc/php/8.2/fpm/conf.d/99-off.ini", "opcache.enable = 0\n");
+    let beside = of_php(&host, BESIDE_SITE);
+    host.write(SITE, &beside);
+    host.write(&of_php(&host, "/etc/php/8.2/fpm/conf.d/99-off.ini"), "opcache.enable = 0\n");
     host.write("/srv/other/index.php", "<?php echo 'fine';\n");
     host.ok(&["systemd-run", "-q", "--unit=other", "php", "-S", "127.0.0.1:3001", "-t", "/srv/other"]);
     let pool = |children: u32| {
@@ -230,18 +232,21 @@ fn traps_of_slots_and_of_other_strategies_are_named_and_gone_when_mended() {
     ];
     let found = ids(&host, &shop);
     wanted.iter().for_each(|id| assert!(found.contains(*id), "{id} is not in {found:?}"));
-    let unit = |strategy: &str| format!("[[service]]\nunit = \"php8.2-fpm.service\"\nstrategy = \"{strategy}\"\n");
+    let version = site::php_version(&host);
+    let unit =
+        |strategy: &str| format!("[[service]]\nunit = \"php{version}-fpm.service\"\nstrategy = \"{strategy}\"\n");
     shop.configure(&host, &unit("restart"));
     assert!(ids(&host, &shop).contains("fpm-restart"));
     shop.configure(&host, &unit("warm"));
-    host.write(SITE, BESIDE_SITE.replace("$realpath_root", "$document_root"));
+    host.write(SITE, beside.replace("$realpath_root", "$document_root"));
     assert!(ids(&host, &shop).contains("warm-unproved"));
 
     // Each remedy.
-    host.sh("mount -o remount,size=2g /srv/shop; systemctl stop other; rm /etc/php/8.2/fpm/conf.d/99-off.ini");
-    let mended = BESIDE_SITE
+    host.sh("mount -o remount,size=2g /srv/shop; systemctl stop other");
+    host.sh(&of_php(&host, "rm /etc/php/8.2/fpm/conf.d/99-off.ini"));
+    let mended = beside
         .replace("127.0.0.1:3000", "shop-http")
-        .replace("unix:/run/php/php8.2-fpm.sock", "unix:/run/deployd/shop/fpm.sock")
+        .replace(&format!("unix:/run/php/php{version}-fpm.sock"), "unix:/run/deployd/shop/fpm.sock")
         .replace("fastcgi_pass", "fastcgi_param DOCUMENT_ROOT $realpath_root;\n        fastcgi_pass");
     host.write(SITE, mended);
     shop.configure(&host, &format!("{}{HTTP}", pool(4)));

@@ -6,7 +6,7 @@ use deployd::model::events;
 
 use crate::{
     common::{eventually, releases, with_live_shop, with_shop},
-    support::{host::Host, shop::Shop},
+    support::{host::Host, shop::Shop, site},
 };
 
 #[test]
@@ -38,7 +38,8 @@ fn four_lines_deploy_a_laravel_app_and_go_back() {
 fn show_prints_what_was_inferred_and_why() {
     let (host, shop) = with_shop("");
     let shown = shop.ctl(&host, "show", &[]).ok();
-    for part in ["storage", ".env", "composer", "php-fpm", "8.2", "preset", "default", "HEAD"] {
+    let version = site::php_version(&host);
+    for part in ["storage", ".env", "composer", "php-fpm", &version, "preset", "default", "HEAD"] {
         assert!(shown.contains(part), "{part} is not in:\n{shown}");
     }
 }

@@ -75,6 +75,11 @@ pub fn install(host: &Host, name: &str, root: &str, php: &Php) {
     host.sh("rm -f /etc/nginx/sites-enabled/default; nginx -q -t; systemctl reload-or-restart nginx");
 }
 
+/// A text for this host: `8.2` in it becomes the host's version of PHP.
+pub fn of_php(host: &Host, text: &str) -> String {
+    text.replace("8.2", &php_version(host))
+}
+
 /// The host's PHP version, as `8.2`.
 pub fn php_version(host: &Host) -> String {
     host.ok(&["php", "-r", "echo PHP_MAJOR_VERSION, '.', PHP_MINOR_VERSION;"])

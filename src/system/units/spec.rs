@@ -62,6 +62,8 @@ pub enum Property {
     Binds(Vec<(String, String)>),
     /// `a(sb)`: files that must be there
     Files(Vec<String>),
+    /// `ay`: bits, the lowest first
+    Bits(Vec<u8>),
     /// `(bas)`: an allow-list (true) or deny-list of system calls, address families, …
     Filter(bool, Vec<String>),
 }
@@ -148,6 +150,7 @@ impl Property {
             Self::Files(files) => {
                 Variant::from(files.into_iter().map(|file| (file, false)).collect::<Vec<(String, bool)>>())
             }
+            Self::Bits(bytes) => bytes.into(),
             Self::Filter(allow, names) => Variant::from((allow, names)),
         }
     }
@@ -173,6 +176,7 @@ mod tests {
             ("SystemCallFilter", Property::Filter(true, vec!["@system-service".into()])),
             ("NoNewPrivileges", Property::Bool(true)),
             ("Nice", Property::Int(5)),
+            ("CPUAffinity", Property::Bits(vec![2])),
             ("CPUWeight", Property::Number(20)),
             ("EnvironmentFiles", Property::Files(vec!["/etc/x".into()])),
             ("ReadWritePaths", Property::Texts(vec!["/srv".into()])),
@@ -193,6 +197,7 @@ mod tests {
             ("SystemCallFilter", "(bas)"),
             ("NoNewPrivileges", "b"),
             ("Nice", "i"),
+            ("CPUAffinity", "ay"),
             ("CPUWeight", "t"),
             ("EnvironmentFiles", "a(sb)"),
             ("ReadWritePaths", "as"),
