@@ -82,11 +82,11 @@ fn what_tests_wipe_is_a_scratch_copy_s() {
     assert_ne!(database(&host), before);
 }
 
-/// Debian's composer, which tells no severity yet, and what a later one would say.
+/// Debian's composer, and what it would say of an advisory with a severity: Debian 12's tells none, Debian 13's null.
 const COMPOSER: &str = r#"#!/bin/sh
 said=$(/usr/bin/composer "$@"); status=$?
 severity=$(cat /srv/advisories/severity)
-printf '%s\n' "$said" | sed -e '' ${severity:+-e "s/\"advisoryId\"/\"severity\": \"$severity\", &/"}
+printf '%s\n' "$said" | sed -e '' ${severity:+-e "s/\"advisoryId\"/\"severity\": \"$severity\", &/; s/\"severity\": null/\"severity\": \"$severity\"/"}
 exit $status
 "#;
 
