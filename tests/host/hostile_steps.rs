@@ -175,6 +175,10 @@ fn a_step_ends_whatever_it_does() {
     shop.configure(&host, &format!("{SERVICE}{}", line("talks", "", endless)));
     shop.deploy(&host);
     assert_eq!(shop.release(&host), "r1");
+    // journald's own bound on all of the journal would take everybody else's lines for its.
+    let about = "Suppressed [0-9]+ messages from .*deploy-step-shop-.*-talks";
+    let suppressed = host.run(&["journalctl", "--no-pager", "-o", "cat", "-u", "systemd-journald", "--grep", about]);
+    assert!(suppressed.stdout.contains("Suppressed"), "all of it went into the journal");
     let kept = host.sh("du -sk /run/log/journal /var/log/journal 2>/dev/null | awk '{ n += $1 } END { print n }'");
     assert!(kept.trim().parse::<u64>().unwrap() < 200_000, "the journal keeps {kept} KiB of it");
     // What took more than a second of the processor is told with what it took.
