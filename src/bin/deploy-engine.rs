@@ -138,8 +138,7 @@ fn about(command: &Command) -> Span {
     match command {
         Command::Run { app, .. } => engine::span::of_request(app, &invocation()),
         Command::Settle { instance } => {
-            let app = instance.split(':').next().unwrap_or_default().parse();
-            app.map_or_else(|_| Span::none(), |app| engine::span::of_app(&app))
+            app_of(instance).map_or_else(|_| Span::none(), |app| engine::span::of_app(&app))
         }
         Command::Drain { slot } => engine::span::of_app(slot.app()),
         Command::Guard { slot } => engine::span::of_app(&slot.app),
@@ -246,7 +245,7 @@ async fn carry_out(command: Command) -> Result<u8> {
         }
         Command::Settle { instance } => {
             let host = host(&format!("deploy-settle@{instance}")).await?;
-            let app = instance.split(':').next().unwrap_or_default().parse()?;
+            let app = app_of(&instance)?;
             engine::settle(&host, &app, &Cancel::on_signal()?).await?;
             Ok(0)
         }
@@ -319,6 +318,11 @@ fn complain(error: &anyhow::Error) {
 /// Seconds, for the id of a run by hand.
 fn seconds() -> u32 {
     u32::try_from(jiff::Timestamp::now().as_second() & i64::from(u32::MAX)).unwrap_or_default()
+}
+
+/// The app of `NAME` or `NAME:ID`.
+fn app_of(instance: &str) -> Result<AppName> {
+    Ok(instance.split(':').next().unwrap_or_default().parse()?)
 }
 
 /// The parts of `NAME:ID`.

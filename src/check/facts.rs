@@ -57,8 +57,6 @@ pub struct Neighbour {
     pub file: PathBuf,
     /// Its root.
     pub root: PathBuf,
-    /// Where this app is described.
-    pub own_file: PathBuf,
 }
 
 impl Neighbour {

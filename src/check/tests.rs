@@ -273,7 +273,6 @@ fn the_tree_the_disk_and_what_is_foreign() {
             app: "blog".parse().unwrap(),
             file: "/etc/deployd/apps/blog.toml".into(),
             root: "/srv".into(),
-            own_file: "/etc/deployd/apps/shop.toml".into(),
         }),
         unread: vec![Unread { what: "/srv/shop/current/nginx.conf".into(), why: "was not opened".into() }],
         ..Facts::default()

@@ -25,7 +25,7 @@ pub(super) fn check(settings: &Settings, facts: &Facts, found: &mut Found) {
         };
         found.add(GROUP, "tree-owner", Severity::Breaks, words);
     }
-    if let Some(Neighbour { app, file, root, .. }) = &facts.neighbour {
+    if let Some(Neighbour { app, file, root }) = &facts.neighbour {
         let words = Words {
             thing: format!(
                 "{} and {}, the root of {app}, lie one in the other",

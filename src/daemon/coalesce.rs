@@ -90,10 +90,18 @@ async fn has_begun(host: &Host, request: &Request, unit: &UnitName) -> bool {
 async fn give_up(host: &Host, Request { app, id, .. }: &Request, unit: &UnitName, newest: &DeploymentId) {
     match host.units.enqueue(Verb::Stop, unit).await {
         Ok(()) => {
-            tracing::info!(DEPLOYD_APP = %app, DEPLOYD_DEPLOYMENT = %id, "deployment {id} has not begun and is given up: {newest} was asked for since")
+            tracing::info!(
+                DEPLOYD_APP = %app,
+                DEPLOYD_DEPLOYMENT = %id,
+                "deployment {id} has not begun and is given up: {newest} was asked for since"
+            );
         }
         Err(error) => {
-            tracing::warn!(DEPLOYD_APP = %app, DEPLOYD_DEPLOYMENT = %id, "deployment {id} was not given up: {error}, ignoring")
+            tracing::warn!(
+                DEPLOYD_APP = %app,
+                DEPLOYD_DEPLOYMENT = %id,
+                "deployment {id} was not given up: {error}, ignoring"
+            );
         }
     }
 }

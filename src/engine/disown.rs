@@ -43,16 +43,14 @@ pub async fn disown(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) ->
     let root = takeover::taken(&settings.root, store.root()?.as_ref())?;
     let services = services(host, &settings).await?;
     let giving = Giving { host, settings: &settings, state: &state, id, root, services };
-    let mut said = Said { data: format!("{}\n", giving.told()), ..Said::default() };
-    said.fact("app", app.as_str());
-    said.fact("root", settings.root.display().to_string());
-    said.fact("changed", yes);
+    let mut said = Said { data: format!("{}\n", giving.told()), ..Said::about(app, &settings.root) };
     said.fact("services", giving.services.clone());
     if !yes {
         said.notes.push(format!("nothing was changed: `deployctl disown {app} --yes` does it"));
         return Ok(said);
     }
     giving.carry_out().await?;
+    said.fact("changed", true);
     let message = match giving.root {
         Some(_) => format!("{} was given back to {}", settings.root.display(), settings.user),
         None => format!("{app} is deployd's no more; {} was not, and is left as it is", settings.root.display()),

@@ -167,10 +167,11 @@ fn yields(step: &Step) -> bool {
 /// Its sandbox and its bounds.
 fn properties(step: &Step, reach: &Reach) -> BTreeMap<&'static str, Property> {
     let Limits { memory, tasks, cpu_weight, io_weight } = step.limits;
-    let mut properties = sandbox::step(reach, Bounds { memory, tasks, cpu_weight, yields: yields(step), io_weight });
+    let yields = yields(step);
+    let mut properties = sandbox::step(reach, Bounds { memory, tasks, cpu_weight, yields, io_weight });
     // An idle processor takes over at once what waits on another; one that has a build waits for the next tick, and a
     // visitor with it.
-    if let Some(others) = process::processors_but_one().filter(|_| yields(step)) {
+    if yields && let Some(others) = process::processors_but_one() {
         properties.insert("CPUAffinity", Property::Bits(others));
     }
     if let Some(file) = &step.environment_file {

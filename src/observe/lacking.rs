@@ -58,22 +58,26 @@ pub fn lacking(
 pub fn neighbour(paths: &Paths, settings: &Settings) -> Option<Neighbour> {
     let app = &settings.app;
     let mut others = config::list(paths).ok()?.into_iter().filter(|other| other != app);
-    let file = |app: &AppName| config::places(paths, app).into_iter().find(|file| file.is_file()).unwrap_or_default();
     others.find_map(|other| {
         let root = config::root_of(paths, &other).filter(|root| overlaps(root, &settings.root))?;
-        Some(Neighbour { own_file: file(app), file: file(&other), app: other, root })
+        Some(Neighbour { file: described(paths, &other), app: other, root })
     })
+}
+
+/// Where an app is described.
+fn described(paths: &Paths, app: &AppName) -> PathBuf {
+    config::places(paths, app).into_iter().find(|file| file.is_file()).unwrap_or_default()
 }
 
 /// Not told when a configuration is loaded: what runs goes on, and is brought up at boot, whatever file was put beside its
 /// own.
 fn shared_root(paths: &Paths, settings: &Settings) -> Option<Lack> {
-    let Neighbour { own_file, app: other, file, root } = neighbour(paths, settings)?;
+    let Neighbour { app: other, file, root } = neighbour(paths, settings)?;
     Some(Lack {
         what: format!(
             "{} ({}) and {other} ({}) have roots that lie one in the other: {} and {}",
             settings.app,
-            own_file.display(),
+            described(paths, &settings.app).display(),
             file.display(),
             settings.root.display(),
             root.display()

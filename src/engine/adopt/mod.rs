@@ -50,12 +50,11 @@ pub async fn adopt(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) -> 
     let begun = begun(&dir)?;
     if let (None, Some(live)) = (&begun, state.releases.last()) {
         let notes = vec![format!("{app} is deployd's already: {} is recorded; nothing was changed", live.id)];
-        let mut said = Said { notes, ..Said::default() };
+        let mut said = Said { notes, ..Said::about(app, &settings.root) };
         let current = Dir::open(&settings.root).ok().and_then(|root| read_current(&root).ok()).flatten();
         said.fact("live", current.map(|live| live.to_string()));
         said.fact("made_by", Value::Null);
         said.fact("releases", Vec::<Value>::new());
-        about(&mut said, &settings);
         return Ok(said);
     }
     if let Some(begun) = &begun {
@@ -72,12 +71,11 @@ pub async fn adopt(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) -> 
         Some(begun) => begun,
         None => adoption(&settings, &tree, now()).map_err(refused)?,
     };
-    let mut said = Said { data: format!("{}\n", told(&settings, &tree, &adopted)), ..Said::default() };
+    let mut said = Said { data: format!("{}\n", told(&settings, &tree, &adopted)), ..Said::about(app, &settings.root) };
     let json = |error: serde_json::Error| EngineError::Other(error.to_string());
     said.fact("live", adopted.live.as_str());
     said.fact("made_by", serde_json::to_value(adopted.made_by).map_err(json)?);
     said.fact("releases", serde_json::to_value(&adopted.releases).map_err(json)?);
-    about(&mut said, &settings);
     if !adopted.made_by.has_releases() {
         said.notes.extend(closed(host, &settings)?);
     }
@@ -107,13 +105,6 @@ pub async fn adopt(host: &Host, app: &AppName, yes: bool, id: &DeploymentId) -> 
     said.notes.push(message);
     said.notes.extend(next(host, &settings, &adopted));
     Ok(said)
-}
-
-/// What programs are told of any adoption, before anything was changed.
-fn about(said: &mut Said, settings: &Settings) {
-    said.fact("app", settings.app.as_str());
-    said.fact("root", settings.root.display().to_string());
-    said.fact("changed", false);
 }
 
 /// An adoption ends with `current` at what was live when it began: once something newer was deployed, it may not.

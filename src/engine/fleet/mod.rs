@@ -87,7 +87,10 @@ pub async fn confirmed(host: &Host, settings: &Settings, release: &ReleaseId, re
     let fleet = settings.fleet.as_ref();
     // What FleetLock knows of this host is there after a boot too, when nothing is noted any more.
     let may_have = begun.is_none() && fleet.is_some_and(|one| matches!(one.semaphore, Semaphore::FleetLock { .. }));
-    if let Some(fleet) = fleet.filter(|_| has_slot || may_have) {
+    if !has_slot && !may_have {
+        return;
+    }
+    if let Some(fleet) = fleet {
         // Before anybody is let go on: whoever reads the journals of two hosts finds them one after the other.
         tracing::info!("{release} has proved itself: the next host of {} may go on", fleet.group);
     }
@@ -97,9 +100,9 @@ pub async fn confirmed(host: &Host, settings: &Settings, release: &ReleaseId, re
     let Some(fleet) = fleet else { return };
     let force = match (&fleet.semaphore, begun) {
         // A lease ends by itself; a mark that was overruled does not.
-        (Semaphore::Etcd { .. }, Some((true, true))) => true,
-        (Semaphore::FleetLock { .. }, _) if has_slot || may_have => false,
-        _ => return,
+        (Semaphore::Etcd { .. }, Some((_, true))) => true,
+        (Semaphore::Etcd { .. }, _) => return,
+        (Semaphore::FleetLock { .. }, _) => false,
     };
     if let Err(error) = begin(host, settings, fleet, &About { release, revision, force }, FleetWhat::GiveBack).await {
         tracing::warn!("the slot of the fleet {} is not given back: {error}", fleet.group);

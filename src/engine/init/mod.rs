@@ -10,7 +10,7 @@ mod undo;
 
 pub use apply::tmpfiles_name;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
@@ -58,6 +58,15 @@ pub struct Said {
 }
 
 impl Said {
+    /// Of an app of which nothing was changed yet.
+    pub fn about(app: &AppName, root: &Path) -> Self {
+        let mut said = Self::default();
+        said.fact("app", app.as_str());
+        said.fact("root", root.display().to_string());
+        said.fact("changed", false);
+        said
+    }
+
     /// For a program.
     pub fn fact(&mut self, name: &str, value: impl Into<Value>) {
         self.facts.insert(name.to_owned(), value.into());
@@ -71,20 +80,18 @@ pub async fn init(host: &Host, asked: &Init, id: &DeploymentId) -> Result<Said, 
         config::check_git_url(url).map_err(EngineError::Other)?;
     }
     let mut looked = look(host, asked, id).await?;
-    let mut said = Said::default();
-    said.fact("changed", false);
-    if asked.apply
-        && let Some(note) = undo::interrupted(host, &looked.app).await?
-    {
-        said.fact("changed", true);
-        said.notes.push(note);
+    let taken_back = if asked.apply { undo::interrupted(host, &looked.app).await? } else { None };
+    if taken_back.is_some() {
         looked = look(host, asked, id).await?;
     }
     let Looked { app, found } = looked;
     apart(host, &app, &found.root)?;
+    let mut said = Said::about(&app, &found.root);
+    if let Some(note) = taken_back {
+        said.fact("changed", true);
+        said.notes.push(note);
+    }
     let described = host.paths.config_dirs().iter().any(|dir| dir.join(format!("{app}.toml")).exists());
-    said.fact("app", app.as_str());
-    said.fact("root", found.root.display().to_string());
     said.notes.extend(proxied(&found));
     said.notes.extend(found.unread.iter().map(|unread| format!("not looked at: {}: {}", unread.what, unread.why)));
     if asked.apply {
