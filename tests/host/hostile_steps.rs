@@ -15,12 +15,17 @@ const PAGE: &str = "<?php\n\nheader('Content-Type: text/plain');\n$r = include _
                     echo \"start=$r\\nend=\", trim(file_get_contents(__DIR__.'/../RELEASE')), \"\\n\";\n";
 pub const SERVICE: &str = "[[service]]\nkind = \"php-fpm\"\n";
 
-/// What a step tries; what succeeds is a line of `reached`.
+/// What a step tries; what succeeds is a line of `reached`. A call by number is denied where it is not looked at: EPERM.
+/// Its number is an argument of its own: perl's syscall takes the first in scalar context, where a list is its length,
+/// another call's number.
 const TRIES: &str = r#"
 try() { name=$1; shift; if "$@" >/dev/null 2>&1; then echo "$name" >> reached; fi; }
 port() { php -r 'exit(@stream_socket_client("tcp://127.0.0.1:80", $n, $e, 2) ? 0 : 1);'; }
 setuid() { cp /bin/true own && chmod 4755 own; }
-call() { perl -e 'my $zeros = "\0" x 128; exit(syscall(map { $_ eq "zeros" ? $zeros : /^-?[0-9]+$/ ? $_ + 0 : $_ } @ARGV) < 0)' "$@"; }
+call() {
+    perl -e 'my ($n, @with) = map { $_ eq "zeros" ? "\0" x 128 : /^-?[0-9]+$/ ? $_ + 0 : $_ } @ARGV;
+             exit(syscall($n, @with) < 0 && $! == 1)' "$@"
+}
 : > reached
 try other-env cat /srv/other/shared/.env
 try other-release ls /srv/other
@@ -42,12 +47,16 @@ try terminal sh -c ': < /dev/tty'
 try push-back perl -e 'my $c = "x"; exit(!ioctl(STDIN, 0x5412, $c))'
 try processes sh -c 'cat /proc/1/environ || kill -0 1'
 try others sh -c 'test -n "$OTHERS" && kill -9 $OTHERS'
-try trace call 101 16 1 0 0
+try trace call 101 0 0 0 0
 try keys call 248 user of-a-step x 1 -4
 try programs-of-the-kernel call 321 0 zeros 128
 try faults call 323 1
+try ring call 425 1 zeros
 try network port
 "#;
+
+/// What of the kernel a step tries, which anybody may where nothing denies it.
+const CALLS: [&str; 5] = ["trace", "keys", "programs-of-the-kernel", "faults", "ring"];
 
 /// What any user is told: of units, of processes, of every object of deployd's.
 const TOLD: &str = "for unit in $(systemctl list-units --all --plain --no-legend 'deploy*' 'app-*' | cut -d' ' -f1); do \
@@ -95,6 +104,11 @@ fn a_step_reaches_nothing_that_is_not_its_own() {
     let shop = shop(&host, &more.concat());
     // The tries work where nothing denies them.
     host.run_as("shop", &["sh", "-c", "cat /srv/other/shared/.env && busctl --system list && unshare -U true"]).ok();
+    let bare = format!("cd $(mktemp -d); {TRIES}\ncat reached");
+    let reached = host.run_as("shop", &["sh", "-c", &bare]).ok();
+    for call in CALLS {
+        assert!(reached.lines().any(|line| line == call), "{call} cannot be tried on this host: {reached}");
+    }
     let told = std::thread::scope(|scope| {
         let deploying = scope.spawn(|| shop.start(&host));
         let list = ["systemctl", "list-units", "--plain", "--no-legend", "deploy-step-shop-*-secrets.service"];

@@ -64,8 +64,9 @@ pub enum Property {
     Files(Vec<String>),
     /// `ay`: bits, the lowest first
     Bits(Vec<u8>),
-    /// `(bas)`: an allow-list (true) or deny-list of system calls, address families, …
-    Filter(bool, Vec<String>),
+    /// `(bas)`, one after the other as the lines of a unit's file: what of the system calls, address families, … is
+    /// allowed (true), or is not.
+    Filter(Vec<(bool, Vec<String>)>),
 }
 
 impl Transient {
@@ -129,14 +130,17 @@ impl Transient {
         if let Some(limit) = self.limit {
             out.push(("RuntimeMaxUSec", Variant::from(u64::try_from(limit.as_micros()).unwrap_or(u64::MAX))));
         }
-        out.extend(self.properties.into_iter().map(|(name, value)| (name, value.into_variant())));
+        for (name, value) in self.properties {
+            out.extend(value.into_variants().into_iter().map(|value| (name, value)));
+        }
         out
     }
 }
 
 impl Property {
-    fn into_variant(self) -> Variant<'static> {
-        match self {
+    /// What it is set to, in this order.
+    fn into_variants(self) -> Vec<Variant<'static>> {
+        let value = match self {
             Self::Bool(value) => value.into(),
             Self::Text(value) => value.into(),
             Self::Texts(values) => values.into(),
@@ -151,8 +155,9 @@ impl Property {
                 Variant::from(files.into_iter().map(|file| (file, false)).collect::<Vec<(String, bool)>>())
             }
             Self::Bits(bytes) => bytes.into(),
-            Self::Filter(allow, names) => Variant::from((allow, names)),
-        }
+            Self::Filter(lines) => return lines.into_iter().map(Variant::from).collect(),
+        };
+        vec![value]
     }
 }
 
@@ -173,7 +178,7 @@ mod tests {
         let null = || OwnedFd::from(std::fs::File::open("/dev/null").unwrap());
         let properties = BTreeMap::from([
             ("BindReadOnlyPaths", Property::Binds(vec![("/a".into(), "/b".into())])),
-            ("SystemCallFilter", Property::Filter(true, vec!["@system-service".into()])),
+            ("SystemCallFilter", Property::Filter(vec![(true, vec!["@system-service".into()])])),
             ("NoNewPrivileges", Property::Bool(true)),
             ("Nice", Property::Int(5)),
             ("CPUAffinity", Property::Bits(vec![2])),
