@@ -103,7 +103,7 @@ impl Deployment<'_> {
     /// Takes the manifest and brings everything to disk. After an error from the sync the release is not retried.
     pub async fn seal(&mut self, stage: &Stage) -> Result<Manifest, EngineError> {
         let cache = self.host.paths.cache_dir(&self.settings.app);
-        let order = Order::Seal { release: self.release_dir(), cache, except: stage.writable.clone() };
+        let order = Order::Seal { release: self.release_dir(), cache: cache.clone(), except: stage.writable.clone() };
         // Most is written to disk while the worker reads it; what an error of either sync says is final.
         let early = synced(self.settings, self.layout.root.dir("releases")?);
         let (early, sealed) = tokio::join!(early, self.ask_tree(&order));
@@ -115,7 +115,13 @@ impl Deployment<'_> {
         if !is_digest(&digest) {
             return Err(EngineError::Other("the manifest's digest is none".into()));
         }
-        synced(self.settings, self.layout.root.dir("releases")?).await?;
+        let (releases, cache) = (self.layout.root.dir("releases")?, Dir::open(&cache)?);
+        // What the steps synced is answered for here: they may write to both.
+        let elsewhere = !cache.same_file_system(&releases)?;
+        synced(self.settings, releases).await?;
+        if elsewhere {
+            synced(self.settings, cache).await?;
+        }
         Ok(Manifest { digest, files, bytes })
     }
 

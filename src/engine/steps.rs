@@ -50,6 +50,8 @@ pub struct Place {
     pub reach: Reach,
     /// Its environment, before its own.
     pub environment: BTreeMap<String, String>,
+    /// All that it may write is synced before it counts, or never counts.
+    pub synced_later: bool,
     /// It builds as the app's user: it finds the build's own programs and, with the network, gets the secrets of the
     /// package managers.
     pub builds: bool,
@@ -100,7 +102,9 @@ fn in_release(site: Site<'_>, step: &Step, sealed: bool) -> Place {
     let mut environment = site.environment();
     let builds = !sealed && !step.as_run_as;
     surroundings(&mut environment, settings, own.then_some(&cache), builds);
-    Place { dir: release, reach, environment, builds }
+    // The release is synced before it is recorded, and the cache with it; what is shared counts at once.
+    let synced_later = !sealed && !step.shared_rw;
+    Place { dir: release, reach, environment, synced_later, builds }
 }
 
 fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Transient, EngineError> {
@@ -136,7 +140,7 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
         stdio: None,
         credentials: credentials.into_iter().collect(),
         limit: Some(step.timeout),
-        properties: properties(step, &place.reach),
+        properties: properties(step, &place.reach, place.synced_later),
     })
 }
 
@@ -165,10 +169,10 @@ fn yields(step: &Step) -> bool {
 }
 
 /// Its sandbox and its bounds.
-fn properties(step: &Step, reach: &Reach) -> BTreeMap<&'static str, Property> {
+fn properties(step: &Step, reach: &Reach, synced_later: bool) -> BTreeMap<&'static str, Property> {
     let Limits { memory, tasks, cpu_weight, io_weight } = step.limits;
     let yields = yields(step);
-    let mut properties = sandbox::step(reach, Bounds { memory, tasks, cpu_weight, yields, io_weight });
+    let mut properties = sandbox::step(reach, Bounds { memory, tasks, cpu_weight, yields, io_weight, synced_later });
     // An idle processor takes over at once what waits on another; one that has a build waits for the next tick, and a
     // visitor with it.
     if yields && let Some(others) = process::processors_but_one() {

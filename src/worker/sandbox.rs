@@ -45,9 +45,9 @@ const IO_IDLE: i32 = 3;
 
 /// The system calls of what a service does, without those of the kernel that are most used to take it over, and that no
 /// build or migration needs: the same three are denied in a container of Docker's.
-fn calls() -> Property {
+fn calls() -> Vec<(bool, Vec<String>)> {
     let except = ["@keyring", "io_uring_enter", "io_uring_register", "io_uring_setup", "userfaultfd"];
-    Filter(vec![(true, vec!["@system-service".into()]), (false, except.map(str::to_owned).into())])
+    vec![(true, vec!["@system-service".into()]), (false, except.map(str::to_owned).into())]
 }
 
 /// For both: an app user's process without privileges, in read-only surroundings.
@@ -120,16 +120,29 @@ pub struct Bounds {
     pub yields: bool,
     /// Of the disks; a service has 100.
     pub io_weight: u64,
+    /// All that it may write is synced before it counts: its own fsync(2) and the like are answered at once. Else what it
+    /// syncs makes everyone wait who writes to that file system, as the journal has one order for all.
+    pub synced_later: bool,
 }
 
 impl Bounds {
     /// Of the disks, what yields has this weight or less.
     const LIGHT_IO: u64 = 50;
 
+    /// Its system calls. An answer of 0 is success.
+    fn calls(self) -> Property {
+        let unsynced = (self.synced_later && self.yields_disk()).then(|| (false, vec!["@sync:0".to_owned()]));
+        Filter(calls().into_iter().chain(unsynced).collect())
+    }
+
+    fn yields_disk(self) -> bool {
+        self.io_weight <= Self::LIGHT_IO
+    }
+
     /// Its share as properties. A weight works where there are controllers; the policies and the nice level everywhere.
     fn share(self) -> [(&'static str, Property); 6] {
         let yields = self.yields;
-        let (class, priority) = match (self.io_weight <= Self::LIGHT_IO, yields) {
+        let (class, priority) = match (self.yields_disk(), yields) {
             (true, true) => (IO_IDLE, 7),
             (true, false) => (BEST_EFFORT, 7),
             (false, _) => (BEST_EFFORT, 4),
@@ -166,7 +179,7 @@ pub fn step(reach: &Reach, bounds: Bounds) -> BTreeMap<&'static str, Property> {
         // In a user namespace of its own /proc/PID/root and ptrace of the user's other processes are closed to it.
         ("PrivateUsers", Bool(true)),
         ("RestrictNamespaces", Number(0)),
-        ("SystemCallFilter", calls()),
+        ("SystemCallFilter", bounds.calls()),
         // EPERM, not a killed process.
         ("SystemCallErrorNumber", Int(1)),
         ("TimeoutStopUSec", Number(10_000_000)),
@@ -191,7 +204,7 @@ pub fn fleet() -> BTreeMap<&'static str, Property> {
         ("RestrictSUIDSGID", Bool(true)),
         ("RestrictNamespaces", Number(0)),
         ("MemoryDenyWriteExecute", Bool(true)),
-        ("SystemCallFilter", calls()),
+        ("SystemCallFilter", Filter(calls())),
         ("SystemCallErrorNumber", Int(1)),
         ("UMask", Word(0o077)),
         ("LimitCORE", Number(0)),
@@ -229,12 +242,17 @@ mod tests {
             hidden: vec!["/srv/b".into()],
             ..Reach::default()
         };
-        let bounds = Bounds { memory: Some(1 << 30), tasks: 9, cpu_weight: 20, yields: true, io_weight: 20 };
+        let bounds =
+            Bounds { memory: Some(1 << 30), tasks: 9, cpu_weight: 20, yields: true, io_weight: 20, synced_later: true };
         let got = step(&reach, bounds);
         assert_eq!((&got["MemoryMax"], &got["TasksMax"], &got["Nice"]), (&Number(1 << 30), &Number(9), &Int(19)));
         assert_eq!((&got["CPUSchedulingPolicy"], &got["IOSchedulingClass"]), (&Int(SCHED_IDLE), &Int(IO_IDLE)));
         let heavy = step(&reach, Bounds { memory: None, cpu_weight: 200, yields: false, ..bounds });
         assert_eq!((heavy.get("MemoryMax"), &heavy["CPUSchedulingPolicy"]), (None, &Int(SCHED_BATCH)));
+        let unsynced = |of: &BTreeMap<_, _>| format!("{:?}", of["SystemCallFilter"]).contains("@sync:0");
+        let own = step(&reach, Bounds { synced_later: false, ..bounds });
+        let weighs = step(&reach, Bounds { io_weight: 100, ..bounds });
+        assert_eq!([&got, &own, &weighs].map(unsynced), [true, false, false]);
         assert_eq!(heavy["IOSchedulingClass"], Int(BEST_EFFORT), "live requests may wait for its locks");
         assert_eq!(got["ReadWritePaths"], Texts(vec!["/srv/a/releases/x".into(), "-/srv/a/views".into()]));
         assert_eq!(got["PrivateNetwork"], Bool(true));

@@ -20,7 +20,7 @@ const WATCHED: Duration = Duration::from_secs(12);
 const BURN: &str = "touch \"$1\"; for core in $(seq \"$(nproc)\"); do timeout 20 sh -c 'while :; do :; done' & done; \
                     end=$(($(date +%s) + 20)); while test \"$(date +%s)\" -lt $end; do \
                     dd if=/dev/zero of=\"$2\" bs=1M count=64 conv=fsync 2>/dev/null; done; wait; rm -f \"$2\"";
-const BEGUN: &str = "/srv/shop/shared/storage/burn-began";
+const BEGUN: &str = "/var/cache/deployd/shop/burn-began";
 
 /// Measures in turns and prints the table.
 pub fn compare(root: &Root, rounds: u32) -> Vec<Figure> {
@@ -28,7 +28,7 @@ pub fn compare(root: &Root, rounds: u32) -> Vec<Figure> {
     host.install_deb(&deb::ensure());
     host.write("/usr/local/bin/burn", format!("#!/bin/sh\n{BURN}\n"));
     host.ok(&["chmod", "0755", "/usr/local/bin/burn"]);
-    let step = format!("[[step]]\nname = \"burn\"\nshared = \"rw\"\nrun = [\"burn\", \"{BEGUN}\", \"junk\"]\n");
+    let step = format!("[[step]]\nname = \"burn\"\nrun = [\"burn\", \"{BEGUN}\", \"junk\"]\n");
     let shop = Shop::make(&host, Spec::new("shop"));
     shop.deploy(&host);
     shop.wait_release(&host, "r1");

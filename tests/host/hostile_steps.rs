@@ -200,3 +200,37 @@ fn a_step_ends_whatever_it_does() {
         host.ok(&["journalctl", "--no-pager", "-o", "cat", "_PID=1", "--grep", "deploy-step-shop-.*Consumed"]);
     assert!(consumed.contains("-talks.service: Consumed"), "{consumed}");
 }
+
+/// A sync of a file that has none: the kernel refuses it, when it is asked.
+const SYNC: &str = "perl -MIO::Handle -e 'open(my $f, \"<\", \"/proc/self/status\"); exit($f->sync ? 0 : 1)'";
+
+/// What of a release is synced with it need not wait for the disk, nor make others wait; all else is synced when a step
+/// says so.
+#[test]
+fn only_what_the_seal_syncs_is_not_synced_by_a_step() {
+    let host = installed();
+    let step = |name: &str, more: &str| {
+        line(
+            name,
+            more,
+            &format!("if {SYNC}; then echo answered; else echo asked; fi; echo {name} > {name}-made; sync"),
+        )
+    };
+    let after =
+        |name: &str, more: &str| line(name, more, &format!("if {SYNC}; then echo answered; else echo asked; fi"));
+    let more = [
+        step("builds", ""),
+        step("shares", "shared = \"rw\"\n"),
+        step("weighs", "io_weight = 100\n"),
+        after("follows", "after = \"activate\"\n"),
+    ];
+    let shop = shop(&host, &more.concat());
+    shop.deploy(&host);
+    let said = |step: &str| {
+        let field = format!("DEPLOYD_STEP={step}");
+        host.ok(&["journalctl", "--no-pager", "-o", "cat", &format!("SYSLOG_IDENTIFIER={step}"), &field])
+    };
+    let all = ["builds", "shares", "weighs", "follows"].map(said);
+    assert_eq!(all, ["answered\n", "asked\n", "asked\n", "asked\n"]);
+    assert_eq!(host.read("/srv/shop/current/builds-made"), "builds\n");
+}
