@@ -64,8 +64,13 @@ pub fn export(source: &Path, exclude: &[String], revision: &str, exporter: &mut 
 fn revision(root: &OwnedFd, path: &Path, exclude: &[String], cache: &Path) -> Result<String, Refusal> {
     let stat = rustix::fs::fstat(root).map_err(|error| Refusal::io("look at", path, error))?;
     let look = Look::now(stat.st_dev);
-    let mut entries = taken(root, path, exclude)?;
-    if seen::fill(cache, &look, &mut entries) > 0 {
+    let (entries, before) = std::thread::scope(|scope| {
+        let before = scope.spawn(|| seen::before(cache));
+        let entries = taken(root, path, exclude);
+        (entries, before.join().unwrap_or_default())
+    });
+    let mut entries = entries?;
+    if seen::fill(before, &look, &mut entries) > 0 {
         walk::read_files(root.as_fd(), path, &mut entries)?;
         seen::keep(cache, &look, &entries);
     }

@@ -43,16 +43,20 @@ impl Look {
     }
 }
 
+/// What was seen at the last look.
+#[derive(Debug, Default)]
+pub struct Before(Option<(Look, Vec<Entry>)>);
+
+/// Reads it.
+pub fn before(cache: &Path) -> Before {
+    let found = load(cache);
+    Before(found.inspect_err(|why| tracing::debug!("every file is read: {why}")).ok())
+}
+
 /// Puts the content of files there that are as they were; how many must be read.
-pub fn fill(cache: &Path, look: &Look, entries: &mut [Entry]) -> usize {
-    let (before, known) = match load(cache) {
-        Ok(found) => found,
-        Err(why) => {
-            tracing::debug!("every file is read: {why}");
-            (Look { device: look.device, at: i128::MIN }, Vec::new())
-        }
-    };
-    let known = if before.device == look.device { known } else { Vec::new() };
+pub fn fill(before: Before, look: &Look, entries: &mut [Entry]) -> usize {
+    let nothing = || (Look { device: look.device, at: i128::MIN }, Vec::new());
+    let (before, known) = before.0.filter(|(before, _)| before.device == look.device).unwrap_or_else(nothing);
     let mut known = known.iter().peekable();
     let mut unread = 0;
     for entry in entries {
@@ -115,7 +119,7 @@ mod tests {
         let read = |path, changed| file(path, changed, ContentId::Sha256([9; 32]));
         let now = |path, changed| file(path, changed, ContentId::Unread);
         let unread = |look: Look, mut entries: Vec<Entry>| {
-            let count = fill(cache.path(), &look, &mut entries);
+            let count = fill(before(cache.path()), &look, &mut entries);
             let open = entries.iter().filter(|entry| matches!(entry.kind, EntryKind::File(_, ContentId::Unread)));
             assert_eq!(open.count(), count);
             count

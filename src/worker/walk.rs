@@ -18,14 +18,16 @@ use rustix::{
 };
 use sha2::{Digest, Sha256};
 
+pub use super::content_id::ContentId;
 use super::{
+    directories::{Directories, Reading},
     refusal::Refusal,
     rooted::{self, MAX_PATH},
 };
 
 /// The most entries of a tree.
 pub const MAX_ENTRIES: usize = 2_000_000;
-/// How many threads read files: the worker's share of a host that serves meanwhile.
+/// How many threads read directories and files: the worker's share of a host that serves meanwhile.
 const READERS: usize = 2;
 /// Files that a reader takes at once.
 const BATCH: usize = 16;
@@ -68,73 +70,6 @@ impl Stamp {
     }
 }
 
-/// Which content a file has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ContentId {
-    /// Nobody has looked.
-    Unread,
-    /// SHA-256 of the content.
-    Sha256([u8; 32]),
-    /// git's object, by its SHA-1.
-    Git1([u8; 20]),
-    /// git's object, by its SHA-256.
-    Git256([u8; 32]),
-}
-
-impl ContentId {
-    /// A blob's, as git prints it.
-    pub fn git(id: &str) -> Option<Self> {
-        match id.len() {
-            40 => Some(Self::Git1(bytes(id)?)),
-            64 => Some(Self::Git256(bytes(id)?)),
-            _ => None,
-        }
-    }
-
-    /// git's name of the object, if it is one.
-    pub fn object(&self) -> Option<String> {
-        match self {
-            Self::Git1(id) => Some(hex::encode(id)),
-            Self::Git256(id) => Some(hex::encode(id)),
-            Self::Unread | Self::Sha256(_) => None,
-        }
-    }
-
-    /// As it was displayed.
-    pub fn parse(text: &str) -> Option<Self> {
-        match text.split_once(':')? {
-            ("sha256", digits) => Some(Self::Sha256(bytes(digits)?)),
-            ("git", digits) => Self::git(digits),
-            _ => None,
-        }
-    }
-}
-
-impl std::fmt::Display for ContentId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Unread => f.write_str("unread"),
-            Self::Sha256(digest) => write!(f, "sha256:{}", hex::encode(digest)),
-            Self::Git1(id) => write!(f, "git:{}", hex::encode(id)),
-            Self::Git256(id) => write!(f, "git:{}", hex::encode(id)),
-        }
-    }
-}
-
-/// Hexadecimal digits, just so many.
-fn bytes<const N: usize>(digits: &str) -> Option<[u8; N]> {
-    let value = |digit: &u8| char::from(*digit).to_digit(16).and_then(|value| u8::try_from(value).ok());
-    let mut out = [0; N];
-    let (pairs, rest) = digits.as_bytes().as_chunks::<2>();
-    if pairs.len() != N || !rest.is_empty() {
-        return None;
-    }
-    for (byte, [high, low]) in out.iter_mut().zip(pairs) {
-        *byte = value(high)? << 4 | value(low)?;
-    }
-    Some(out)
-}
-
 /// What an entry is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum EntryKind {
@@ -146,70 +81,117 @@ pub enum EntryKind {
     Link(Vec<u8>),
 }
 
-/// Lists everything below `root`, sorted by path, without reading files. Refuses devices, fifos, sockets and mounts.
+/// Lists everything below `root`, sorted by path, without reading files, with a few threads. Refuses devices, fifos,
+/// sockets and mounts.
 ///
 /// The content of the directories of `except` is left out. `top` is for messages.
 pub fn list(root: BorrowedFd<'_>, top: &Path, except: &[String]) -> Result<Vec<Entry>, Refusal> {
+    let (directories, count) = (Directories::of_tree(), AtomicUsize::new(0));
+    let reader = || -> Result<Vec<Entry>, Refusal> {
+        let mut entries = Vec::new();
+        let mut buffer = vec![MaybeUninit::uninit(); 64 * 1024];
+        while let Some(mut reading) = directories.next() {
+            if except.iter().any(|path| path.as_bytes() == reading.path) {
+                continue;
+            }
+            let before = entries.len();
+            let read = list_one(root, top, &mut reading, &mut buffer, &mut entries);
+            let new = entries.len() - before;
+            let read = match read {
+                Ok(()) if count.fetch_add(new, Ordering::Relaxed) + new > MAX_ENTRIES => Err(too_large(top)),
+                read => read,
+            };
+            if let Err(refusal) = read {
+                directories.give_up();
+                return Err(refusal);
+            }
+        }
+        Ok(entries)
+    };
     let mut entries = Vec::new();
-    let mut pending: Vec<Vec<u8>> = vec![Vec::new()];
-    let mut buffer = vec![MaybeUninit::uninit(); 64 * 1024];
-    while let Some(parent) = pending.pop() {
-        if except.iter().any(|path| path.as_bytes() == parent) {
-            continue;
-        }
-        let place = |name: &[u8]| top.join(OsStr::from_bytes(name));
-        let dir = if parent.is_empty() { rooted::open_dir(root, c".") } else { rooted::open_dir(root, &parent[..]) }
-            .map_err(|error| match error {
-                Errno::XDEV => Refusal::with(
-                    format!("{} is a mount point", place(&parent).display()),
-                    "unmount it, or name it a shared path",
-                ),
-                error => Refusal::io("open", place(&parent), error),
-            })?;
-        let mut names = RawDir::new(dir.as_fd(), &mut buffer);
-        while let Some(entry) = names.next() {
-            let entry = entry.map_err(|error| Refusal::io("read", place(&parent), error))?;
-            let name = entry.file_name().to_bytes();
-            if name == b"." || name == b".." {
-                continue;
-            }
-            let mut path = parent.clone();
-            if !path.is_empty() {
-                path.push(b'/');
-            }
-            path.extend_from_slice(name);
-            if path.len() > MAX_PATH || entries.len() >= MAX_ENTRIES {
-                return Err(Refusal::new(format!("{} is too deep or has too many entries", top.display())));
-            }
-            let Some(stat) =
-                rooted::look(&dir, entry.file_name()).map_err(|error| Refusal::io("look at", place(&path), error))?
-            else {
-                continue;
-            };
-            let kind = match rooted::kind(&stat) {
-                FileType::Directory => {
-                    pending.push(path.clone());
-                    EntryKind::Directory
-                }
-                FileType::RegularFile => EntryKind::File(u64::try_from(stat.st_size).unwrap_or(0), ContentId::Unread),
-                FileType::Symlink => {
-                    let target = fs::readlinkat(&dir, entry.file_name(), Vec::new())
-                        .map_err(|error| Refusal::io("read the link", place(&path), error))?;
-                    EntryKind::Link(target.into_bytes())
-                }
-                _ => {
-                    return Err(Refusal::with(
-                        format!("{} is a device, a fifo or a socket", place(&path).display()),
-                        "remove it, or keep it in a shared directory",
-                    ));
-                }
-            };
-            let stamp = if matches!(kind, EntryKind::File(..)) { Stamp::of(&stat) } else { Stamp::default() };
-            entries.push(Entry { path, kind, mode: stat.st_mode & 0o7777, stamp });
-        }
+    for found in by_readers(reader) {
+        entries.append(&mut found?);
     }
     entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     Ok(entries)
+}
+
+fn too_large(top: &Path) -> Refusal {
+    Refusal::new(format!("{} is too deep or has too many entries", top.display()))
+}
+
+/// What one directory has. Those in it are found.
+fn list_one(
+    root: BorrowedFd<'_>,
+    top: &Path,
+    reading: &mut Reading<'_>,
+    buffer: &mut [MaybeUninit<u8>],
+    entries: &mut Vec<Entry>,
+) -> Result<(), Refusal> {
+    let Reading { path: parent, found, .. } = reading;
+    let place = |name: &[u8]| top.join(OsStr::from_bytes(name));
+    let dir = if parent.is_empty() { rooted::open_dir(root, c".") } else { rooted::open_dir(root, &parent[..]) }
+        .map_err(|error| match error {
+            Errno::XDEV => Refusal::with(
+                format!("{} is a mount point", place(parent).display()),
+                "unmount it, or name it a shared path",
+            ),
+            error => Refusal::io("open", place(parent), error),
+        })?;
+    let mut names = RawDir::new(dir.as_fd(), buffer);
+    while let Some(entry) = names.next() {
+        let entry = entry.map_err(|error| Refusal::io("read", place(parent), error))?;
+        let name = entry.file_name().to_bytes();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        let mut path = parent.clone();
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        if path.len() > MAX_PATH || entries.len() >= MAX_ENTRIES {
+            return Err(too_large(top));
+        }
+        let Some(stat) =
+            rooted::look(&dir, entry.file_name()).map_err(|error| Refusal::io("look at", place(&path), error))?
+        else {
+            continue;
+        };
+        let kind = match rooted::kind(&stat) {
+            FileType::Directory => {
+                found.push(path.clone());
+                EntryKind::Directory
+            }
+            FileType::RegularFile => EntryKind::File(u64::try_from(stat.st_size).unwrap_or(0), ContentId::Unread),
+            FileType::Symlink => {
+                let target = fs::readlinkat(&dir, entry.file_name(), Vec::new())
+                    .map_err(|error| Refusal::io("read the link", place(&path), error))?;
+                EntryKind::Link(target.into_bytes())
+            }
+            _ => {
+                return Err(Refusal::with(
+                    format!("{} is a device, a fifo or a socket", place(&path).display()),
+                    "remove it, or keep it in a shared directory",
+                ));
+            }
+        };
+        let stamp = if matches!(kind, EntryKind::File(..)) { Stamp::of(&stat) } else { Stamp::default() };
+        entries.push(Entry { path, kind, mode: stat.st_mode & 0o7777, stamp });
+    }
+    Ok(())
+}
+
+/// What each reader found, this thread's first.
+fn by_readers<T: Send>(reader: impl Fn() -> Result<T, Refusal> + Sync) -> Vec<Result<T, Refusal>> {
+    std::thread::scope(|scope| {
+        let helpers: Vec<_> = (1..READERS).map(|_| scope.spawn(&reader)).collect();
+        let mut results = vec![reader()];
+        for helper in helpers {
+            results.push(helper.join().unwrap_or_else(|_| Err(Refusal::new("a reading thread ended early"))));
+        }
+        results
+    })
 }
 
 /// Reads every file of `entries` whose content nobody knows, and puts its true size and digest there, with a few threads.
@@ -238,15 +220,7 @@ pub fn read_files(root: BorrowedFd<'_>, top: &Path, entries: &mut [Entry]) -> Re
             }
         }
     };
-    let results = std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..READERS).map(|_| scope.spawn(reader)).collect();
-        let mut results = vec![reader()];
-        for helper in helpers {
-            results.push(helper.join().unwrap_or_else(|_| Err(Refusal::new("a reading thread ended early"))));
-        }
-        results
-    });
-    for result in results {
+    for result in by_readers(reader) {
         for (index, size, digest) in result? {
             if let Some(entry) = entries.get_mut(index) {
                 entry.kind = EntryKind::File(size, ContentId::Sha256(digest));

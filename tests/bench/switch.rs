@@ -44,7 +44,7 @@ fn main() {
         figures.extend(times::compare(&root, number("DEPLOYD_BENCH_RUNS", 7), !asked("script")));
     }
     if all || asked("step-load") {
-        figures.extend(steps::compare(&root, number("DEPLOYD_BENCH_ROUNDS", 3)));
+        figures.extend(steps::compare(&root, number("DEPLOYD_BENCH_ROUNDS", 5)));
     }
     let runs = number("DEPLOYD_BENCH_RUNS", 5).clamp(1, 10);
     if (all || asked("stage") || asked("activate")) && !asked("script") {

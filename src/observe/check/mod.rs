@@ -40,7 +40,7 @@ pub enum Depth {
 pub async fn facts(host: &Host, settings: &Settings, state: &AppState, id: &DeploymentId, depth: Depth) -> Facts {
     let since = Instant::now();
     let mut unread = Vec::new();
-    let units = units::units(host, settings, &mut unread).await;
+    let units = units::units(host, settings, state, &mut unread).await;
     let taken = ports::taken(host, settings, &mut unread).await;
     let told = since.elapsed();
     let mut facts = root_files(host, settings, unread);

@@ -9,15 +9,21 @@ use super::{
 use crate::{
     check::{UnitFacts, Unread},
     config::{Service, ServiceKind, Settings, Strategy},
-    model::{BadName, Slot, UnitName},
+    model::{AppState, BadName, Slot, UnitName},
     runtime::slot,
 };
 
-/// Each service's unit; of slots and of a template's instances the first, since all are of one template.
-pub async fn units(host: &Host, settings: &Settings, unread: &mut Vec<Unread>) -> BTreeMap<String, UnitFacts> {
+/// Each service's unit; of slots the live one, or of a template's instances the first, since all are of one template:
+/// of one that does not run PID 1 reads the files anew for each of its properties, and starts nothing meanwhile.
+pub async fn units(
+    host: &Host,
+    settings: &Settings,
+    state: &AppState,
+    unread: &mut Vec<Unread>,
+) -> BTreeMap<String, UnitFacts> {
     let mut found = BTreeMap::new();
     for service in &settings.services {
-        let unit = match unit(settings, service) {
+        let unit = match unit(settings, state, service) {
             Ok(Some(unit)) => unit,
             Ok(None) => continue,
             Err(error) => {
@@ -70,9 +76,12 @@ pub async fn writers(host: &Host, settings: &Settings, unread: &mut Vec<Unread>)
 }
 
 /// None: the service runs nothing that is stopped, or nobody knows yet what.
-fn unit(settings: &Settings, service: &Service) -> Result<Option<UnitName>, BadName> {
+fn unit(settings: &Settings, state: &AppState, service: &Service) -> Result<Option<UnitName>, BadName> {
     match &service.kind {
-        ServiceKind::Slots(kind) => Ok(Some(slot::unit(kind, &settings.app, Slot::A)?.unit().clone())),
+        ServiceKind::Slots(kind) => {
+            let live = state.live.get(&service.name).map_or(Slot::A, |live| live.slot);
+            Ok(Some(slot::unit(kind, &settings.app, live)?.unit().clone()))
+        }
         ServiceKind::Scheduler(_) => Ok(None),
         ServiceKind::Unit { unit, strategy: Strategy::Rolling(rolling) } => {
             let Some(first) = rolling.instances.first() else { return Ok(None) };
