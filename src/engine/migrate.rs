@@ -36,6 +36,10 @@ impl Deployment<'_> {
         let cancel = self.cancel.clone();
         let names = cancel.guard(self.judge_migrations()).await?;
         let before = if names.is_empty() { Vec::new() } else { cancel.guard(self.live_answers()).await? };
+        if !names.is_empty() {
+            // What a step before has kept of the database must outlive what is done to it now.
+            self.sync_written().await?;
+        }
         self.state.migrating = Some(Migrating { deployment: self.plan.id.clone(), names: names.clone() });
         self.note_begun(step);
         self.save()?;

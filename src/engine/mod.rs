@@ -17,6 +17,7 @@ mod diff;
 mod disown;
 mod drain;
 mod drain_port;
+mod durable;
 mod error;
 mod existing;
 mod export;

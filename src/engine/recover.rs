@@ -5,6 +5,7 @@ use tracing::Instrument;
 
 use super::{
     activate::restore,
+    durable::drop_half_written,
     error::EngineError,
     existing::{Mover, still_going},
     fleet, jobs,
@@ -89,6 +90,7 @@ async fn take_back(
     stop_started(host, settings, state, running, was_live).await?;
     drop_made(state, running, &layout)?;
     empty_trash(host, settings, &running.id, &layout.releases).await;
+    drop_half_written(host, settings, running).await;
     layout::have_next(&layout, &running.id);
     let what = if was_live { "after activate: it was taken back" } else { "before activate: nothing live had changed" };
     let message = format!("{} {} had been interrupted {what}", running.kind, running.id);

@@ -415,6 +415,10 @@ impl Deployment<'_> {
                 return End::early(outcome, message);
             }
             empty_trash(self.host, self.settings, &plan.id, &self.layout.releases).await;
+            // The next deployment builds in what this one has left there.
+            if let Err(error) = self.sync_cache().await {
+                tracing::warn!("what the steps wrote into the cache may not outlive a power cut: {error}, ignoring");
+            }
         }
         self.state.running = None;
         if let Err(error) = self.save() {

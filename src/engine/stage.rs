@@ -2,11 +2,12 @@
 
 use super::{
     deployment::{Deployment, WORK_LIMIT, now, unexpected},
+    durable::synced,
     error::EngineError,
     layout::ids,
 };
 use crate::{
-    config::{Durability, Settings},
+    config::Settings,
     model::{DeploymentId, ReleaseId, ReleaseRecord, ReleaseState, events},
     observe::{Host, is_digest},
     plan::Stage,
@@ -103,9 +104,9 @@ impl Deployment<'_> {
     /// Takes the manifest and brings everything to disk. After an error from the sync the release is not retried.
     pub async fn seal(&mut self, stage: &Stage) -> Result<Manifest, EngineError> {
         let cache = self.host.paths.cache_dir(&self.settings.app);
-        let order = Order::Seal { release: self.release_dir(), cache: cache.clone(), except: stage.writable.clone() };
+        let order = Order::Seal { release: self.release_dir(), cache, except: stage.writable.clone() };
         // Most is written to disk while the worker reads it; what an error of either sync says is final.
-        let early = synced(self.settings, self.layout.root.dir("releases")?);
+        let early = synced(self.settings, self.layout.releases.again()?);
         let (early, sealed) = tokio::join!(early, self.ask_tree(&order));
         early?;
         let (digest, files, bytes) = match sealed? {
@@ -115,13 +116,7 @@ impl Deployment<'_> {
         if !is_digest(&digest) {
             return Err(EngineError::Other("the manifest's digest is none".into()));
         }
-        let (releases, cache) = (self.layout.root.dir("releases")?, Dir::open(&cache)?);
-        // What the steps synced is answered for here: they may write to both.
-        let elsewhere = !cache.same_file_system(&releases)?;
-        synced(self.settings, releases).await?;
-        if elsewhere {
-            synced(self.settings, cache).await?;
-        }
+        self.sync_written().await?;
         Ok(Manifest { digest, files, bytes })
     }
 
@@ -145,17 +140,6 @@ impl Deployment<'_> {
             replaced: None,
         });
     }
-}
-
-/// Everything is on the disk when this returns, unless the settings say that it need not be: syncfs, in a thread, since on
-/// a busy disk it takes its time, and the engine tells that it lives meanwhile.
-async fn synced(settings: &Settings, dir: Dir) -> Result<(), EngineError> {
-    if settings.safety.durability == Durability::Relaxed {
-        return Ok(());
-    }
-    let synced = tokio::task::spawn_blocking(move || dir.sync_file_system()).await;
-    synced.map_err(|e| EngineError::Other(format!("the sync ended early: {e}")))??;
-    Ok(())
 }
 
 /// What a directory of `releases/` is called between being no release any more and being gone.

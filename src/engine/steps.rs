@@ -7,7 +7,7 @@ use std::{
 
 use super::{deployment::Deployment, error::EngineError, site::Site};
 use crate::{
-    config::{Build, Limits, Settings, Step},
+    config::{Build, Durability, Limits, Settings, Step},
     model::{AppName, Phase},
     observe::search_path,
     system::{
@@ -16,6 +16,9 @@ use crate::{
     },
     worker::sandbox::{self, Bounds, Reach, STEP_SECRETS},
 };
+
+/// The caches of composer and npm, in the app's.
+pub const CACHES: [&str; 2] = ["composer/cache", "npm"];
 
 impl Deployment<'_> {
     /// Runs one step to its end; of one that runs once for a release it is noted.
@@ -50,7 +53,7 @@ pub struct Place {
     pub reach: Reach,
     /// Its environment, before its own.
     pub environment: BTreeMap<String, String>,
-    /// All that it may write is synced before it counts, or never counts.
+    /// All that it may write is synced after it (see [`super::durable`]): it need not wait for the disk itself.
     pub synced_later: bool,
     /// It builds as the app's user: it finds the build's own programs and, with the network, gets the secrets of the
     /// package managers.
@@ -102,8 +105,8 @@ fn in_release(site: Site<'_>, step: &Step, sealed: bool) -> Place {
     let mut environment = site.environment();
     let builds = !sealed && !step.as_run_as;
     surroundings(&mut environment, settings, own.then_some(&cache), builds);
-    // The release is synced before it is recorded, and the cache with it; what is shared counts at once.
-    let synced_later = !sealed && !step.shared_rw;
+    // What is shared counts at once, and so does what a migration has done elsewhere.
+    let synced_later = !sealed && !step.shared_rw && !step.migrates() && syncs(settings);
     Place { dir: release, reach, environment, synced_later, builds }
 }
 
@@ -158,6 +161,11 @@ fn by_its_own_process(program: &Path, command: Vec<String>, secrets: bool) -> Ve
     }
 }
 
+/// Whether what steps write is synced after them.
+pub fn syncs(settings: &Settings) -> bool {
+    settings.safety.durability == Durability::Full
+}
+
 /// Where it is accounted. What yields does so to every service of the host, not only to those of its own app.
 fn slice(step: &Step, app: &AppName) -> String {
     if yields(step) { app.steps_slice() } else { app.slice() }
@@ -205,8 +213,8 @@ pub fn surroundings(
         ("PATH".to_owned(), search_path(settings, builds)),
         ("LANG".to_owned(), "C.UTF-8".to_owned()),
         ("COMPOSER_HOME".to_owned(), below("composer")),
-        ("COMPOSER_CACHE_DIR".to_owned(), below("composer/cache")),
-        ("npm_config_cache".to_owned(), below("npm")),
+        ("COMPOSER_CACHE_DIR".to_owned(), below(CACHES[0])),
+        ("npm_config_cache".to_owned(), below(CACHES[1])),
         ("HOME".to_owned(), home),
     ]);
 }

@@ -14,7 +14,9 @@ pub struct Directories {
 struct Left {
     paths: Vec<Vec<u8>>,
     /// How many are being read, in which more may be found.
-    read: usize,
+    being_read: usize,
+    /// No other is begun.
+    given_up: bool,
 }
 
 /// One that a thread reads. When it is dropped it has been.
@@ -30,18 +32,24 @@ pub struct Reading<'a> {
 impl Directories {
     /// A tree's: its top.
     pub fn of_tree() -> Self {
-        Self { left: Mutex::new(Left { paths: vec![Vec::new()], read: 0 }), changed: Condvar::new() }
+        Self {
+            left: Mutex::new(Left { paths: vec![Vec::new()], being_read: 0, given_up: false }),
+            changed: Condvar::new(),
+        }
     }
 
     /// The next one, which may have to be found first by another thread; none: all have been read.
     pub fn next(&self) -> Option<Reading<'_>> {
         let mut left = self.lock();
         loop {
+            if left.given_up {
+                return None;
+            }
             if let Some(path) = left.paths.pop() {
-                left.read += 1;
+                left.being_read += 1;
                 return Some(Reading { of: self, path, found: Vec::new() });
             }
-            if left.read == 0 {
+            if left.being_read == 0 {
                 return None;
             }
             left = self.changed.wait(left).unwrap_or_else(PoisonError::into_inner);
@@ -50,7 +58,8 @@ impl Directories {
 
     /// No other is begun: one could not be read.
     pub fn give_up(&self) {
-        self.lock().paths.clear();
+        self.lock().given_up = true;
+        self.changed.notify_all();
     }
 
     fn lock(&self) -> MutexGuard<'_, Left> {
@@ -62,7 +71,7 @@ impl Drop for Reading<'_> {
     fn drop(&mut self) {
         let mut left = self.of.lock();
         left.paths.append(&mut self.found);
-        left.read -= 1;
+        left.being_read -= 1;
         drop(left);
         self.of.changed.notify_all();
     }
@@ -79,12 +88,12 @@ mod tests {
             let mut seen = Vec::new();
             while let Some(mut reading) = directories.next() {
                 seen.push(reading.path.clone());
+                if reading.path.len() < 3 {
+                    reading.found = (b'0'..=b'9').map(|digit| [&reading.path[..], &[digit]].concat()).collect();
+                }
                 if stop_at == Some(&reading.path[..]) {
                     directories.give_up();
                     return seen;
-                }
-                if reading.path.len() < 3 {
-                    reading.found = (b'0'..=b'9').map(|digit| [&reading.path[..], &[digit]].concat()).collect();
                 }
             }
             seen
@@ -108,8 +117,12 @@ mod tests {
 
     #[test]
     fn who_gives_up_ends_all() {
+        // The last that was found is read first.
+        assert_eq!(read(1, Some(b"99")), [&b""[..], b"9", b"99"]);
+        assert_eq!(read(1, Some(b"")), [b""]);
         for _ in 0..50 {
-            assert!(read(4, Some(b"5")).len() < 1111);
+            // Each of the others may have begun one before.
+            assert!(read(4, Some(b"")).len() == 1);
         }
     }
 }

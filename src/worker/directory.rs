@@ -14,7 +14,7 @@ use super::{
     order::Answer,
     refusal::Refusal,
     rooted,
-    seen::{self, Look},
+    seen::{self, Before, Look},
     walk::{self, Entry, EntryKind},
 };
 
@@ -67,7 +67,7 @@ fn revision(root: &OwnedFd, path: &Path, exclude: &[String], cache: &Path) -> Re
     let (entries, before) = std::thread::scope(|scope| {
         let before = scope.spawn(|| seen::before(cache));
         let entries = taken(root, path, exclude);
-        (entries, before.join().unwrap_or_default())
+        (entries, before.join().unwrap_or_else(|_| nothing_seen()))
     });
     let mut entries = entries?;
     if seen::fill(before, &look, &mut entries) > 0 {
@@ -75,6 +75,11 @@ fn revision(root: &OwnedFd, path: &Path, exclude: &[String], cache: &Path) -> Re
         seen::keep(cache, &look, &entries);
     }
     Ok(walk::listing(&entries, mode))
+}
+
+fn nothing_seen() -> Before {
+    tracing::warn!("what was seen before could not be read, ignoring");
+    Before::default()
 }
 
 /// What is there and is not left out.

@@ -84,7 +84,8 @@ pub enum EntryKind {
 /// Lists everything below `root`, sorted by path, without reading files, with a few threads. Refuses devices, fifos,
 /// sockets and mounts.
 ///
-/// The content of the directories of `except` is left out. `top` is for messages.
+/// The content of the directories of `except` is left out. `top` is for messages. Of several reasons to refuse it any
+/// one is told.
 pub fn list(root: BorrowedFd<'_>, top: &Path, except: &[String]) -> Result<Vec<Entry>, Refusal> {
     let (directories, count) = (Directories::of_tree(), AtomicUsize::new(0));
     let reader = || -> Result<Vec<Entry>, Refusal> {
@@ -94,14 +95,7 @@ pub fn list(root: BorrowedFd<'_>, top: &Path, except: &[String]) -> Result<Vec<E
             if except.iter().any(|path| path.as_bytes() == reading.path) {
                 continue;
             }
-            let before = entries.len();
-            let read = list_one(root, top, &mut reading, &mut buffer, &mut entries);
-            let new = entries.len() - before;
-            let read = match read {
-                Ok(()) if count.fetch_add(new, Ordering::Relaxed) + new > MAX_ENTRIES => Err(too_large(top)),
-                read => read,
-            };
-            if let Err(refusal) = read {
+            if let Err(refusal) = list_one(root, top, &mut reading, &mut buffer, (&mut entries, &count)) {
                 directories.give_up();
                 return Err(refusal);
             }
@@ -116,17 +110,13 @@ pub fn list(root: BorrowedFd<'_>, top: &Path, except: &[String]) -> Result<Vec<E
     Ok(entries)
 }
 
-fn too_large(top: &Path) -> Refusal {
-    Refusal::new(format!("{} is too deep or has too many entries", top.display()))
-}
-
-/// What one directory has. Those in it are found.
+/// What one directory has, and `count` what all have. The directories in it are found.
 fn list_one(
     root: BorrowedFd<'_>,
     top: &Path,
     reading: &mut Reading<'_>,
     buffer: &mut [MaybeUninit<u8>],
-    entries: &mut Vec<Entry>,
+    (entries, count): (&mut Vec<Entry>, &AtomicUsize),
 ) -> Result<(), Refusal> {
     let Reading { path: parent, found, .. } = reading;
     let place = |name: &[u8]| top.join(OsStr::from_bytes(name));
@@ -150,8 +140,8 @@ fn list_one(
             path.push(b'/');
         }
         path.extend_from_slice(name);
-        if path.len() > MAX_PATH || entries.len() >= MAX_ENTRIES {
-            return Err(too_large(top));
+        if path.len() > MAX_PATH || count.fetch_add(1, Ordering::Relaxed) >= MAX_ENTRIES {
+            return Err(Refusal::new(format!("{} is too deep or has too many entries", top.display())));
         }
         let Some(stat) =
             rooted::look(&dir, entry.file_name()).map_err(|error| Refusal::io("look at", place(&path), error))?
@@ -185,7 +175,9 @@ fn list_one(
 /// What each reader found, this thread's first.
 fn by_readers<T: Send>(reader: impl Fn() -> Result<T, Refusal> + Sync) -> Vec<Result<T, Refusal>> {
     std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..READERS).map(|_| scope.spawn(&reader)).collect();
+        let helper = |_| std::thread::Builder::new().spawn_scoped(scope, &reader);
+        // Where there can be no other thread, this one does it all.
+        let helpers: Vec<_> = (1..READERS).map_while(|number| helper(number).ok()).collect();
         let mut results = vec![reader()];
         for helper in helpers {
             results.push(helper.join().unwrap_or_else(|_| Err(Refusal::new("a reading thread ended early"))));

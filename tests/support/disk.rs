@@ -22,11 +22,7 @@ impl Disk {
 
     /// The same of so many MiB.
     pub fn small(kind: &str, mib: u64) -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let number = COUNT.fetch_add(1, Ordering::Relaxed);
-        let base = hosts_dir().join("disks").join(format!("t{}-{number}", std::process::id()));
-        fs::create_dir_all(base.join("mnt")).unwrap_or_else(|e| panic!("{}: {e}", base.display()));
-        let disk = Self { base };
+        let disk = Self::place();
         let image = disk.base.join("image").to_string_lossy().into_owned();
         command::local(&["truncate", "-s", &format!("{mib}M"), &image]).ok();
         // As many inodes as releases of small files need, and no work left over for a thread of the kernel's.
@@ -38,6 +34,25 @@ impl Disk {
         command::local(&[&[&*format!("mkfs.{kind}")], options, &[&*image]].concat()).ok();
         command::local(&["mount", "-o", "loop", &image, &disk.dir().to_string_lossy()]).ok();
         disk
+    }
+
+    /// What would be there if the power had gone now: a copy of what the device has been given, mounted by itself. Of
+    /// ext4: the others refuse two of one name.
+    pub fn after_a_power_cut(&self) -> Self {
+        let copy = Self::place();
+        let [from, to] = [self, &copy].map(|disk| disk.base.join("image").to_string_lossy().into_owned());
+        command::local(&["cp", "--sparse=always", &from, &to]).ok();
+        command::local(&["mount", "-o", "loop", &to, &copy.dir().to_string_lossy()]).ok();
+        copy
+    }
+
+    /// Where an image can be put and mounted.
+    fn place() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let number = COUNT.fetch_add(1, Ordering::Relaxed);
+        let base = hosts_dir().join("disks").join(format!("t{}-{number}", std::process::id()));
+        fs::create_dir_all(base.join("mnt")).unwrap_or_else(|e| panic!("{}: {e}", base.display()));
+        Self { base }
     }
 
     /// Where it is mounted.

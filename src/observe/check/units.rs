@@ -13,8 +13,9 @@ use crate::{
     runtime::slot,
 };
 
-/// Each service's unit; of slots the live one, or of a template's instances the first, since all are of one template:
-/// of one that does not run PID 1 reads the files anew for each of its properties, and starts nothing meanwhile.
+/// Each service's unit, by the name of the first of slots or of a template's instances, since all are of one template. Of
+/// slots the live one is asked: of one that does not run PID 1 reads the files anew for each of its properties, and
+/// starts nothing meanwhile.
 pub async fn units(
     host: &Host,
     settings: &Settings,
@@ -23,16 +24,18 @@ pub async fn units(
 ) -> BTreeMap<String, UnitFacts> {
     let mut found = BTreeMap::new();
     for service in &settings.services {
-        let unit = match unit(settings, state, service) {
-            Ok(Some(unit)) => unit,
-            Ok(None) => continue,
+        let live = state.live.get(&service.name).map_or(Slot::A, |live| live.slot);
+        let both = unit(settings, service, Slot::A).and_then(|first| Ok((first, unit(settings, service, live)?)));
+        let (first, asked) = match both {
+            Ok((Some(first), Some(asked))) => (first, asked),
+            Ok(_) => continue,
             Err(error) => {
                 unread.push(Unread { what: service.name.clone(), why: error.to_string() });
                 continue;
             }
         };
-        let told = host.units.stop_settings(&unit).await.map(|stop| UnitFacts {
-            unit: unit.to_string(),
+        let told = host.units.stop_settings(&asked).await.map(|stop| UnitFacts {
+            unit: first.to_string(),
             kill_signal: stop.signal,
             kill_mode: stop.mode,
             stop_timeout: stop.timeout,
@@ -76,12 +79,9 @@ pub async fn writers(host: &Host, settings: &Settings, unread: &mut Vec<Unread>)
 }
 
 /// None: the service runs nothing that is stopped, or nobody knows yet what.
-fn unit(settings: &Settings, state: &AppState, service: &Service) -> Result<Option<UnitName>, BadName> {
+fn unit(settings: &Settings, service: &Service, slot: Slot) -> Result<Option<UnitName>, BadName> {
     match &service.kind {
-        ServiceKind::Slots(kind) => {
-            let live = state.live.get(&service.name).map_or(Slot::A, |live| live.slot);
-            Ok(Some(slot::unit(kind, &settings.app, live)?.unit().clone()))
-        }
+        ServiceKind::Slots(kind) => Ok(Some(slot::unit(kind, &settings.app, slot)?.unit().clone())),
         ServiceKind::Scheduler(_) => Ok(None),
         ServiceKind::Unit { unit, strategy: Strategy::Rolling(rolling) } => {
             let Some(first) = rolling.instances.first() else { return Ok(None) };

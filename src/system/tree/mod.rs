@@ -225,6 +225,11 @@ impl Dir {
     pub fn sync(&self) -> Result<(), TreeError> {
         fsync(&self.fd).map_err(self.fail("sync"))
     }
+    /// Another handle that is the same to the kernel: what it has told one of an error of the disk, it has told both.
+    pub fn again(&self) -> Result<Self, TreeError> {
+        let failed = |source| TreeError::Io { what: "take another handle of", path: self.path.clone(), source };
+        Ok(Self { fd: self.fd.try_clone().map_err(failed)?, path: self.path.clone() })
+    }
     /// syncfs: everything written so far to this directory's file system is on disk when it returns.
     pub fn sync_file_system(&self) -> Result<(), TreeError> {
         syncfs(&self.fd).map_err(self.fail("sync the file system of"))

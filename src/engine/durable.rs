@@ -1,0 +1,64 @@
+//! Brings to the disk what a deployment has written: the release before it counts, and the cache, in which the next one
+//! builds. What is left of a build that was cut off is not built on.
+
+use super::{deployment::Deployment, deployment::WORK_LIMIT, error::EngineError, steps::CACHES};
+use crate::{
+    config::{Durability, Settings},
+    model::{Phase, Running},
+    observe::Host,
+    system::tree::Dir,
+    worker::{order::Order, sandbox::Reach},
+};
+
+impl Deployment<'_> {
+    /// Everything that was written to the file system of the releases, which tells of an error since the deployment began.
+    pub async fn sync_releases(&self) -> Result<(), EngineError> {
+        synced(self.settings, self.layout.releases.again()?).await
+    }
+
+    /// What steps have written into the cache, where that is another file system.
+    pub async fn sync_cache(&self) -> Result<(), EngineError> {
+        let cache = Dir::open(&self.host.paths.cache_dir(&self.settings.app))?;
+        if cache.same_file_system(&self.layout.releases)? {
+            return Ok(());
+        }
+        synced(self.settings, cache).await
+    }
+
+    /// Both: a step before activate may write to both, and its own syncs wait for this.
+    pub async fn sync_written(&self) -> Result<(), EngineError> {
+        self.sync_releases().await?;
+        self.sync_cache().await
+    }
+}
+
+/// Everything is on the disk when this returns, unless the settings say that it need not be: syncfs, in a thread, since on
+/// a busy disk it takes its time, and the engine tells that it lives meanwhile.
+pub async fn synced(settings: &Settings, dir: Dir) -> Result<(), EngineError> {
+    if settings.safety.durability == Durability::Relaxed {
+        return Ok(());
+    }
+    let synced = tokio::task::spawn_blocking(move || dir.sync_file_system()).await;
+    synced.map_err(|e| EngineError::Other(format!("the sync ended early: {e}")))??;
+    Ok(())
+}
+
+/// After a build that was cut off, its package managers begin with empty caches: if the power went, what they had synced
+/// there may be whole in part. What cannot be removed is told.
+pub async fn drop_half_written(host: &Host, settings: &Settings, running: &Running) {
+    if !running.fresh || running.phase > Phase::Sealing {
+        return;
+    }
+    let cache = host.paths.cache_dir(&settings.app);
+    let dropped = async {
+        let reach = Reach { write: vec![cache.clone()], idle: true, ..Reach::default() };
+        let mut worker = host.unbound().worker(settings, &running.id, "caches", &settings.user, reach).await?;
+        let paths = CACHES.map(str::to_owned).into();
+        let answer = worker.ask(&Order::Drop { release: cache.clone(), paths }, WORK_LIMIT).await;
+        worker.finish().await?;
+        answer.map(drop)
+    };
+    if let Err(error) = dropped.await {
+        tracing::warn!("{} in {} are not emptied: {error}, ignoring", CACHES.join(" and "), cache.display());
+    }
+}
