@@ -1,7 +1,11 @@
 //! Brings to the disk what a deployment has written: the release before it counts, and the cache, in which the next one
 //! builds. What is left of a build that was cut off is not built on.
 
-use super::{deployment::Deployment, deployment::WORK_LIMIT, error::EngineError, steps::CACHES};
+use super::{
+    deployment::{Deployment, WORK_LIMIT},
+    error::EngineError,
+    steps::CACHES,
+};
 use crate::{
     config::{Durability, Settings},
     model::{Phase, Running},
@@ -11,11 +15,6 @@ use crate::{
 };
 
 impl Deployment<'_> {
-    /// Everything that was written to the file system of the releases, which tells of an error since the deployment began.
-    pub async fn sync_releases(&self) -> Result<(), EngineError> {
-        synced(self.settings, self.layout.releases.again()?).await
-    }
-
     /// What steps have written into the cache, where that is another file system.
     pub async fn sync_cache(&self) -> Result<(), EngineError> {
         let cache = Dir::open(&self.host.paths.cache_dir(&self.settings.app))?;
@@ -25,17 +24,23 @@ impl Deployment<'_> {
         synced(self.settings, cache).await
     }
 
-    /// Both: a step before activate may write to both, and its own syncs wait for this.
+    /// What was written to the file system of the releases, which tells of an error since the deployment began, and to
+    /// the cache: a step before activate may write to both, and its own syncs wait for this.
     pub async fn sync_written(&self) -> Result<(), EngineError> {
-        self.sync_releases().await?;
+        synced(self.settings, self.layout.releases.again()?).await?;
         self.sync_cache().await
     }
+}
+
+/// Whether what is written is synced at all.
+pub fn syncs(settings: &Settings) -> bool {
+    settings.safety.durability == Durability::Full
 }
 
 /// Everything is on the disk when this returns, unless the settings say that it need not be: syncfs, in a thread, since on
 /// a busy disk it takes its time, and the engine tells that it lives meanwhile.
 pub async fn synced(settings: &Settings, dir: Dir) -> Result<(), EngineError> {
-    if settings.safety.durability == Durability::Relaxed {
+    if !syncs(settings) {
         return Ok(());
     }
     let synced = tokio::task::spawn_blocking(move || dir.sync_file_system()).await;

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, path::Path};
 use super::{
     deployment::{Deployment, WORK_LIMIT, unexpected},
     error::EngineError,
-    steps::{Place, run_in, surroundings, syncs},
+    steps::{Place, run_in, surroundings},
 };
 use crate::{
     config::Step,
@@ -95,7 +95,7 @@ impl Deployment<'_> {
             ("DEPLOYD_APP".to_owned(), self.settings.app.to_string()),
         ]);
         surroundings(&mut environment, self.settings, Some(&cache), true);
-        Ok(Place { dir: dir.to_owned(), reach, environment, synced_later: syncs(self.settings), builds: true })
+        Ok(Place { dir: dir.to_owned(), reach, environment, synced_later: true, builds: true })
     }
 
     /// A worker of its own: the copy goes also when the deployment is being cancelled.

@@ -5,9 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{deployment::Deployment, error::EngineError, site::Site};
+use super::{deployment::Deployment, durable::syncs, error::EngineError, site::Site};
 use crate::{
-    config::{Build, Durability, Limits, Settings, Step},
+    config::{Build, Limits, Settings, Step},
     model::{AppName, Phase},
     observe::search_path,
     system::{
@@ -53,7 +53,8 @@ pub struct Place {
     pub reach: Reach,
     /// Its environment, before its own.
     pub environment: BTreeMap<String, String>,
-    /// All that it may write is synced after it (see [`super::durable`]): it need not wait for the disk itself.
+    /// All that it may write is synced after it, where anything is (see [`super::durable`]): it need not wait for the
+    /// disk itself.
     pub synced_later: bool,
     /// It builds as the app's user: it finds the build's own programs and, with the network, gets the secrets of the
     /// package managers.
@@ -106,7 +107,7 @@ fn in_release(site: Site<'_>, step: &Step, sealed: bool) -> Place {
     let builds = !sealed && !step.as_run_as;
     surroundings(&mut environment, settings, own.then_some(&cache), builds);
     // What is shared counts at once, and so does what a migration has done elsewhere.
-    let synced_later = !sealed && !step.shared_rw && !step.migrates() && syncs(settings);
+    let synced_later = !sealed && !step.shared_rw && !step.migrates();
     Place { dir: release, reach, environment, synced_later, builds }
 }
 
@@ -143,7 +144,7 @@ fn transient(site: Site<'_>, step: &Step, place: Place, unit: &str) -> Result<Tr
         stdio: None,
         credentials: credentials.into_iter().collect(),
         limit: Some(step.timeout),
-        properties: properties(step, &place.reach, place.synced_later),
+        properties: properties(step, &place.reach, place.synced_later && syncs(settings)),
     })
 }
 
@@ -159,11 +160,6 @@ fn by_its_own_process(program: &Path, command: Vec<String>, secrets: bool) -> Ve
         None if secrets => ours(&["--"], command),
         None => command,
     }
-}
-
-/// Whether what steps write is synced after them.
-pub fn syncs(settings: &Settings) -> bool {
-    settings.safety.durability == Durability::Full
 }
 
 /// Where it is accounted. What yields does so to every service of the host, not only to those of its own app.

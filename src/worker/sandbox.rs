@@ -40,10 +40,10 @@ const SCHED_BATCH: i32 = 3;
 /// `IOPRIO_CLASS_BE` of ioprio_set(2).
 const BEST_EFFORT: i32 = 2;
 
-/// The calls that bring files to the disk. Not msync(2), which also tells whether memory is mapped.
-const SYNCS: [&str; 5] = ["fsync", "fdatasync", "sync", "syncfs", "sync_file_range"];
 /// `IOPRIO_CLASS_IDLE` of ioprio_set(2).
 const IO_IDLE: i32 = 3;
+/// The calls that bring files to the disk. Not msync(2), which also tells whether memory is mapped.
+const SYNCS: [&str; 5] = ["fsync", "fdatasync", "sync", "syncfs", "sync_file_range"];
 
 /// The system calls of what a service does, without those by which a kernel is most often taken over and that no build or
 /// migration needs: Docker denies them in its containers too.

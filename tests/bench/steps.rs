@@ -1,6 +1,7 @@
 //! `step-load`: how long the fast page takes while a build burns every core that it may have, and the disk: not at all, as
 //! a step of a deployment, whose syncs are answered at once, and as a plain service beside the site, whose syncs are
-//! carried out. What is synced for the step, by the seal, comes after it: `switch` has it. In turns on one host; the medians of the rounds.
+//! carried out. What is synced for the step, by the seal, comes after it: `switch` has it. In turns on one host; the
+//! medians of the rounds.
 
 use std::{collections::BTreeMap, time::Duration};
 
