@@ -65,7 +65,7 @@ pub fn all(saved: &Saved, warm: &Warm, ledger: &mut Ledger) {
 fn run(saved: &Saved, warm: &Warm, control: &Control) -> Vec<String> {
     let disks = warm.disks.copy(&saved.work());
     let mut machine = saved.go_on(warm, &disks);
-    machine.run(&format!("{}{}", app::configure("r3"), wrap(control))).ok();
+    machine.run(&format!("{}{}", app::configure("r3"), wrap(control, &warm.fs))).ok();
     machine.begin(&format!("systemctl start deploy@shop{}", control.then));
     wait(&mut machine);
     machine.cut();
@@ -95,13 +95,25 @@ fn wait(machine: &mut Machine) {
     }
 }
 
+/// What keeps a file system from committing its journal by itself.
+fn never_commits(fs: &str) -> &'static str {
+    match fs {
+        "xfs" => "echo 720000 > /proc/sys/fs/xfs/xfssyncd_centisecs",
+        _ => "mount -o remount,commit=300 /mnt/app",
+    }
+}
+
 /// Puts the program that keeps calls from the kernel in front of the engine. A deployment takes so long in this machine
-/// that the kernel writes by itself what is half a minute old: it does not there, as it could not on a real one.
-fn wrap(control: &Control) -> String {
+/// that the kernel writes by itself what is half a minute old, and ext4 commits its journal within five seconds: they do
+/// not there, as they could not on a real one.
+fn wrap(control: &Control, fs: &str) -> String {
     let Control { unit, loses, .. } = control;
+    let never_commits = never_commits(fs);
     let command = if *unit == SETTLE { "settle" } else { "run deploy" };
     format!(
-        "echo 0 > /proc/sys/vm/dirty_writeback_centisecs
+        "set -e
+{never_commits}
+echo 0 > /proc/sys/vm/dirty_writeback_centisecs
 echo 360000 > /proc/sys/vm/dirty_expire_centisecs
 mkdir -p /run/systemd/system/{unit}@.service.d
 cat > /run/systemd/system/{unit}@.service.d/lose.conf <<'END'
