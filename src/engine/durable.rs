@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     config::{Durability, Settings},
-    model::{Phase, Running},
+    model::{DeploymentId, Phase, Running},
     observe::Host,
     system::tree::Dir,
     worker::{order::Order, sandbox::Reach},
@@ -49,21 +49,32 @@ pub async fn synced(settings: &Settings, dir: Dir) -> Result<(), EngineError> {
 }
 
 /// After a build that was cut off, its package managers begin with empty caches: if the power went, what they had synced
-/// there may be whole in part. What cannot be removed is told.
+/// there may be whole in part. Where steps sync for themselves, it is. What cannot be removed is told.
 pub async fn drop_half_written(host: &Host, settings: &Settings, running: &Running) {
-    if !running.fresh || running.phase > Phase::Sealing {
+    if !running.fresh || running.phase > Phase::Sealing || !syncs(settings) {
         return;
     }
-    let cache = host.paths.cache_dir(&settings.app);
-    let dropped = async {
-        let reach = Reach { write: vec![cache.clone()], idle: true, ..Reach::default() };
-        let mut worker = host.unbound().worker(settings, &running.id, "caches", &settings.user, reach).await?;
-        let paths = CACHES.map(str::to_owned).into();
-        let answer = worker.ask(&Order::Drop { release: cache.clone(), paths }, WORK_LIMIT).await;
-        worker.finish().await?;
-        answer.map(drop)
-    };
-    if let Err(error) = dropped.await {
+    let (host, idle) = (host.unbound(), Reach { idle: true, ..Reach::default() });
+    if let Err(error) = drop_cached(&host, settings, (&running.id, "caches"), &CACHES, idle).await {
+        let cache = host.paths.cache_dir(&settings.app);
         tracing::warn!("{} in {} are not emptied: {error}, ignoring", CACHES.join(" and "), cache.display());
     }
+}
+
+/// Removes what is below the app's cache, by a worker as its user: `paths` are relative to it. `name`: of the worker,
+/// which may reach nothing else but what `reach` has.
+pub async fn drop_cached(
+    host: &Host,
+    settings: &Settings,
+    (id, name): (&DeploymentId, &'static str),
+    paths: &[&str],
+    reach: Reach,
+) -> Result<(), EngineError> {
+    let cache = host.paths.cache_dir(&settings.app);
+    let reach = Reach { write: vec![cache.clone()], ..reach };
+    let mut worker = host.worker(settings, id, name, &settings.user, reach).await?;
+    let paths = paths.iter().map(|&path| path.to_owned()).collect();
+    let answer = worker.ask(&Order::Drop { release: cache, paths }, WORK_LIMIT).await;
+    worker.finish().await?;
+    Ok(answer.map(drop)?)
 }

@@ -6,6 +6,7 @@ use std::{collections::BTreeMap, path::Path};
 
 use super::{
     deployment::{Deployment, WORK_LIMIT, unexpected},
+    durable::drop_cached,
     error::EngineError,
     steps::{Place, run_in, surroundings},
 };
@@ -100,11 +101,7 @@ impl Deployment<'_> {
 
     /// A worker of its own: the copy goes also when the deployment is being cancelled.
     async fn clear(&self) -> Result<(), EngineError> {
-        let (settings, host) = (self.settings, self.host.unbound());
-        let cache = host.paths.cache_dir(&settings.app);
-        let reach = Reach { write: vec![cache.clone()], ..Reach::default() };
-        let mut worker = host.worker(settings, &self.plan.id, "scratch-end", &settings.user, reach).await?;
-        worker.ask(&Order::Drop { release: cache, paths: vec![SCRATCH.into()] }, WORK_LIMIT).await?;
-        Ok(worker.finish().await?)
+        let name = (&self.plan.id, "scratch-end");
+        drop_cached(&self.host.unbound(), self.settings, name, &[SCRATCH], Reach::default()).await
     }
 }

@@ -20,6 +20,7 @@ use super::{
     previous::{Known, Previous},
     refusal::Refusal,
     rooted,
+    threads::together,
     walk::{ContentId, Stamp},
     write_tree::TreeWriter,
 };
@@ -27,8 +28,6 @@ use crate::model::Share;
 
 /// A file whose content nobody knows yet is held in memory up to so many bytes, until it is known whether to write it.
 const HELD: usize = 1024 * 1024;
-/// How many threads share files: the worker's part of a host that serves meanwhile.
-const SHARERS: usize = 2;
 /// Files that a thread takes at once: neighbours, mostly of one directory.
 const BATCH: usize = 64;
 
@@ -205,16 +204,8 @@ impl Exporter {
                 }
             }
         };
-        let results = std::thread::scope(|scope| {
-            let helpers: Vec<_> = (1..SHARERS).map(|_| scope.spawn(sharer)).collect();
-            let mut results = vec![sharer()];
-            for helper in helpers {
-                results.push(helper.join().unwrap_or_else(|_| Err(Refusal::new("a sharing thread ended early"))));
-            }
-            results
-        });
         let mut done = vec![None; wanted.len()];
-        for result in results {
+        for result in together(sharer) {
             let (writer, made) = result?;
             self.writer.add(&writer)?;
             self.shared += made.len() as u64;

@@ -66,6 +66,7 @@ mod step;
 mod submodules;
 mod survey;
 mod tell;
+mod threads;
 mod tidy;
 mod traverse;
 mod walk;

@@ -23,12 +23,11 @@ use super::{
     directories::{Directories, Reading},
     refusal::Refusal,
     rooted::{self, MAX_PATH},
+    threads::together,
 };
 
 /// The most entries of a tree.
 pub const MAX_ENTRIES: usize = 2_000_000;
-/// How many threads read directories and files: the worker's share of a host that serves meanwhile.
-const READERS: usize = 2;
 /// Files that a reader takes at once.
 const BATCH: usize = 16;
 /// Of a reader, in bytes.
@@ -103,7 +102,7 @@ pub fn list(root: BorrowedFd<'_>, top: &Path, except: &[String]) -> Result<Vec<E
         Ok(entries)
     };
     let mut entries = Vec::new();
-    for found in by_readers(reader) {
+    for found in together(reader) {
         entries.append(&mut found?);
     }
     entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
@@ -172,20 +171,6 @@ fn list_one(
     Ok(())
 }
 
-/// What each reader found, this thread's first.
-fn by_readers<T: Send>(reader: impl Fn() -> Result<T, Refusal> + Sync) -> Vec<Result<T, Refusal>> {
-    std::thread::scope(|scope| {
-        let helper = |_| std::thread::Builder::new().spawn_scoped(scope, &reader);
-        // Where there can be no other thread, this one does it all.
-        let helpers: Vec<_> = (1..READERS).map_while(|number| helper(number).ok()).collect();
-        let mut results = vec![reader()];
-        for helper in helpers {
-            results.push(helper.join().unwrap_or_else(|_| Err(Refusal::new("a reading thread ended early"))));
-        }
-        results
-    })
-}
-
 /// Reads every file of `entries` whose content nobody knows, and puts its true size and digest there, with a few threads.
 pub fn read_files(root: BorrowedFd<'_>, top: &Path, entries: &mut [Entry]) -> Result<(), Refusal> {
     let files: Vec<usize> = entries
@@ -212,7 +197,7 @@ pub fn read_files(root: BorrowedFd<'_>, top: &Path, entries: &mut [Entry]) -> Re
             }
         }
     };
-    for result in by_readers(reader) {
+    for result in together(reader) {
         for (index, size, digest) in result? {
             if let Some(entry) = entries.get_mut(index) {
                 entry.kind = EntryKind::File(size, ContentId::Sha256(digest));

@@ -24,11 +24,9 @@ pub async fn units(
 ) -> BTreeMap<String, UnitFacts> {
     let mut found = BTreeMap::new();
     for service in &settings.services {
-        let live = state.live.get(&service.name).map_or(Slot::A, |live| live.slot);
-        let both = unit(settings, service, Slot::A).and_then(|first| Ok((first, unit(settings, service, live)?)));
-        let (first, asked) = match both {
-            Ok((Some(first), Some(asked))) => (first, asked),
-            Ok(_) => continue,
+        let (first, asked) = match named(settings, service, state) {
+            Ok(Some(both)) => both,
+            Ok(None) => continue,
             Err(error) => {
                 unread.push(Unread { what: service.name.clone(), why: error.to_string() });
                 continue;
@@ -78,15 +76,21 @@ pub async fn writers(host: &Host, settings: &Settings, unread: &mut Vec<Unread>)
     found
 }
 
-/// None: the service runs nothing that is stopped, or nobody knows yet what.
-fn unit(settings: &Settings, service: &Service, slot: Slot) -> Result<Option<UnitName>, BadName> {
+/// The unit that stands for a service, and the one that is asked. None: the service runs nothing that is stopped, or
+/// nobody knows yet what.
+fn named(settings: &Settings, service: &Service, state: &AppState) -> Result<Option<(UnitName, UnitName)>, BadName> {
+    let only = |unit: UnitName| Some((unit.clone(), unit));
     match &service.kind {
-        ServiceKind::Slots(kind) => Ok(Some(slot::unit(kind, &settings.app, slot)?.unit().clone())),
+        ServiceKind::Slots(kind) => {
+            let live = state.live.get(&service.name).map_or(Slot::A, |live| live.slot);
+            let unit = |slot| Ok(slot::unit(kind, &settings.app, slot)?.unit().clone());
+            Ok(Some((unit(Slot::A)?, unit(live)?)))
+        }
         ServiceKind::Scheduler(_) => Ok(None),
         ServiceKind::Unit { unit, strategy: Strategy::Rolling(rolling) } => {
             let Some(first) = rolling.instances.first() else { return Ok(None) };
-            unit.as_str().replace("@.", &format!("@{first}.")).parse().map(Some)
+            Ok(only(unit.as_str().replace("@.", &format!("@{first}.")).parse()?))
         }
-        ServiceKind::Unit { unit, .. } => Ok(Some(unit.clone())),
+        ServiceKind::Unit { unit, .. } => Ok(only(unit.clone())),
     }
 }
