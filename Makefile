@@ -79,7 +79,7 @@ install-deployd:
 	$(call put_all,$(wildcard packaging/probe/*),/usr/share/deployd/probe)
 	$(call put_all,$(wildcard packaging/ssh/*),/usr/share/deployd/ssh)
 	$(call put_all,$(wildcard packaging/octane/*),/usr/share/deployd/octane)
-	$(call put_all,packaging/nginx/deployd-php.conf packaging/nginx/deployd-proxy.conf,/etc/nginx/snippets)
+	$(call put_all,packaging/nginx/deployd-php.conf packaging/nginx/deployd-proxy.conf packaging/nginx/deployd-upstream.conf,/etc/nginx/snippets)
 	$(call put_all,packaging/nginx/deployd-upstreams.conf,/etc/nginx/conf.d)
 	$(call put_all,$(wildcard packaging/queue/*),/usr/share/deployd/queue)
 	$(call put_all,$(wildcard packaging/nginx/example-*.conf packaging/examples/*.toml) dbus/examples.rules,$(DOCDIR)/examples)

@@ -49,7 +49,7 @@ pub fn sites(nginx: &[Directive]) -> Vec<Site> {
 fn site(server: &Directive, above: Option<&Directive>, http: &[Directive]) -> Option<Site> {
     let own = server.inner().iter().rfind(|d| d.name == "root");
     let root = PathBuf::from(expand(own.or(above)?.arg(0), server));
-    let names = server.inner().iter().filter(|d| d.name == "server_name").flat_map(|d| &d.args);
+    let called = server.inner().iter().filter(|d| d.name == "server_name").flat_map(|d| &d.args);
     let plain = |name: &&String| *name != "_" && !name.is_empty() && !name.contains(['*', '~', '$', '"']);
     let listens: Vec<_> = server.inner().iter().filter(|d| d.name == "listen").collect();
     let without_tls = |d: &&&Directive| !d.args.iter().any(|word| word == "ssl" || word == "quic");
@@ -57,10 +57,12 @@ fn site(server: &Directive, above: Option<&Directive>, http: &[Directive]) -> Op
         true => Some(80),
         false => listens.iter().filter(without_tls).find_map(|d| port(d.arg(0))),
     };
-    let app = server.inner().iter().rfind(|d| d.name == "set" && d.arg(0) == "$deployd_app");
+    let mut names = Vec::new();
+    below(server, "set", &mut names);
+    let app = names.iter().rfind(|d| d.arg(0) == "$deployd_app");
     root.is_absolute().then(|| Site {
         at: server.at.clone(),
-        names: names.filter(plain).cloned().collect(),
+        names: called.filter(plain).cloned().collect(),
         root_at: own.map(|own| own.at.clone()),
         root,
         port,

@@ -300,8 +300,13 @@ impl Deployment<'_> {
     async fn drain_new(&self, live: &GoLive, held: &BTreeSet<&str>) -> Result<(), EngineError> {
         let ended =
             |handover: &&Handover| handover.start != Start::Running && !held.contains(handover.service.as_str());
+        let moved = &live.moves[..self.moved.min(live.moves.len())];
+        let asked = |handover: &Handover| {
+            moved.iter().any(|one| matches!(one, Move::Handover(moved) if moved.service == handover.service))
+        };
         for handover in handovers(live).filter(ended) {
-            if handover.from.is_some() {
+            // Of a service that had no slot before, too: another program may have served until then.
+            if handover.from.is_some() || asked(handover) {
                 self.new_slot(handover)?.drain().await?;
             } else {
                 self.new_slot(handover)?.stop().await?;

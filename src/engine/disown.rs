@@ -6,17 +6,20 @@ use std::path::Path;
 use super::{
     by_root::actor,
     deployment::WORK_LIMIT,
+    drain::drain,
     error::EngineError,
     init::{Said, tmpfiles_name},
     layout::ids,
     slot_files::BEFORE,
     store::Store,
     takeover,
+    turn::unaim,
+    upstream,
 };
 use crate::{
     check::{Addresses, asked},
     config::{Settings, SlotKind},
-    model::{AppName, AppState, DeploymentId, Paths, Share, UnitName, events},
+    model::{AppName, AppState, DeploymentId, Paths, Share, SlotUnit, UnitName, events},
     observe::{Host, nginx_config},
     runtime::{nginx, scheduler, slot},
     system::{
@@ -99,25 +102,36 @@ fn still_asked(host: &Host, settings: &Settings) -> Result<(), EngineError> {
         )));
     }
     let Some(at) = asked(&nginx, &addresses(settings)?).map(|directive| &directive.at) else { return Ok(()) };
-    let before = Dir::open(&host.paths.app_run_dir(&settings.app)).and_then(|run| run.read_link(BEFORE));
-    let fpm = settings.services.iter().find_map(|one| match one.slots() {
-        Some(SlotKind::PhpFpm(fpm)) => Some(fpm.version.clone()),
-        _ => None,
-    });
-    let instead = match (before, fpm) {
-        (Ok(before), _) => format!("`fastcgi_pass unix:{before};`"),
-        (Err(_), Some(version)) => {
-            format!("`fastcgi_pass unix:/run/php/php{version}-fpm.sock;` of a pool that runs as {}", settings.run_as)
-        }
-        (Err(_), None) => "`proxy_pass` to what shall serve".to_owned(),
-    };
     Err(EngineError::Other(format!(
-        "nginx asks deployd's slots of {} at {}:{}: write there {instead}, with `fastcgi_param SCRIPT_FILENAME \
-         $realpath_root$fastcgi_script_name;`, then `systemctl reload nginx` and disown again",
+        "nginx asks deployd's slots of {} at {}:{}: write there {}, then `systemctl reload nginx` and disown again",
         settings.app,
         at.file.display(),
-        at.line
+        at.line,
+        instead(host, settings)
     )))
+}
+
+/// What a site may ask in the place of deployd's slots: what served before, or something like it.
+fn instead(host: &Host, settings: &Settings) -> String {
+    let run = Dir::open(&host.paths.app_run_dir(&settings.app)).ok();
+    let before = |name: &str| run.as_ref().and_then(|run| run.read_link(name).ok());
+    let mut kinds = settings.services.iter().filter_map(|service| service.slots());
+    let script = "with `fastcgi_param SCRIPT_FILENAME $realpath_root$fastcgi_script_name;`";
+    if let Some(address) = kinds.clone().find_map(|kind| before(&upstream::before_name(slot::upstream(kind)?))) {
+        return format!(
+            "`proxy_pass http://{address};` in the place of deployd's lines, and start what shall listen there"
+        );
+    }
+    if let Some(socket) = before(BEFORE) {
+        return format!("`fastcgi_pass unix:{socket};`, {script}");
+    }
+    match kinds.find_map(|kind| if let SlotKind::PhpFpm(fpm) = kind { Some(&fpm.version) } else { None }) {
+        Some(version) => format!(
+            "`fastcgi_pass unix:/run/php/php{version}-fpm.sock;` of a pool that runs as {}, {script}",
+            settings.run_as
+        ),
+        None => "`proxy_pass` to what shall serve".to_owned(),
+    }
 }
 
 /// Where each service of the app is reached, live or not.
@@ -147,6 +161,13 @@ async fn services(host: &Host, settings: &Settings) -> Result<Vec<String>, Engin
     Ok(found)
 }
 
+/// The slot that a unit is, if requests went to it: it is drained. Workers end what they have when they are told to stop.
+fn serving(settings: &Settings, unit: &str) -> Option<SlotUnit> {
+    let slot: SlotUnit = unit.strip_suffix(".service")?.parse().ok()?;
+    let mut kinds = settings.services.iter().filter_map(|service| service.slots());
+    kinds.any(|kind| !kind.takes_jobs() && slot::template(kind) == slot.template()).then_some(slot)
+}
+
 struct Giving<'a> {
     host: &'a Host,
     settings: &'a Settings,
@@ -163,8 +184,8 @@ impl Giving<'_> {
         let mut lines = vec![format!("{app}: {} is given back to {user}", root.display())];
         for unit in &self.services {
             let what = match unit {
-                unit if unit.starts_with("app-fpm@") => "nobody asks it",
                 unit if *unit == clock(app) => "it is disabled",
+                unit if serving(self.settings, unit).is_some() => "nobody asks it",
                 _ => "start what replaces it first",
             };
             lines.push(format!("  {unit} ends: {what}"));
@@ -185,8 +206,15 @@ impl Giving<'_> {
     }
 
     async fn carry_out(&self) -> Result<(), EngineError> {
+        // What nobody is sent to any more is drained like any old slot.
+        for service in &self.settings.services {
+            unaim(self.host, self.settings, &service.name)?;
+        }
         for unit in &self.services {
-            self.host.units.stop(&unit.parse::<UnitName>()?).await?;
+            match serving(self.settings, unit) {
+                Some(slot) => drain(self.host, &slot).await?,
+                None => self.host.units.stop(&unit.parse::<UnitName>()?).await?,
+            }
         }
         self.loosen().await?;
         self.give_tree()?;

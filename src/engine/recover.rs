@@ -150,7 +150,9 @@ async fn stop_started(
         let Some(one) = slot_of(host, settings, service, *slot).filter(|_| !kept) else { continue };
         let link = links.read_link(&one.name.to_string()).unwrap_or_default();
         if link.ends_with(&format!("/{}", running.to)) {
-            if was_live && state.live.contains_key(service) { one.drain().await? } else { one.stop().await? }
+            // Workers of which there were none before are not held: they end their jobs when they are stopped.
+            let drained = state.live.contains_key(service) || !one.kind.takes_jobs();
+            if was_live && drained { one.drain().await? } else { one.stop().await? }
         }
     }
     Ok(())

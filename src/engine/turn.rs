@@ -126,6 +126,15 @@ pub fn aim(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
 
 /// Nothing is live of a service: nothing may be pointed at.
 pub async fn unpoint(host: &Host, settings: &Settings, service: &str) -> Result<(), EngineError> {
+    unaim(host, settings, service)?;
+    match slot_of(host, settings, service, Slot::A).and_then(|slot| slot.kind.web()) {
+        Some(_) => upstream::reload(host, &settings.web_unit).await,
+        None => Ok(()),
+    }
+}
+
+/// Writes what nginx reads to find a slot for when none is live: what served before deployd, or nothing.
+pub fn unaim(host: &Host, settings: &Settings, service: &str) -> Result<(), EngineError> {
     let Some(slot) = slot_of(host, settings, service, Slot::A) else { return Ok(()) };
     match slot.kind {
         SlotKind::PhpFpm(_) => {
@@ -140,8 +149,7 @@ pub async fn unpoint(host: &Host, settings: &Settings, service: &str) -> Result<
             Ok(())
         }
         SlotKind::Octane(_) | SlotKind::Http(_) => {
-            upstream::aim(host, &settings.app, slot::upstream(slot.kind).unwrap_or_default(), None)?;
-            upstream::reload(host, &settings.web_unit).await
+            upstream::unaim(host, &settings.app, slot::upstream(slot.kind).unwrap_or_default())
         }
         SlotKind::Horizon(_) | SlotKind::Queue(_) => Ok(()),
     }

@@ -17,7 +17,7 @@ use crate::{
     runtime::nginx::{self, Role},
     system::{
         process,
-        tree::{Dir, Lock},
+        tree::{Dir, EntryKind, Lock},
     },
 };
 
@@ -28,14 +28,29 @@ const RELOAD: Duration = Duration::from_secs(30);
 /// Between two looks at nginx's processes: nobody tells when one changes its title.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Makes the include if it is not there: an upstream that has no live server yet, so that a site which uses it passes
-/// nginx's test before the first deployment.
+/// The link that names the address of the program that served before deployd did: `octane-before`. It leads nowhere.
+pub fn before_name(service: &str) -> String {
+    format!("{service}-before")
+}
+
+/// Points the include at what served before deployd did, where `init --apply` has led nginx through it, else at nothing.
+pub fn unaim(host: &Host, app: &AppName, service: &str) -> Result<(), EngineError> {
+    let run = Dir::open_or_make(&host.paths.app_run_dir(app), 0o755)?;
+    let name = before_name(service);
+    let before = match run.kind(&name)? {
+        EntryKind::Link => nginx::local_port(&run.read_link(&name)?),
+        _ => None,
+    };
+    aim(host, app, service, before.map(|port| ("what served before deployd", port)))
+}
+
+/// Makes the include if it is not there, so that a site which uses it passes nginx's test before the first deployment.
 pub fn ensure(host: &Host, app: &AppName, service: &str) -> Result<(), EngineError> {
     let file = host.paths.upstream(app, service);
     let run = Dir::open_or_make(&host.paths.app_run_dir(app), 0o755)?;
     match run.read(&file_name(&file), MAX_INCLUDE)? {
         Some(_) => Ok(()),
-        None => aim(host, app, service, None),
+        None => unaim(host, app, service),
     }
 }
 

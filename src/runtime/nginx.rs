@@ -61,8 +61,13 @@ pub fn upstream_text(app: &AppName, service: &str, live: Option<(&str, u16)>) ->
 
 /// The port that an include names; none of one that is not ours.
 pub fn upstream_port(text: &str) -> Option<u16> {
-    let server = text.lines().find_map(|line| line.trim().strip_prefix("server 127.0.0.1:"))?;
-    server.trim_end().strip_suffix(';')?.parse().ok()
+    let server = text.lines().find_map(|line| line.trim().strip_prefix("server "))?;
+    local_port(server.trim_end().strip_suffix(';')?)
+}
+
+/// The port of `127.0.0.1:8000`.
+pub fn local_port(address: &str) -> Option<u16> {
+    address.strip_prefix("127.0.0.1:")?.parse().ok()
 }
 
 #[cfg(test)]

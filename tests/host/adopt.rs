@@ -17,7 +17,7 @@ use crate::{
     },
 };
 
-const SITE: &str = "/etc/nginx/sites-enabled/shop";
+pub const SITE: &str = "/etc/nginx/sites-enabled/shop";
 
 /// A host whose site is served by a pool of Debian's own php-fpm; nothing of deployd is described.
 fn served_before(host: &Host, root: &str) -> Shop {
@@ -36,7 +36,7 @@ fn load(host: &Host, shop: &Shop) -> Running {
 }
 
 #[track_caller]
-fn nothing_was_lost(load: Running) {
+pub fn nothing_was_lost(load: Running) {
     let report = load.stop();
     assert_eq!((report.failed, report.mixed, report.sessions_lost), (0, 0, 0), "{report:#?}");
     assert!(report.requests > 200, "{report:#?}");
@@ -199,7 +199,7 @@ fn a_tree_of_capistrano_s_is_adopted_deployed_and_given_back_under_load() {
 }
 
 /// A checkout in which somebody pulls, as user shop.
-const CLONE: &str = r#"cd /var/www/shop; git init -q -b main; git remote add origin /srv/git/shop.git
+pub const CLONE: &str = r#"cd /var/www/shop; git init -q -b main; git remote add origin /srv/git/shop.git
 git fetch -q; git reset -q --hard origin/main; git branch -q -u origin/main
 mv shared/.env .env; mkdir -p storage/framework/sessions storage/framework/views storage/framework/cache/data storage/logs storage/app/public
 echo upload > storage/app/public/cat; composer install -q --no-dev --no-interaction; php artisan migrate --force -q

@@ -8,6 +8,7 @@ mod support;
 
 mod access;
 mod adopt;
+mod adopt_port;
 mod archives;
 mod beside;
 mod blue_green;

@@ -2,56 +2,106 @@
 
 use std::path::Path;
 
-use crate::check::{Served, Site};
+use super::target::{Target, asks};
+use crate::{
+    check::Site,
+    model::{AppName, Paths},
+};
 
-/// What takes the place of the address behind `fastcgi_pass`, and what must stand after it: the release behind
-/// `current`, read once, so that all of a request is one release's.
+/// What must stand after the address behind `fastcgi_pass`: the release behind `current`, read once, so that all of a
+/// request is one release's.
 const PARAMS: [&str; 2] = [
     "fastcgi_param SCRIPT_FILENAME $realpath_root$fastcgi_script_name;",
     "fastcgi_param DOCUMENT_ROOT $realpath_root;",
 ];
+/// What must stand before `proxy_pass`, after the names: by which nginx tells that it is at the new slot.
+const PROOF: &str = "include snippets/deployd-upstream.conf;";
 
 /// Why a site cannot be changed by a program.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line} of {file} is not a line of its own for `{wanted}`: change it by hand")]
+#[error("line {line} of {file} is not a line of its own for `{wanted}` with a plain value: change it by hand")]
 pub struct NotPlain {
     /// The line.
     pub line: usize,
     /// The file.
     pub file: String,
-    /// What should stand there.
+    /// What stands there.
     pub wanted: String,
 }
 
-/// The text of the site's file as it shall be. `text`: the file in which the site stands.
-pub fn edited(text: &str, site: &Site, public: &Path, link: &Path) -> Result<String, NotPlain> {
-    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
-    let file = &site.at.file;
-    let mut set = |line: usize, name: &str, value: &str, after: &[&str]| -> Result<(), NotPlain> {
-        let wanted = format!("{name} {value};");
-        let refused = || NotPlain { line, file: file.display().to_string(), wanted: wanted.clone() };
-        let old = line.checked_sub(1).and_then(|at| lines.get_mut(at)).ok_or_else(refused)?;
-        let words = old.trim_start();
-        let plain = words.starts_with(name) && words.matches(';').count() == 1 && !words.contains(['{', '}']);
-        if !plain {
-            return Err(refused());
-        }
-        let indent: String = old.chars().take_while(|c| c.is_whitespace()).collect();
-        let rest = words.split_once(';').map_or("", |(_, rest)| rest);
-        let more: String = after.iter().map(|line| format!("\n{indent}{line}")).collect();
-        *old = format!("{indent}{wanted}{rest}{more}");
-        Ok(())
-    };
-    if let Some(at) = site.root_at.as_ref().filter(|at| at.file == *file && site.root != public) {
-        set(at.line, "root", &public.display().to_string(), &[])?;
+/// The text of the site's file as it shall be, asking the app's target. `text`: the file in which the site stands.
+pub(super) fn edited(
+    text: &str,
+    site: &Site,
+    public: &Path,
+    (app, target): (&AppName, &Target),
+) -> Result<String, NotPlain> {
+    let mut lines: Lines<'_> = Lines { lines: text.lines().map(str::to_owned).collect(), file: &site.at.file };
+    if let Some(at) = site.root_at.as_ref().filter(|at| at.file == site.at.file && site.root != public) {
+        lines.set(at.line, "root", |_| Some(public.display().to_string()), (&[], &[]))?;
     }
-    if let Some(Served { fastcgi: true, at, .. }) = &site.php {
-        for at in at.iter().filter(|at| at.file == *file) {
-            set(at.line, "fastcgi_pass", &format!("unix:{}", link.display()), &PARAMS)?;
+    let link = Paths::default().fpm_link(app);
+    let asked = site
+        .php
+        .iter()
+        .filter(|served| !asks(served, &link))
+        .flat_map(|served| &served.at)
+        .filter(|at| at.file == site.at.file);
+    for at in asked {
+        match target {
+            Target::Fpm { .. } => {
+                lines.set(at.line, "fastcgi_pass", |_| Some(format!("unix:{}", link.display())), (&[], &PARAMS))?;
+            }
+            Target::Port { service, .. } => {
+                let names =
+                    [format!("set $deployd_app {app};"), format!("set $deployd_service {service};"), PROOF.into()];
+                lines.set(at.line, "proxy_pass", by_upstream, (&names, &[]))?;
+            }
         }
     }
     let end = if text.ends_with('\n') { "\n" } else { "" };
-    Ok(format!("{}{end}", lines.join("\n")))
+    Ok(format!("{}{end}", lines.lines.join("\n")))
+}
+
+/// The same by the app's upstream: what follows the address stays. A path there would be taken otherwise behind variables.
+fn by_upstream(old: &str) -> Option<String> {
+    let rest = old.strip_prefix("http://")?;
+    let (authority, after) = rest.split_at(rest.find(['/', '$']).unwrap_or(rest.len()));
+    let as_it_was = after.is_empty() || after.starts_with('$');
+    (as_it_was && !authority.is_empty()).then(|| format!("http://$deployd_app-$deployd_service{after}"))
+}
+
+/// The lines of a site's file.
+struct Lines<'f> {
+    lines: Vec<String>,
+    file: &'f Path,
+}
+
+impl Lines<'_> {
+    /// Gives a directive that has a line of its own another value, with lines before it and after it.
+    fn set(
+        &mut self,
+        line: usize,
+        name: &str,
+        value: impl Fn(&str) -> Option<String>,
+        (before, after): (&[String], &[&str]),
+    ) -> Result<(), NotPlain> {
+        let file = self.file.display().to_string();
+        let refused = |wanted: String| NotPlain { line, file: file.clone(), wanted };
+        let old = line.checked_sub(1).and_then(|at| self.lines.get_mut(at)).ok_or_else(|| refused(name.into()))?;
+        let words = old.trim_start();
+        let plain = words.starts_with(name) && words.matches(';').count() == 1 && !words.contains(['{', '}']);
+        let (directive, rest) = words.split_once(';').unwrap_or((words, ""));
+        let value = value(directive.strip_prefix(name).unwrap_or_default().trim());
+        let Some(value) = value.filter(|_| plain) else {
+            return Err(refused(format!("{name} …;")));
+        };
+        let indent: String = old.chars().take_while(|c| c.is_whitespace()).collect();
+        let before: String = before.iter().map(|line| format!("{indent}{line}\n")).collect();
+        let after: String = after.iter().map(|line| format!("\n{indent}{line}")).collect();
+        *old = format!("{before}{indent}{name} {value};{rest}{after}");
+        Ok(())
+    }
 }
 
 /// The lines that differ, as `diff -u0` shows them; both texts have the same lines but for those that were changed.
@@ -91,22 +141,41 @@ mod tests {
         sites(&parsed).remove(0)
     }
 
+    const PROXIED: &str = "server {\n    root /srv/shop/current/public;\n    location @octane {\n        set $suffix '';\n        \
+                           proxy_http_version 1.1;\n        proxy_pass http://127.0.0.1:8000$suffix;\n    }\n}\n";
+
+    fn change(text: &str, public: &str, target: &Target) -> Result<String, NotPlain> {
+        edited(text, &site(text), Path::new(public), (&"shop".parse().unwrap(), target))
+    }
+
     #[test]
     fn root_and_pass_are_changed_and_nothing_else() {
-        let change =
-            |text| edited(text, &site(text), Path::new("/var/www/shop/current/public"), Path::new("/run/x.sock"));
+        let change = |text| change(text, "/var/www/shop/current/public", &Target::Fpm { before: None });
         let after = change(SITE).unwrap();
         assert!(after.contains("    root /var/www/shop/current/public;  # here\n"), "{after}");
-        assert!(
-            after.contains(
-                "        fastcgi_pass unix:/run/x.sock;\n        fastcgi_param SCRIPT_FILENAME $realpath_root"
-            )
-        );
+        let pass = "        fastcgi_pass unix:/run/deployd/shop/fpm.sock;\n        fastcgi_param SCRIPT_FILENAME $realpath_root";
+        assert!(after.contains(pass), "{after}");
         assert_eq!(after.lines().count(), SITE.lines().count() + 2);
         let shown = difference(Path::new("/s"), SITE, &after);
         assert_eq!(shown.matches("\n-").count(), 2, "{shown}");
         assert_eq!(shown.matches("\n+").count(), 5, "{shown}");
+        assert_eq!(change(&after).unwrap(), after, "once is enough");
         let odd = SITE.replace("    root", "    autoindex off; root");
         assert_eq!(change(&odd).unwrap_err().line, 3);
+    }
+
+    #[test]
+    fn a_program_s_address_gives_way_to_the_upstream_and_what_follows_it_stays() {
+        let target = Target::Port { service: "octane".into(), before: 8000 };
+        let change = |text: &str| change(text, "/srv/shop/current/public", &target);
+        let after = change(PROXIED).unwrap();
+        let lines = "        set $deployd_app shop;\n        set $deployd_service octane;\n        \
+                     include snippets/deployd-upstream.conf;\n        \
+                     proxy_pass http://$deployd_app-$deployd_service$suffix;\n    }\n";
+        assert!(after.contains(lines), "{after}");
+        assert_eq!(after.lines().count(), PROXIED.lines().count() + 3);
+        assert_eq!(site(&after).deployd_app.as_deref(), Some("shop"));
+        // A path behind the address is taken otherwise when it stands behind a variable.
+        assert_eq!(change(&PROXIED.replace("8000$suffix", "8000/")).unwrap_err().line, 6);
     }
 }

@@ -2,13 +2,17 @@
 //! root, once for an app; a deployment has no part in it.
 
 mod apply;
+mod bridge;
+mod change;
 mod edit;
+mod proof;
+mod target;
 mod toml;
 #[cfg(test)]
 mod toml_tests;
 mod undo;
 
-pub use apply::tmpfiles_name;
+pub use bridge::tmpfiles_name;
 
 use std::path::{Path, PathBuf};
 
@@ -92,7 +96,6 @@ pub async fn init(host: &Host, asked: &Init, id: &DeploymentId) -> Result<Said, 
         said.notes.push(note);
     }
     let described = host.paths.config_dirs().iter().any(|dir| dir.join(format!("{app}.toml")).exists());
-    said.notes.extend(proxied(&found));
     said.notes.extend(found.unread.iter().map(|unread| format!("not looked at: {}: {}", unread.what, unread.why)));
     if asked.apply {
         return apply::apply(host, &app, &found, id, said).await;
@@ -147,25 +150,19 @@ fn write(host: &Host, app: &AppName, text: &str) -> Result<(), EngineError> {
     Ok(Dir::open_or_make(&dir, 0o755)?.write(&format!("{app}.toml"), text.as_bytes(), 0o644)?)
 }
 
-/// What `--apply` leaves to a person: a program on a port is reached by an upstream, which its first deployment makes.
-fn proxied(found: &Found) -> Option<String> {
-    let site = found.site.as_ref().filter(|site| site.deployd_app.is_none())?;
-    let served = site.php.as_ref().filter(|served| !served.fastcgi)?;
-    let at = served.at.first().unwrap_or(&site.at);
-    Some(format!(
-        "nginx asks {} at {}:{}: once its service is deployed, include snippets/deployd-proxy.conf there, as \
-         /usr/share/doc/deployd/examples/example-proxy.conf does; `--apply` changes only what php-fpm serves",
-        served.to,
-        at.file.display(),
-        at.line
-    ))
-}
-
 /// What a person does next.
 fn next(app: &AppName, found: &Found, written: bool) -> Vec<String> {
     let mut next = Vec::new();
     if !written {
         next.push(format!("nothing was written: `deployctl init {app} --write` writes it"));
+    }
+    let served = found.site.as_ref().filter(|site| site.deployd_app.is_none()).and_then(|site| site.php.as_ref());
+    if let Some(program) = served.filter(|served| !served.fastcgi) {
+        next.push(format!(
+            "nginx asks {}, and not what a deployment starts: `deployctl init {app} --apply`, once a release is there, \
+             changes that",
+            program.to
+        ));
     }
     if found.pool.is_some() && found.site.as_ref().is_some_and(|site| site.deployd_app.is_none()) {
         next.push(format!(

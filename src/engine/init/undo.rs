@@ -5,7 +5,7 @@ use std::{path::Path, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::apply::opened;
+use super::change::opened;
 use crate::{
     config::Settings,
     engine::{error::EngineError, upstream},
