@@ -192,7 +192,10 @@ impl Status {
         if let Some(live) = self.live() {
             let since = time(number(&self.app, "LiveSince"));
             rows.push(("live", format!("{} since {since}", text(live, "id")), 1));
-            rows.push(("revision", format!("{} ({})", revision(live), text(live, "reference")), 1));
+            let (revision, reference) = (revision(live), text(live, "reference"));
+            // Of what was adopted nobody knows the commit.
+            let made_of = if revision.is_empty() { reference } else { format!("{revision} ({reference})") };
+            rows.push(("revision", made_of, 1));
         } else if !text(&self.app, "Current").is_empty() {
             rows.push(("live", text(&self.app, "Current"), 1));
         }

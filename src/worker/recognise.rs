@@ -93,7 +93,8 @@ fn releases(root: &Path) -> Vec<ForeignRelease> {
         let path = dir.join(&name);
         let meta = path.symlink_metadata().ok().filter(|meta| meta.is_dir() && !name.starts_with('.'))?;
         let revision = text(&path.join("REVISION")).map(|text| text.trim().to_owned()).filter(|it| is_commit(it));
-        Some(ForeignRelease { name, revision, modified: meta.mtime() })
+        let bad = path.join("BAD_RELEASE").is_file();
+        Some(ForeignRelease { name, revision, modified: meta.mtime(), bad })
     };
     names(&dir).into_iter().filter_map(release).collect()
 }
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn of_too_many_releases_the_newest_and_the_live_one_are_told() {
-        let release = |at: i64| ForeignRelease { name: format!("{at:04}"), revision: None, modified: at };
+        let release = |at: i64| ForeignRelease { name: format!("{at:04}"), revision: None, modified: at, bad: false };
         let kept = newest((0..300).map(release).collect(), Some("0007"));
         assert_eq!((kept.len(), kept[0].name.as_str(), kept[1].name.as_str()), (MOST, "0007", "0101"));
         assert_eq!(kept[MOST - 1].name, "0299");

@@ -80,6 +80,8 @@ pub struct ForeignRelease {
     pub revision: Option<String>,
     /// Modified, in seconds since 1970.
     pub modified: i64,
+    /// Its maker went back from it, and has said so: Deployer's `BAD_RELEASE`.
+    pub bad: bool,
 }
 
 /// A repository and what was taken of it.

@@ -195,7 +195,7 @@ mod tests {
     fn an_adoption_does_not_go_on_over_what_was_deployed_since() {
         let id = |text: &str| text.parse::<ReleaseId>().unwrap();
         let (one, two) = (id("20260101T000000Z-1"), id("20260102T000000Z-2"));
-        let taken = Taken { name: "1".into(), id: one.clone(), revision: String::new(), at: 0 };
+        let taken = Taken { name: "1".into(), id: one.clone(), revision: String::new(), at: 0, bad: false };
         let begun = Adoption { made_by: Maker::Checkout, live: one.clone(), releases: vec![taken] };
         assert_eq!(newest_other(&begun, [&one].into_iter()), None);
         assert_eq!(newest_other(&begun, [&one, &two].into_iter()), Some(&two));

@@ -150,7 +150,7 @@ impl Taking<'_> {
         Ok(sealed)
     }
 
-    /// Recorded as confirmed: each was live, and its site was content with it.
+    /// Recorded as confirmed: each was live, and its site was content with it, unless its maker went back from it.
     fn remember(&self, sealed: Vec<(Taken, Answer)>) -> Result<(), EngineError> {
         let mut state = self.store.load()?;
         state.releases.retain(|release| !self.adopted.releases.iter().any(|taken| taken.id == release.id));
@@ -168,7 +168,7 @@ impl Taking<'_> {
                 // What a file of the app's user says is no commit that deployd has fetched: nothing is compared with it.
                 revision: String::new(),
                 reference: origin(self.adopted, &taken),
-                state: ReleaseState::Confirmed,
+                state: if self.adopted.is_failed(&taken) { ReleaseState::Failed } else { ReleaseState::Confirmed },
                 manifest,
                 files,
                 bytes,

@@ -42,6 +42,16 @@ pub struct Taken {
     pub revision: String,
     /// When it was made, in seconds since 1970.
     pub at: i64,
+    /// Its maker went back from it: no rollback goes to it.
+    #[serde(default)]
+    pub bad: bool,
+}
+
+impl Adoption {
+    /// Whether a rollback must not go to it. What is live is what people want.
+    pub fn is_failed(&self, taken: &Taken) -> bool {
+        taken.bad && taken.id != self.live
+    }
 }
 
 /// Why a tree is not taken over, and the way out.
@@ -87,7 +97,7 @@ fn checkout(settings: &Settings, tree: &Recognised, now: i64) -> Result<Adoption
     }
     let head = tree.git.as_ref().and_then(|git| git.head.as_deref());
     let id = id(now, "checkout", &[])?;
-    let taken = Taken { name: String::new(), id: id.clone(), revision: said(head), at: now };
+    let taken = Taken { name: String::new(), id: id.clone(), revision: said(head), at: now, bad: false };
     Ok(Adoption { made_by: tree.made_by, releases: vec![taken], live: id })
 }
 
@@ -101,7 +111,7 @@ fn take(release: &ForeignRelease, before: &[Taken], now: i64) -> Result<Taken, U
     }
     let at = stamped(name).unwrap_or(release.modified).clamp(0, now.max(0));
     let id = id(at, &short(name), before)?;
-    Ok(Taken { name: name.clone(), id, revision: said(release.revision.as_deref()), at })
+    Ok(Taken { name: name.clone(), id, revision: said(release.revision.as_deref()), at, bad: release.bad })
 }
 
 /// A commit, in the only form that one has.
@@ -155,9 +165,13 @@ pub fn told(settings: &Settings, tree: &Recognised, adoption: &Adoption) -> Stri
             "  {root}, releases/ and current become root's; what is in releases/ and shared/ stays {user}'s"
         ));
         for taken in &adoption.releases {
-            let live = if taken.id == adoption.live { ", which is live" } else { "" };
+            let what = match taken {
+                _ if taken.id == adoption.live => ", which is live",
+                _ if adoption.is_failed(taken) => ", recorded as failed, since its maker went back from it",
+                _ => "",
+            };
             lines.push(format!(
-                "  releases/{} becomes {}{live}; a link keeps its old name",
+                "  releases/{} becomes {}{what}; a link keeps its old name",
                 printable(&taken.name),
                 taken.id
             ));
@@ -172,10 +186,11 @@ pub fn told(settings: &Settings, tree: &Recognised, adoption: &Adoption) -> Stri
         lines.push(format!("  its code, without what is shared, is copied to releases/{}", adoption.live));
     }
     lines.push(format!("  current leads to releases/{}", adoption.live));
-    lines.push(format!(
-        "  {} is sealed and recorded as confirmed: a rollback may go to it",
-        count(adoption.releases.len())
-    ));
+    let which = match adoption.releases.iter().any(|taken| adoption.is_failed(taken)) {
+        true => "each of the others".to_owned(),
+        false => count(adoption.releases.len()),
+    };
+    lines.push(format!("  {which} is sealed and recorded as confirmed: a rollback may go to it"));
     lines.join("\n")
 }
 
@@ -212,7 +227,7 @@ mod tests {
 
     fn release(name: &str, revision: Option<&str>) -> ForeignRelease {
         let revision = revision.map(|text| text.repeat(20));
-        ForeignRelease { name: name.into(), revision, modified: 1_767_225_600 }
+        ForeignRelease { name: name.into(), revision, modified: 1_767_225_600, bad: false }
     }
 
     #[test]
@@ -231,6 +246,13 @@ mod tests {
         let numbered = taken(&tree(&["10", "9"], "10"));
         assert_eq!(of(&numbered), ["20260101T000000Z-10", "20260101T000000Z-9"]);
         assert!(adoption(&settings(), &tree(&["1"], "2"), 0).unwrap_err().0.contains("leads to no directory"));
+        let mut after_a_rollback = tree(&["1", "2", "3"], "2");
+        after_a_rollback.releases.iter_mut().for_each(|release| release.bad = release.name != "1");
+        let adoption = taken(&after_a_rollback);
+        let failed: Vec<_> = adoption.releases.iter().map(|taken| adoption.is_failed(taken)).collect();
+        assert_eq!(failed, [false, false, true], "what is live is not");
+        let said = told(&settings(), &after_a_rollback, &adoption);
+        assert!(said.contains("recorded as failed") && said.contains("each of the others is"), "{said}");
         let mut known = tree(&["20260101120000"], "20260101120000");
         known.releases[0].revision = Some("0a1b2c3d".repeat(5));
         assert_eq!(of(&taken(&known)), ["20260101T120000Z-01120000"]);
@@ -242,7 +264,7 @@ mod tests {
         let tree = |name: &str, revision: &str, modified| Recognised {
             made_by: Maker::Releases,
             live: Some(name.into()),
-            releases: vec![ForeignRelease { name: name.into(), revision: Some(revision.into()), modified }],
+            releases: vec![ForeignRelease { name: name.into(), revision: Some(revision.into()), modified, bad: false }],
             ..Recognised::default()
         };
         let of = |revision: &str, modified| adoption(&settings(), &tree("7", revision, modified), NOW).unwrap();

@@ -61,8 +61,11 @@ impl Page {
     }
 
     fn line(&mut self, line: &str, why: &str) {
-        let line = format!("{line:<REASON$}");
-        self.text.push_str(format!("{line}  # {}", printable(why)).trim_end());
+        let line = match why {
+            "" => line.to_owned(),
+            why => format!("{line:<REASON$}  # {}", printable(why)),
+        };
+        self.text.push_str(&line);
         self.blank();
     }
 
