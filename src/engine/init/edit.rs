@@ -88,6 +88,7 @@ impl Lines<'_> {
     ) -> Result<(), NotPlain> {
         let file = self.file.display().to_string();
         let refused = |wanted: String| NotPlain { line, file: file.clone(), wanted };
+        let following: Vec<_> = self.lines.iter().skip(line).take(after.len()).map(|it| it.trim().to_owned()).collect();
         let old = line.checked_sub(1).and_then(|at| self.lines.get_mut(at)).ok_or_else(|| refused(name.into()))?;
         let words = old.trim_start();
         let plain = words.starts_with(name) && words.matches(';').count() == 1 && !words.contains(['{', '}']);
@@ -98,7 +99,9 @@ impl Lines<'_> {
         };
         let indent: String = old.chars().take_while(|c| c.is_whitespace()).collect();
         let before: String = before.iter().map(|line| format!("{indent}{line}\n")).collect();
-        let after: String = after.iter().map(|line| format!("\n{indent}{line}")).collect();
+        // After a site was led back by hand they are there.
+        let there = following.iter().map(String::as_str).eq(after.iter().copied());
+        let after: String = after.iter().filter(|_| !there).map(|line| format!("\n{indent}{line}")).collect();
         *old = format!("{before}{indent}{name} {value};{rest}{after}");
         Ok(())
     }
@@ -160,6 +163,8 @@ mod tests {
         assert_eq!(shown.matches("\n-").count(), 2, "{shown}");
         assert_eq!(shown.matches("\n+").count(), 5, "{shown}");
         assert_eq!(change(&after).unwrap(), after, "once is enough");
+        let led_back = after.replace("unix:/run/deployd/shop/fpm.sock", "unix:/run/php/shop.sock");
+        assert_eq!(change(&led_back).unwrap(), after, "as after a disown");
         let odd = SITE.replace("    root", "    autoindex off; root");
         assert_eq!(change(&odd).unwrap_err().line, 3);
     }
