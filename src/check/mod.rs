@@ -15,6 +15,7 @@ mod migrations;
 mod nginx;
 mod nginx_conf;
 mod octane;
+mod passes;
 mod php;
 mod php_fpm;
 mod sites;
@@ -29,6 +30,7 @@ pub use ini::{Entry, parse as parse_ini};
 pub use migrations::{Danger, Harm, harms};
 pub use nginx::mentions_app;
 pub use nginx_conf::{Directive, parse as parse_nginx};
+pub use passes::{Pass, passes};
 pub use sites::{Served, Site, sites};
 
 use crate::{

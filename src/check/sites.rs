@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Directive, variables};
+use super::{Directive, passes::of_server, variables};
 use crate::config::Origin;
 
 /// One server block.
@@ -29,6 +29,8 @@ pub struct Site {
 pub struct Served {
     /// `/run/php/php8.2-fpm.sock`, `127.0.0.1:9000`, `http://127.0.0.1:8000`.
     pub to: String,
+    /// What is named in its place: an upstream, or the same.
+    pub name: String,
     /// By `fastcgi_pass`, and not by `proxy_pass`.
     pub fastcgi: bool,
     /// Where it is written, each time.
@@ -49,7 +51,7 @@ pub fn sites(nginx: &[Directive]) -> Vec<Site> {
 fn site(server: &Directive, above: Option<&Directive>, http: &[Directive]) -> Option<Site> {
     let own = server.inner().iter().rfind(|d| d.name == "root");
     let root = PathBuf::from(expand(own.or(above)?.arg(0), server));
-    let called = server.inner().iter().filter(|d| d.name == "server_name").flat_map(|d| &d.args);
+    let names = server.inner().iter().filter(|d| d.name == "server_name").flat_map(|d| &d.args);
     let plain = |name: &&String| *name != "_" && !name.is_empty() && !name.contains(['*', '~', '$', '"']);
     let listens: Vec<_> = server.inner().iter().filter(|d| d.name == "listen").collect();
     let without_tls = |d: &&&Directive| !d.args.iter().any(|word| word == "ssl" || word == "quic");
@@ -57,12 +59,10 @@ fn site(server: &Directive, above: Option<&Directive>, http: &[Directive]) -> Op
         true => Some(80),
         false => listens.iter().filter(without_tls).find_map(|d| port(d.arg(0))),
     };
-    let mut names = Vec::new();
-    below(server, "set", &mut names);
-    let app = names.iter().rfind(|d| d.arg(0) == "$deployd_app");
+    let app = server.inner().iter().rfind(|d| d.name == "set" && d.arg(0) == "$deployd_app");
     root.is_absolute().then(|| Site {
         at: server.at.clone(),
-        names: called.filter(plain).cloned().collect(),
+        names: names.filter(plain).cloned().collect(),
         root_at: own.map(|own| own.at.clone()),
         root,
         port,
@@ -84,32 +84,15 @@ fn port(listen: &str) -> Option<u16> {
 
 /// By `fastcgi_pass` where there is one: what is proxied beside it is another program's corner.
 fn served(server: &Directive, http: &[Directive]) -> Option<Served> {
-    ["fastcgi_pass", "proxy_pass"].into_iter().find_map(|name| {
-        let mut passes = Vec::new();
-        below(server, name, &mut passes);
-        let to = address(&expand(passes.first()?.arg(0), server), http);
-        let same = |pass: &&&Directive| address(&expand(pass.arg(0), server), http) == to;
-        let at = passes.iter().filter(same).map(|pass| pass.at.clone()).collect();
-        Some(Served { to, fastcgi: name == "fastcgi_pass", at })
+    let passes = of_server(server, http);
+    let first = passes.iter().find(|pass| pass.fastcgi).or(passes.first())?;
+    let same = passes.iter().filter(|pass| pass.fastcgi == first.fastcgi && pass.to == first.to);
+    Some(Served {
+        to: first.to.clone(),
+        name: first.name.clone(),
+        fastcgi: first.fastcgi,
+        at: same.map(|pass| pass.at.clone()).collect(),
     })
-}
-
-fn below<'d>(directive: &'d Directive, name: &str, found: &mut Vec<&'d Directive>) {
-    for inner in directive.inner() {
-        if inner.name == name {
-            found.push(inner);
-        }
-        below(inner, name, found);
-    }
-}
-
-/// What an upstream's first server is, or the address itself, without `unix:`.
-fn address(to: &str, http: &[Directive]) -> String {
-    let (scheme, name) = to.split_once("://").map_or(("", to), |(scheme, rest)| (scheme, rest));
-    let upstream = http.iter().find(|d| d.name == "upstream" && d.arg(0) == name.trim_end_matches('/'));
-    let server = upstream.and_then(|d| d.inner().iter().find(|d| d.name == "server")).map(|d| d.arg(0));
-    let address = server.unwrap_or(name).trim_start_matches("unix:").to_owned();
-    if scheme.is_empty() { address } else { format!("{scheme}://{address}") }
 }
 
 /// With the variables that the server block sets.

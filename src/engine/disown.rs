@@ -10,18 +10,17 @@ use super::{
     error::EngineError,
     init::{Said, tmpfiles_name},
     layout::ids,
-    slot_files::BEFORE,
+    still_asked::still_asked,
     store::Store,
     takeover,
     turn::unaim,
     upstream,
 };
 use crate::{
-    check::{Addresses, asked},
-    config::{Settings, SlotKind},
+    config::Settings,
     model::{AppName, AppState, DeploymentId, Paths, Share, SlotUnit, UnitName, events},
-    observe::{Host, nginx_config},
-    runtime::{nginx, scheduler, slot},
+    observe::Host,
+    runtime::{scheduler, slot},
     system::{
         journal::{self, Priority},
         tree::{Dir, EntryKind},
@@ -91,72 +90,21 @@ fn clock(app: &AppName) -> String {
     format!("deploy@{app}.timer")
 }
 
-/// While nginx asks a slot, ending it ends the site. What cannot be read may be asking.
-fn still_asked(host: &Host, settings: &Settings) -> Result<(), EngineError> {
-    let (nginx, unread) = nginx_config(&host.paths);
-    if let Some(unread) = unread.first() {
-        return Err(EngineError::Other(format!(
-            "whether nginx asks deployd's slots of {} cannot be seen: {} {}; make it a file that root alone may write, or \
-             take its include out, then disown again",
-            settings.app, unread.what, unread.why
-        )));
-    }
-    let Some(at) = asked(&nginx, &addresses(settings)?).map(|directive| &directive.at) else { return Ok(()) };
-    Err(EngineError::Other(format!(
-        "nginx asks deployd's slots of {} at {}:{}: write there {}, then `systemctl reload nginx` and disown again",
-        settings.app,
-        at.file.display(),
-        at.line,
-        instead(host, settings)
-    )))
-}
-
-/// What a site may ask in the place of deployd's slots: what served before, or something like it.
-fn instead(host: &Host, settings: &Settings) -> String {
-    let run = Dir::open(&host.paths.app_run_dir(&settings.app)).ok();
-    let before = |name: &str| run.as_ref().and_then(|run| run.read_link(name).ok());
-    let mut kinds = settings.services.iter().filter_map(|service| service.slots());
-    let script = "with `fastcgi_param SCRIPT_FILENAME $realpath_root$fastcgi_script_name;`";
-    if let Some(address) = kinds.clone().find_map(|kind| before(&upstream::before_name(slot::upstream(kind)?))) {
-        return format!(
-            "`proxy_pass http://{address};` in the place of deployd's lines, and start what shall listen there"
-        );
-    }
-    if let Some(socket) = before(BEFORE) {
-        return format!("`fastcgi_pass unix:{socket};`, {script}");
-    }
-    match kinds.find_map(|kind| if let SlotKind::PhpFpm(fpm) = kind { Some(&fpm.version) } else { None }) {
-        Some(version) => format!(
-            "`fastcgi_pass unix:/run/php/php{version}-fpm.sock;` of a pool that runs as {}, {script}",
-            settings.run_as
-        ),
-        None => "`proxy_pass` to what shall serve".to_owned(),
-    }
-}
-
-/// Where each service of the app is reached, live or not.
-fn addresses(settings: &Settings) -> Result<Addresses, EngineError> {
-    let (app, paths) = (&settings.app, Paths::default());
-    let mut found = Addresses { app: app.to_string(), sockets: vec![paths.fpm_link(app)], ..Addresses::default() };
-    for kind in settings.services.iter().filter_map(|service| service.slots()) {
-        found.ports.extend(kind.web().into_iter().flat_map(|web| &web.ports));
-        found.upstreams.extend(slot::upstream(kind).map(|service| nginx::upstream_name(app, service)));
-        if let SlotKind::PhpFpm(_) = kind {
-            for one in kind.slots() {
-                found.sockets.push(paths.fpm_socket(slot::unit(kind, app, one)?.instance()));
-            }
-        }
-    }
-    Ok(found)
-}
-
 /// Units of the app's own that run.
 async fn services(host: &Host, settings: &Settings) -> Result<Vec<String>, EngineError> {
     let mut found = Vec::new();
-    for pattern in [format!("app-*@{}:*.service", settings.app), scheduler::timer(&settings.app), clock(&settings.app)]
-    {
+    let app = &settings.app;
+    // Also those of a template of the site's own.
+    let kinds = settings.services.iter().filter_map(|service| service.slots());
+    let slots = kinds.map(|kind| format!("{}@{app}:*.service", slot::template(kind)));
+    let others = [format!("app-*@{app}:*.service"), scheduler::timer(app), clock(app)];
+    for pattern in others.into_iter().chain(slots) {
         let states = host.units.active_states(&pattern).await?;
-        found.extend(states.into_iter().filter(|(_, active)| active != "inactive").map(|(unit, _)| unit));
+        for (unit, active) in states {
+            if active != "inactive" && !found.contains(&unit) {
+                found.push(unit);
+            }
+        }
     }
     Ok(found)
 }
@@ -206,15 +154,15 @@ impl Giving<'_> {
     }
 
     async fn carry_out(&self) -> Result<(), EngineError> {
-        // What nobody is sent to any more is drained like any old slot.
+        if self.services.iter().any(|unit| serving(self.settings, unit).is_some()) {
+            // Whoever has led the site elsewhere may not have had nginx read it yet.
+            upstream::reload(self.host, &self.settings.web_unit).await?;
+        }
         for service in &self.settings.services {
             unaim(self.host, self.settings, &service.name)?;
         }
         for unit in &self.services {
-            match serving(self.settings, unit) {
-                Some(slot) => drain(self.host, &slot).await?,
-                None => self.host.units.stop(&unit.parse::<UnitName>()?).await?,
-            }
+            self.end(unit).await?;
         }
         self.loosen().await?;
         self.give_tree()?;
@@ -223,6 +171,24 @@ impl Giving<'_> {
         self.forget_record()?;
         // Last: as long as it is there, one that was interrupted can be begun again.
         self.forget_configuration().await
+    }
+
+    /// A slot that serves is drained, as nobody is sent there any more; anything else is stopped.
+    async fn end(&self, unit: &str) -> Result<(), EngineError> {
+        let name: UnitName = unit.parse()?;
+        let active = || async { Ok::<_, EngineError>(self.host.units.status(&name).await?.active) };
+        let slot = match serving(self.settings, unit) {
+            Some(slot) if active().await? == "active" => slot,
+            _ => return Ok(self.host.units.stop(&name).await?),
+        };
+        match drain(self.host, &slot).await {
+            // A drain of its own may have ended it meanwhile.
+            Err(_) if matches!(active().await?.as_str(), "inactive" | "failed") => Ok(()),
+            Err(EngineError::NotDrained { why, .. }) => {
+                Err(EngineError::Other(format!("{why}; `systemctl stop {name}`, then disown again")))
+            }
+            other => other,
+        }
     }
 
     /// Files that releases share are read-only.

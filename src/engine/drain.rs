@@ -28,6 +28,8 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(10);
 /// The longest that a queue is watched. A queue that does not empty has a pool that accepts nothing.
 const QUEUE_LIMIT: Duration = Duration::from_secs(300);
+/// `SubState=` of a service that has ended by itself and is about to be started again (systemd.service(5), Restart=).
+const AUTO_RESTART: &str = "auto-restart";
 /// All processes that have nothing to do end at once, which is work too: so long it yields to what is live. What still
 /// runs then is a visitor's request.
 const ENDING: Duration = Duration::from_secs(1);
@@ -51,6 +53,10 @@ pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
     let status = host.units.status(unit).await?;
     if matches!(status.active.as_str(), "inactive" | "failed") {
         return Ok(());
+    }
+    if status.sub == AUTO_RESTART {
+        // It has died, and what it had with it: nobody is there whose requests could end.
+        return Ok(host.units.stop(unit).await?);
     }
     if slot.template() != FPM {
         let record = slot_files::record(host, slot)?.ok_or_else(|| {

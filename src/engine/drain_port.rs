@@ -90,7 +90,7 @@ async fn await_closed(port: u16, limit: Duration) -> Result<u32, String> {
     let mut seen_closed = 0;
     loop {
         match ports::port(port) {
-            Seen::Known(Port { listeners, .. }) if listeners.is_empty() => {
+            Seen::Known(Port { listeners, open, .. }) if listeners.is_empty() && open > 0 => {
                 return Err(format!("nobody is seen to listen on port {port}: which connections are its is unknown"));
             }
             Seen::Known(Port { waiting: 0, open: 0, .. }) => seen_closed += 1,

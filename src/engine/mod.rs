@@ -56,6 +56,7 @@ pub mod span;
 mod stage;
 mod staged;
 mod steps;
+mod still_asked;
 mod store;
 mod survey;
 mod takeover;

@@ -150,9 +150,7 @@ async fn stop_started(
         let Some(one) = slot_of(host, settings, service, *slot).filter(|_| !kept) else { continue };
         let link = links.read_link(&one.name.to_string()).unwrap_or_default();
         if link.ends_with(&format!("/{}", running.to)) {
-            // Workers of which there were none before are not held: they end their jobs when they are stopped.
-            let drained = state.live.contains_key(service) || !one.kind.takes_jobs();
-            if was_live && drained { one.drain().await? } else { one.stop().await? }
+            if was_live { one.drain().await? } else { one.stop().await? }
         }
     }
     Ok(())
@@ -219,7 +217,7 @@ async fn boot_app(host: &Host, app: &AppName) -> Result<(), EngineError> {
     }
     // Where nothing is live yet, nginx finds its include all the same.
     for service in settings.services.iter().filter_map(|service| slot::upstream(service.slots()?)) {
-        upstream::ensure(host, app, service)?;
+        upstream::ensure(host, &settings, service)?;
     }
     if state.running.is_some() || state.settling.is_some() {
         super::run::settle_later(host, &settings).await?;

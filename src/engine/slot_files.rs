@@ -52,7 +52,7 @@ pub fn write(one: &ServiceSlot<'_>, release: &ReleaseId, smaller: bool) -> Resul
         run.write_volatile(&file_name(&paths.slot_environment(&one.name)), text.as_bytes(), 0o600)?;
     }
     if let Some(service) = slot::upstream(one.kind) {
-        upstream::ensure(one.host, &one.settings.app, service)?;
+        upstream::ensure(one.host, one.settings, service)?;
     }
     Ok(())
 }

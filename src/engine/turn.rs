@@ -149,7 +149,7 @@ pub fn unaim(host: &Host, settings: &Settings, service: &str) -> Result<(), Engi
             Ok(())
         }
         SlotKind::Octane(_) | SlotKind::Http(_) => {
-            upstream::unaim(host, &settings.app, slot::upstream(slot.kind).unwrap_or_default())
+            upstream::unaim(host, settings, slot::upstream(slot.kind).unwrap_or_default())
         }
         SlotKind::Horizon(_) | SlotKind::Queue(_) => Ok(()),
     }

@@ -12,6 +12,7 @@ use super::{
     slot_files::file_name,
 };
 use crate::{
+    config::Settings,
     model::{AppName, UnitName},
     observe::Host,
     runtime::nginx::{self, Role},
@@ -33,24 +34,32 @@ pub fn before_name(service: &str) -> String {
     format!("{service}-before")
 }
 
-/// Points the include at what served before deployd did, where `init --apply` has led nginx through it, else at nothing.
-pub fn unaim(host: &Host, app: &AppName, service: &str) -> Result<(), EngineError> {
-    let run = Dir::open_or_make(&host.paths.app_run_dir(app), 0o755)?;
+/// The port of the program that served before deployd did, where `init --apply` has led nginx there. None when a slot of
+/// the app has that port by now.
+pub fn before(host: &Host, settings: &Settings, service: &str) -> Result<Option<u16>, EngineError> {
+    let run = Dir::open_or_make(&host.paths.app_run_dir(&settings.app), 0o755)?;
     let name = before_name(service);
-    let before = match run.kind(&name)? {
-        EntryKind::Link => nginx::local_port(&run.read_link(&name)?),
-        _ => None,
-    };
-    aim(host, app, service, before.map(|port| ("what served before deployd", port)))
+    if run.kind(&name)? != EntryKind::Link {
+        return Ok(None);
+    }
+    let mut slots = settings.services.iter().filter_map(|one| one.slots()?.web()).flat_map(|web| &web.ports);
+    let port = nginx::local_port(&run.read_link(&name)?);
+    Ok(port.filter(|port| !slots.any(|slot| slot == port)))
+}
+
+/// Points the include at what served before deployd did, else at nothing.
+pub fn unaim(host: &Host, settings: &Settings, service: &str) -> Result<(), EngineError> {
+    let before = before(host, settings, service)?;
+    aim(host, &settings.app, service, before.map(|port| ("what served before deployd", port)))
 }
 
 /// Makes the include if it is not there, so that a site which uses it passes nginx's test before the first deployment.
-pub fn ensure(host: &Host, app: &AppName, service: &str) -> Result<(), EngineError> {
-    let file = host.paths.upstream(app, service);
-    let run = Dir::open_or_make(&host.paths.app_run_dir(app), 0o755)?;
+pub fn ensure(host: &Host, settings: &Settings, service: &str) -> Result<(), EngineError> {
+    let file = host.paths.upstream(&settings.app, service);
+    let run = Dir::open_or_make(&host.paths.app_run_dir(&settings.app), 0o755)?;
     match run.read(&file_name(&file), MAX_INCLUDE)? {
         Some(_) => Ok(()),
-        None => unaim(host, app, service),
+        None => unaim(host, settings, service),
     }
 }
 

@@ -71,6 +71,39 @@ fn slots(host: &Host, pattern: &str) -> usize {
     host.ok(&["systemctl", "list-units", "--plain", "--no-legend", "--state=active", pattern]).lines().count()
 }
 
+/// Of port 8000, in a state.
+fn sockets(host: &Host, state: &str) -> usize {
+    host.ok(&["ss", "-Htn", "state", state, "sport = :8000"]).lines().count()
+}
+
+/// The engine is killed when the first slot is live and the next service takes its time: settling takes it back.
+fn killed_when_the_slot_has_requests(host: &Host, shop: &Shop) {
+    host.write(
+        "/etc/systemd/system/late.service",
+        "[Service]\nType=exec\nExecStart=sleep infinity\n\
+         ExecStartPre=/bin/sh -c 'grep -q r1 /var/www/shop/current/RELEASE || sleep 20'\n",
+    );
+    host.ok(&["systemctl", "daemon-reload"]);
+    let late = "[[service]]\nunit = \"late.service\"\nstrategy = \"restart\"\n";
+    shop.configure(host, &format!("{SERVICES}{late}{REST}"));
+    host.ok(&["systemctl", "start", "--no-block", "deploy@shop"]);
+    eventually("the slot is live", Duration::from_secs(60), || shop.get(host, "/").value("end") == Some("r3"));
+    std::thread::scope(|scope| {
+        let slow = scope.spawn(|| shop.get(host, "/work/5000"));
+        eventually("the slot has a request", Duration::from_secs(10), || {
+            host.ok(&["ss", "-Htn", "state", "established", "sport >= :3000 and sport <= :3002"]).lines().count() > 0
+        });
+        host.ok(&["systemctl", "kill", "--signal=KILL", "deploy@shop"]);
+        let answer = slow.join().unwrap();
+        assert_eq!(answer.value("end"), Some("r3"), "it ends in the slot that began it: {answer:?}");
+    });
+    let settled = || host.run(&["systemctl", "is-active", "deploy-settle@shop"]).stdout.trim() == "inactive";
+    eventually("it is taken back", Duration::from_secs(90), || {
+        shop.get(host, "/").value("end") == Some("r1") && slots(host, "app-http@shop:*") == 0 && settled()
+    });
+    host.run(&["systemctl", "stop", "late"]);
+}
+
 #[test]
 fn a_program_on_a_port_is_taken_over_and_given_back_under_load() {
     let host = Host::boot_alone(&Root::chosen());
@@ -112,14 +145,19 @@ fn a_program_on_a_port_is_taken_over_and_given_back_under_load() {
     let bad = pages.replacen("return response(\"up\\n\")", "return response(\"down\\n\", 503)", 1);
     assert_ne!(bad, pages);
     shop.commit(&host, "r2", &[("app/Http/Pages.php", &bad)]);
-    assert_ne!(shop.ctl(&host, "deploy", &[]).status, 0);
+    shop.ctl(&host, "deploy", &[]).expect_status(4);
     assert_eq!(shop.release(&host), "r1");
     assert!(host.read(UPSTREAM).contains("server 127.0.0.1:8000;"), "{}", host.read(UPSTREAM));
+    eventually("its slots are drained", Duration::from_secs(30), || slots(&host, "app-*@shop:*") == 0);
     // A boot before the first deployment makes the way to it again.
     host.sh("rm -r /run/deployd/shop; systemd-tmpfiles --create /etc/tmpfiles.d/deployd-shop.conf; \
              systemctl restart deployd-recover");
     assert!(host.read(UPSTREAM).contains("server 127.0.0.1:8000;"), "{}", host.read(UPSTREAM));
+    // So does one whose engine is killed when the slot has requests.
     shop.commit(&host, "r3", &[("app/Http/Pages.php", &pages)]);
+    killed_when_the_slot_has_requests(&host, &shop);
+    assert!(host.read(UPSTREAM).contains("server 127.0.0.1:8000;"), "{}", host.read(UPSTREAM));
+    shop.configure(&host, &format!("{SERVICES}{QUEUE}{REST}"));
     shop.deploy(&host);
     assert_eq!(shop.release(&host), "r3");
     assert!(!host.read(UPSTREAM).contains(":8000;"), "{}", host.read(UPSTREAM));
@@ -131,11 +169,13 @@ fn a_program_on_a_port_is_taken_over_and_given_back_under_load() {
     let refused = shop.ctl(&host, "disown", &["--yes"]).expect_status(1);
     assert!(refused.stderr.contains("`proxy_pass http://127.0.0.1:8000;`"), "{refused}");
     assert_eq!(slots(&host, "app-*@shop:*"), 2);
-    // What it had begun when nginx was led elsewhere has ended by now.
-    std::thread::sleep(Duration::from_secs(4));
+    eventually("what the old program had begun has ended", Duration::from_secs(20), || {
+        sockets(&host, "established") == 0
+    });
     host.sh("systemctl stop old-program
              systemd-run -q --unit=next-program --property=User=shop --working-directory=/var/www/shop/current \
-             --setenv=PORT=8000 --setenv=PHP_CLI_SERVER_WORKERS=16 php server.php; sleep 2");
+             --setenv=PORT=8000 --setenv=PHP_CLI_SERVER_WORKERS=16 php server.php");
+    eventually("the next program listens", Duration::from_secs(20), || sockets(&host, "listening") > 0);
     host.write(SITE, before.replace("/var/www/shop/public", "/var/www/shop/current/public"));
     host.sh("nginx -q -t; systemctl reload nginx");
     // What nginx's old workers have begun is ended by the slot, and so is the job that runs.

@@ -46,7 +46,14 @@ pub async fn apply(
             settings.root.display()
         )));
     }
-    Store::open(&host.paths, app)?;
+    let store = Store::open(&host.paths, app)?;
+    let _lock = store.lock(&format!("init {id}")).await?;
+    let state = store.load()?;
+    if let Some(running) = &state.running {
+        let why =
+            format!("{} {} was interrupted: `systemctl start deploy-settle@{app}` first", running.kind, running.id);
+        return Err(EngineError::Other(why));
+    }
     said.fact("configuration", Value::Null);
     said.fact("nginx", Value::Null);
     match Change::of(host, app, found)? {
@@ -55,7 +62,9 @@ pub async fn apply(
             if site_page(Some(site), "/").is_none() {
                 return Err(not_proved(app, site, "answers on no port without TLS"));
             }
-            bridge(host, app, &change.target)?;
+            if let Some(target) = &change.target {
+                bridge(host, &settings, target, &state)?;
+            }
             let mut looker = Looker::start(host, &settings, site, id).await?;
             change.carry_out(host, &settings, site, &mut looker).await?;
             looker.end().await?;

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use super::target::Target;
 use crate::{
+    config::{Service, Settings},
     engine::{error::EngineError, slot_files::BEFORE, upstream},
-    model::{AppName, Paths},
+    model::{AppName, AppState, Paths},
     observe::Host,
+    runtime::slot,
     system::tree::{Dir, EntryKind},
 };
 
@@ -20,12 +22,11 @@ pub fn tmpfiles_name(app: &AppName) -> String {
 }
 
 /// Leads what nginx asks to what served before, now and after a boot, until a slot takes its place.
-pub(super) fn bridge(host: &Host, app: &AppName, target: &Target) -> Result<(), EngineError> {
+pub(super) fn bridge(host: &Host, settings: &Settings, target: &Target, state: &AppState) -> Result<(), EngineError> {
+    let app = &settings.app;
     let run = Dir::open_or_make(&host.paths.app_run_dir(app), 0o755)?;
     let links = match target {
-        // Only the root of the site changes.
-        Target::Fpm { before: None } => return Ok(()),
-        Target::Fpm { before: Some(listen) } => {
+        Target::Fpm { before: listen } => {
             run.swap_link(BEFORE, listen, "new")?;
             if run.kind("fpm.sock")? == EntryKind::Missing {
                 run.swap_link("fpm.sock", listen, "new")?;
@@ -35,8 +36,10 @@ pub(super) fn bridge(host: &Host, app: &AppName, target: &Target) -> Result<(), 
         Target::Port { service, before } => {
             let (name, address) = (upstream::before_name(service), format!("127.0.0.1:{before}"));
             run.swap_link(&name, &address, "new")?;
-            if upstream::aimed_at(host, app, service)?.is_none() {
-                upstream::unaim(host, app, service)?;
+            let of_kind = |one: &&Service| one.slots().and_then(slot::upstream) == Some(service);
+            let live = settings.services.iter().filter(of_kind).any(|one| state.live.contains_key(&one.name));
+            if !live {
+                upstream::unaim(host, settings, service)?;
             }
             vec![(name, address)]
         }

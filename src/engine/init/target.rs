@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use crate::{
-    check::{Served, Site},
+    check::{Pass, Served, Site},
     config::Settings,
     engine::error::EngineError,
     model::{AppName, Paths},
@@ -20,8 +20,8 @@ const OCTANE: &str = "octane";
 pub(super) enum Target {
     /// The link to php-fpm's slots.
     Fpm {
-        /// The socket of the pool of before; none: the site asks the link already, or no pool.
-        before: Option<String>,
+        /// The socket of the pool of before.
+        before: String,
     },
     /// The upstream of a service on a port.
     Port {
@@ -33,34 +33,57 @@ pub(super) enum Target {
 }
 
 impl Target {
-    /// Of a site, by what it asks now.
-    pub fn of(host: &Host, app: &AppName, found: &Found, site: &Site) -> Result<Self, EngineError> {
-        match &site.php {
-            Some(served) if !served.fastcgi => {
-                let settings = host.settings(app).ok();
-                let service = service(app, found, settings.as_ref(), &served.to)?;
-                port(&service, settings.as_ref(), &served.to)
+    /// Of a site, by what it asks now. None: it asks what it shall.
+    pub fn of(
+        host: &Host,
+        app: &AppName,
+        found: &Found,
+        site: &Site,
+        all: &[Pass],
+    ) -> Result<Option<Self>, EngineError> {
+        let Some(served) = &site.php else { return Ok(None) };
+        if !served.fastcgi {
+            let settings = host.settings(app).ok();
+            let service = service(app, found, settings.as_ref(), &served.to)?;
+            if served.name == nginx::upstream_name(app, &service) {
+                return Ok(None);
             }
-            Some(served) if !asks(served, &Paths::default().fpm_link(app)) => {
-                let pool = found.pool.as_ref().filter(|pool| Path::new(&pool.listen).is_absolute());
-                let pool = pool.ok_or_else(|| {
-                    by_hand(format!("nginx asks {}, which is no socket of a php-fpm pool of this host", served.to))
-                })?;
-                Ok(Self::Fpm { before: Some(pool.listen.clone()) })
-            }
-            _ => Ok(Self::Fpm { before: found.pool.as_ref().map(|pool| pool.listen.clone()) }),
+            only_this(site, served, all)?;
+            return port(&service, settings.as_ref(), &served.to).map(Some);
         }
+        if Path::new(&served.to) == Paths::default().fpm_link(app) {
+            return Ok(None);
+        }
+        let pool = found.pool.as_ref().filter(|pool| Path::new(&pool.listen).is_absolute());
+        let pool = pool.ok_or_else(|| {
+            by_hand(format!("nginx asks {}, which is no socket of a php-fpm pool of this host", served.to))
+        })?;
+        Ok(Some(Self::Fpm { before: pool.listen.clone() }))
     }
-}
-
-/// Whether it is asked already.
-pub(super) fn asks(served: &Served, link: &Path) -> bool {
-    served.fastcgi && Path::new(&served.to) == link
 }
 
 /// A change that is a person's.
 pub(super) fn by_hand(what: String) -> EngineError {
     EngineError::Other(format!("{what}: change the site by hand"))
+}
+
+/// A program's port is asked from this site alone, and so that another address can stand in its place.
+fn only_this(site: &Site, served: &Served, all: &[Pass]) -> Result<(), EngineError> {
+    let place = |pass: &Pass| format!("{}:{}", pass.at.file.display(), pass.at.line);
+    for pass in all.iter().filter(|pass| !pass.fastcgi) {
+        let here = pass.server == site.at;
+        let why = match () {
+            () if !here && pass.to == served.to => format!("another server block asks {} too", pass.to),
+            () if !here => continue,
+            () if pass.to != served.to => format!("nginx asks {} and, here, {}", served.to, pass.to),
+            () if pass.spread => format!("the upstream {} has several servers, or options for one", pass.name),
+            () if pass.breaks => "a rewrite may end the location before what would be written into it".to_owned(),
+            () if !pass.tells_host => "the program is not told the host by `proxy_set_header Host`".to_owned(),
+            () => continue,
+        };
+        return Err(by_hand(format!("{}: {why}", place(pass))));
+    }
+    Ok(())
 }
 
 /// The service that takes the place of a program on a port: the one of the configuration, or what runs there now.
@@ -108,6 +131,73 @@ mod tests {
         for other in ["http://10.0.0.1:8000", "http://127.0.0.1", "https://127.0.0.1:8000", "http://unix:/run/x.sock"] {
             let why = of(other).unwrap_err().to_string();
             assert!(why.contains("no port of 127.0.0.1") && why.contains("by hand"), "{why}");
+        }
+    }
+
+    fn settings(services: &str) -> Settings {
+        let text = format!("root = \"/srv/shop\"\nuser = \"shop\"\nsource.git = \"/g\"\n{services}");
+        crate::config::tests::Host::with(&text).load().unwrap()
+    }
+
+    fn named(services: &str) -> Result<String, EngineError> {
+        let found = Found {
+            root: "/srv/shop".into(),
+            public: "public".into(),
+            site: None,
+            pool: None,
+            owner: None,
+            tree: None,
+            runs: Vec::new(),
+            page: None,
+            unread: Vec::new(),
+        };
+        service(&"shop".parse().unwrap(), &found, Some(&settings(services)), "http://127.0.0.1:8000")
+    }
+
+    #[test]
+    fn the_configuration_s_one_service_on_a_port_takes_the_program_s_place() {
+        const OCTANE: &str = "[[service]]\nkind = \"octane\"\nserver = \"swoole\"\nports = [8001, 8002]\n";
+        const HTTP: &str = "[[service]]\nkind = \"http\"\nrun = [\"x\"]\nports = [3000, 3001]\n";
+        assert_eq!(named(OCTANE).unwrap(), "octane");
+        assert_eq!(named(HTTP).unwrap(), "http");
+        assert!(named("").unwrap_err().to_string().contains("no service of kind octane or http"));
+        let both = named(&format!("{OCTANE}{HTTP}")).unwrap_err().to_string();
+        assert!(both.contains("several services on ports"), "{both}");
+        let own = port("octane", Some(&settings(OCTANE)), "http://127.0.0.1:8001").unwrap_err().to_string();
+        assert!(own.contains("gives to a slot"), "{own}");
+    }
+
+    #[test]
+    fn what_a_program_could_not_take_over_whole_is_a_person_s() {
+        const HOST: &str = "proxy_set_header Host $http_host;";
+        let of = |servers: &str| {
+            let nginx = crate::check::parse_nginx(Path::new("/s"), &format!("http {{\n{servers}\n}}"));
+            let site = crate::check::sites(&nginx).remove(0);
+            let served = site.php.clone().unwrap();
+            only_this(&site, &served, &crate::check::passes(&nginx)).map_err(|error| error.to_string())
+        };
+        let server = |inside: &str| format!("server {{ root /srv/shop/current/public;\n{HOST}\n{inside} }}");
+        let octane = "location @octane { proxy_pass http://127.0.0.1:8000$suffix; }";
+        assert_eq!(of(&server(octane)), Ok(()));
+        assert_eq!(
+            of(&format!("{}\nserver {{ location / {{ proxy_pass http://127.0.0.1:9; }} }}", server(octane))),
+            Ok(())
+        );
+        for (text, why) in [
+            (server(&format!("location /app {{ proxy_pass http://127.0.0.1:8080; }}\n{octane}")), "and, here, "),
+            (format!("{}\nserver {{ {octane} }}", server(octane)), "another server block"),
+            (server(octane).replace(HOST, ""), "Host"),
+            (server("location /a { rewrite ^ /x break; proxy_pass http://127.0.0.1:8000; }"), "a rewrite"),
+            (
+                format!(
+                    "upstream o {{ server 127.0.0.1:8000; server 127.0.0.1:8001; }}\n{}",
+                    server("location / { proxy_pass http://o; }")
+                ),
+                "several servers",
+            ),
+        ] {
+            let refused = of(&text).unwrap_err();
+            assert!(refused.contains(why) && refused.contains("by hand"), "{refused}");
         }
     }
 }

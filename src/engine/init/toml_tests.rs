@@ -12,7 +12,7 @@ use crate::{
 
 fn found() -> Found {
     let at = Origin { file: "/etc/nginx/sites-enabled/shop".into(), line: 3 };
-    let served = Served { to: "/run/php/shop.sock".into(), fastcgi: true, at: vec![at.clone()] };
+    let served = Served { to: "/run/php/shop.sock".into(), name: String::new(), fastcgi: true, at: vec![at.clone()] };
     let site = Site {
         at: at.clone(),
         names: vec!["shop.example.org".into()],
@@ -94,7 +94,7 @@ fn what_was_found_is_a_configuration() {
 fn a_program_behind_a_port_is_no_pool_of_php() {
     let mut found = Found { pool: None, ..found() };
     if let Some(served) = found.site.as_mut().and_then(|site| site.php.as_mut()) {
-        *served = Served { to: "http://127.0.0.1:3000".into(), fastcgi: false, at: Vec::new() };
+        *served = Served { to: "http://127.0.0.1:3000".into(), name: String::new(), fastcgi: false, at: Vec::new() };
     }
     let text = text(&"shop".parse().unwrap(), &found, None);
     let table: ::toml::Table = text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"));
