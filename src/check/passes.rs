@@ -81,13 +81,18 @@ impl<'d> Scope<'d> {
             at: directive.at.clone(),
             server: self.server.clone(),
             fastcgi: directive.name == "fastcgi_pass",
-            to: if scheme.is_empty() { address.to_owned() } else { format!("{scheme}://{address}") },
+            to: if scheme.is_empty() { address.to_owned() } else { format!("{scheme}://{}", by_number(address)) },
             name: authority(rest).to_owned(),
             spread: upstream.is_some() && !matches!(&servers[..], [one] if one.args.len() == 1),
             breaks: self.breaks,
             tells_host: self.tells_host,
         }
     }
+}
+
+/// One way to write what has two.
+fn by_number(address: &str) -> String {
+    address.strip_prefix("localhost:").map_or_else(|| address.to_owned(), |port| format!("127.0.0.1:{port}"))
 }
 
 /// Up to a path, or to a variable that nothing is known of.

@@ -7,6 +7,7 @@ use super::{
     by_root::actor,
     deployment::WORK_LIMIT,
     drain::drain,
+    drain_port::await_nginx,
     error::EngineError,
     init::{Said, tmpfiles_name},
     layout::ids,
@@ -155,8 +156,11 @@ impl Giving<'_> {
 
     async fn carry_out(&self) -> Result<(), EngineError> {
         if self.services.iter().any(|unit| serving(self.settings, unit).is_some()) {
-            // Whoever has led the site elsewhere may not have had nginx read it yet.
+            // Whoever has led the site elsewhere may not have had nginx read it yet; what its old workers still read goes
+            // where the site led before.
             upstream::reload(self.host, &self.settings.web_unit).await?;
+            let limit = self.settings.services.iter().map(|service| service.drain).max().unwrap_or_default();
+            await_nginx(self.host, &self.settings.web_unit, limit).await;
         }
         for service in &self.settings.services {
             unaim(self.host, self.settings, &service.name)?;
@@ -176,14 +180,14 @@ impl Giving<'_> {
     /// A slot that serves is drained, as nobody is sent there any more; anything else is stopped.
     async fn end(&self, unit: &str) -> Result<(), EngineError> {
         let name: UnitName = unit.parse()?;
-        let active = || async { Ok::<_, EngineError>(self.host.units.status(&name).await?.active) };
+        let status = self.host.units.status(&name).await?;
         let slot = match serving(self.settings, unit) {
-            Some(slot) if active().await? == "active" => slot,
+            Some(slot) if status.active == "active" => slot,
             _ => return Ok(self.host.units.stop(&name).await?),
         };
         match drain(self.host, &slot).await {
             // A drain of its own may have ended it meanwhile.
-            Err(_) if matches!(active().await?.as_str(), "inactive" | "failed") => Ok(()),
+            Err(_) if self.host.units.status(&name).await?.has_ended() => Ok(()),
             Err(EngineError::NotDrained { why, .. }) => {
                 Err(EngineError::Other(format!("{why}; `systemctl stop {name}`, then disown again")))
             }

@@ -28,8 +28,6 @@ use crate::{
 const LOOK: Duration = Duration::from_millis(10);
 /// The longest that a queue is watched. A queue that does not empty has a pool that accepts nothing.
 const QUEUE_LIMIT: Duration = Duration::from_secs(300);
-/// `SubState=` of a service that has ended by itself and is about to be started again (systemd.service(5), Restart=).
-const AUTO_RESTART: &str = "auto-restart";
 /// All processes that have nothing to do end at once, which is work too: so long it yields to what is live. What still
 /// runs then is a visitor's request.
 const ENDING: Duration = Duration::from_secs(1);
@@ -51,12 +49,8 @@ async fn end(host: &Host, unit: &UnitName) -> Result<(), EngineError> {
 pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
     let unit = slot.unit();
     let status = host.units.status(unit).await?;
-    if matches!(status.active.as_str(), "inactive" | "failed") {
+    if status.has_ended() {
         return Ok(());
-    }
-    if status.sub == AUTO_RESTART {
-        // It has died, and what it had with it: nobody is there whose requests could end.
-        return Ok(host.units.stop(unit).await?);
     }
     if slot.template() != FPM {
         let record = slot_files::record(host, slot)?.ok_or_else(|| {
@@ -68,8 +62,15 @@ pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
         };
     }
     refuse_live(host, slot)?;
+    if status.restarts() {
+        return died(host, slot).await;
+    }
     notify::status(&format!("{unit}: waiting for an empty accept queue"));
     if let Err(why) = await_empty(host, slot).await {
+        let status = host.units.status(unit).await?;
+        if status.restarts() || status.has_ended() {
+            return died(host, slot).await;
+        }
         let message = format!("{unit} is not drained and keeps running: {why}");
         tell(events::DRAIN_INCOMPLETE, Priority::Error, &message, slot);
         return Err(not_drained(slot, message));
@@ -85,6 +86,13 @@ pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
         let message = format!("{unit} was stopped before all its requests had ended: {}", ended.result);
         tell(events::DRAIN_INCOMPLETE, Priority::Warning, &message, slot);
     }
+    Ok(())
+}
+
+/// A slot that dies by itself has nothing to drain: it is kept from being started again.
+pub async fn died(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
+    host.units.stop(slot.unit()).await?;
+    tell(events::DRAINED, Priority::Info, &format!("{} had died, and is stopped", slot.unit()), slot);
     Ok(())
 }
 

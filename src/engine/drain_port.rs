@@ -5,12 +5,12 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    drain::{live, not_drained, tell},
+    drain::{died, live, not_drained, tell},
     error::EngineError,
-    upstream,
+    slot_files, upstream,
 };
 use crate::{
-    model::{SlotUnit, events},
+    model::{SlotUnit, UnitName, events},
     observe::Host,
     runtime::{nginx::Role, slot::SlotRecord},
     system::{
@@ -27,10 +27,16 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Drains and stops a slot that listens on `port`. One that nginx is pointed at is refused.
 pub async fn drain(host: &Host, slot: &SlotUnit, record: &SlotRecord, port: u16) -> Result<(), EngineError> {
     refuse_live(host, slot, record, port)?;
+    if host.units.status(slot.unit()).await?.restarts() {
+        return died(host, slot).await;
+    }
     let limit = Duration::from_secs(record.drain);
     let since = Instant::now();
     notify::status(&format!("{}: waiting for nginx's old workers and open connections", slot.unit()));
-    let leaving = await_nginx(host, record, limit).await;
+    let leaving = match record.web_unit.parse() {
+        Ok(unit) => await_nginx(host, &unit, limit).await,
+        Err(_) => 0,
+    };
     let open = match await_closed(port, limit.saturating_sub(since.elapsed())).await {
         Ok(open) => open,
         Err(why) => {
@@ -39,8 +45,11 @@ pub async fn drain(host: &Host, slot: &SlotUnit, record: &SlotRecord, port: u16)
             return Err(not_drained(slot, message));
         }
     };
-    // Pointed at again while it was waited for: a rollback has it.
+    // Pointed at again while it was waited for, or ended and started for another release: somebody has it.
     refuse_live(host, slot, record, port)?;
+    if slot_files::record(host, slot)?.is_some_and(|now| now.release != record.release) {
+        return Err(live(slot));
+    }
     let account = if open > 0 { account(host, slot, open, limit).await? } else { String::new() };
     notify::status(&format!("{}: it ends", slot.unit()));
     host.units.stop(slot.unit()).await?;
@@ -66,9 +75,8 @@ fn refuse_live(host: &Host, slot: &SlotUnit, record: &SlotRecord, port: u16) -> 
 
 /// Waits for nginx's workers of before: one of them may still send a request to this slot that it has only begun to
 /// read. Returns how many are left at the limit: they may be busy for other sites, and are not ours to end.
-async fn await_nginx(host: &Host, record: &SlotRecord, limit: Duration) -> usize {
-    let Ok(unit) = record.web_unit.parse() else { return 0 };
-    let leaving: Vec<u32> = match upstream::workers(host, &unit).await {
+pub async fn await_nginx(host: &Host, unit: &UnitName, limit: Duration) -> usize {
+    let leaving: Vec<u32> = match upstream::workers(host, unit).await {
         Ok(workers) => workers.into_iter().filter(|(_, role)| *role == Role::Leaving).map(|(pid, _)| pid).collect(),
         Err(error) => {
             tracing::warn!("the old workers of {unit} cannot be seen: {error}; its connections are watched");

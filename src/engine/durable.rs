@@ -49,8 +49,8 @@ pub async fn synced(settings: &Settings, dir: Dir) -> Result<(), EngineError> {
 }
 
 /// After a build that was cut off, its package managers begin with empty caches: if the power went, what they had synced
-/// there may be whole in part. With relaxed durability steps sync for
-/// themselves, and nothing goes. What cannot be removed is told.
+/// there may be whole in part. With relaxed durability steps sync for themselves, and nothing goes. What cannot be removed
+/// is told.
 pub async fn drop_half_written(host: &Host, settings: &Settings, running: &Running) {
     if !running.fresh || running.phase > Phase::Sealing || !syncs(settings) {
         return;

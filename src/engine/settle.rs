@@ -240,7 +240,7 @@ impl Settling<'_> {
             let kept = [&state.live, &state.fallback].map(|slots| slots.get(service).map(|kept| kept.slot));
             for slot in Slot::ALL.into_iter().filter(|slot| !kept.contains(&Some(*slot))) {
                 if let Some(stray) = slot_of(self.host, self.settings, service, slot)
-                    && stray.active().await?
+                    && !self.host.units.status(stray.unit()).await?.has_ended()
                 {
                     stray.drain().await?;
                 }

@@ -68,7 +68,16 @@ fn served_before(host: &Host) -> Shop {
 }
 
 fn slots(host: &Host, pattern: &str) -> usize {
-    host.ok(&["systemctl", "list-units", "--plain", "--no-legend", "--state=active", pattern]).lines().count()
+    host.ok(&[
+        "systemctl",
+        "list-units",
+        "--plain",
+        "--no-legend",
+        "--state=active,activating,deactivating,reloading",
+        pattern,
+    ])
+    .lines()
+    .count()
 }
 
 /// Of port 8000, in a state.

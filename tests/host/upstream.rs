@@ -266,6 +266,30 @@ fn a_template_of_the_site_s_own_is_started_in_the_release_and_drained_by_its_nam
     assert_eq!(host.run(&["systemctl", "is-active", "shop-web@shop:b"]).stdout, "active\n");
 }
 
+/// Serves until its page `/dies` has been asked for, then dies, and at each start again.
+const DIES: &str = "<?php\n\n$mark = '/srv/mark/dead';\nif (file_exists($mark)) {\n    sleep(1);\n    exit(1);\n}\n\
+                    proc_open([PHP_BINARY, '-S', '127.0.0.1:'.getenv('PORT'), 'page.php'], [], $pipes);\n\
+                    while (!file_exists($mark)) {\n    usleep(20000);\n    clearstatcache();\n}\nexit(1);\n";
+
+#[test]
+fn a_first_slot_that_dies_over_and_over_is_ended_when_the_deployment_goes_back() {
+    let host = installed();
+    let health = REST.replace("http://127.0.0.1/\"", "http://127.0.0.1/dies\"\nbody = \"never\"");
+    let shop = shop(&host, HTTP);
+    shop.configure(&host, &format!("{HTTP}{health}"));
+    host.ok(&["install", "-d", "-o", "shop", "/srv/mark"]);
+    let page =
+        PAGE.replacen("<?php\n", "<?php\nif ($_SERVER['REQUEST_URI'] === '/dies') touch('/srv/mark/dead');\n", 1);
+    shop.commit(&host, "r1", &[("server.php", DIES), ("page.php", &page)]);
+    let failed = shop.ctl(&host, "deploy", &[]);
+    assert_ne!(failed.status, 0, "{failed}");
+    assert!(host.run(&["test", "-e", "/srv/mark/dead"]).status == 0, "it was asked, live: {failed}");
+    let any = ["--all", "--state=active,activating,deactivating,reloading"];
+    eventually("nothing of it runs, or is about to", Duration::from_secs(30), || {
+        host.ok(&[&["systemctl", "list-units", "--plain", "--no-legend", "app-http@*"], &any[..]].concat()).is_empty()
+    });
+}
+
 #[test]
 fn an_engine_killed_between_two_services_leaves_none_of_them_moved() {
     let host = installed();

@@ -168,7 +168,7 @@ impl Taking<'_> {
                 // What a file of the app's user says is no commit that deployd has fetched: nothing is compared with it.
                 revision: String::new(),
                 reference: origin(self.adopted, &taken),
-                state: if self.adopted.is_failed(&taken) { ReleaseState::Failed } else { ReleaseState::Confirmed },
+                state: if taken.bad { ReleaseState::Failed } else { ReleaseState::Confirmed },
                 manifest,
                 files,
                 bytes,

@@ -47,13 +47,6 @@ pub struct Taken {
     pub bad: bool,
 }
 
-impl Adoption {
-    /// Whether a rollback must not go to it. What is live is what people want.
-    pub fn is_failed(&self, taken: &Taken) -> bool {
-        taken.bad && taken.id != self.live
-    }
-}
-
 /// Why a tree is not taken over, and the way out.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unfit(pub String);
@@ -84,6 +77,8 @@ pub fn adoption(settings: &Settings, tree: &Recognised, now: i64) -> Result<Adop
     let live = live.map(|taken| taken.id.clone()).ok_or_else(|| {
         Unfit(format!("{root}/current leads to no directory of {root}/releases that is not deployd's already"))
     })?;
+    // What is live is what people want.
+    releases.iter_mut().for_each(|taken| taken.bad &= taken.id != live);
     Ok(Adoption { made_by: tree.made_by, releases, live })
 }
 
@@ -167,7 +162,7 @@ pub fn told(settings: &Settings, tree: &Recognised, adoption: &Adoption) -> Stri
         for taken in &adoption.releases {
             let what = match taken {
                 _ if taken.id == adoption.live => ", which is live",
-                _ if adoption.is_failed(taken) => ", recorded as failed, since its maker went back from it",
+                _ if taken.bad => ", recorded as failed, since its maker went back from it",
                 _ => "",
             };
             lines.push(format!(
@@ -186,7 +181,7 @@ pub fn told(settings: &Settings, tree: &Recognised, adoption: &Adoption) -> Stri
         lines.push(format!("  its code, without what is shared, is copied to releases/{}", adoption.live));
     }
     lines.push(format!("  current leads to releases/{}", adoption.live));
-    let which = match adoption.releases.iter().any(|taken| adoption.is_failed(taken)) {
+    let which = match adoption.releases.iter().any(|taken| taken.bad) {
         true => "each of the others".to_owned(),
         false => count(adoption.releases.len()),
     };
@@ -249,7 +244,7 @@ mod tests {
         let mut after_a_rollback = tree(&["1", "2", "3"], "2");
         after_a_rollback.releases.iter_mut().for_each(|release| release.bad = release.name != "1");
         let adoption = taken(&after_a_rollback);
-        let failed: Vec<_> = adoption.releases.iter().map(|taken| adoption.is_failed(taken)).collect();
+        let failed: Vec<_> = adoption.releases.iter().map(|taken| taken.bad).collect();
         assert_eq!(failed, [false, false, true], "what is live is not");
         let said = told(&settings(), &after_a_rollback, &adoption);
         assert!(said.contains("recorded as failed") && said.contains("each of the others is"), "{said}");

@@ -4,12 +4,13 @@
 use serde_json::Value;
 
 use super::{
-    Said,
+    Init, Said,
     bridge::bridge,
     change::{Change, LARGEST, not_proved},
     edit::difference,
+    look, not_looked_at,
     proof::Looker,
-    tell, toml,
+    tell, toml, undo,
 };
 use crate::{
     config::{ServiceKind, Settings, SlotKind},
@@ -26,14 +27,23 @@ pub fn preview(host: &Host, app: &AppName, found: &Found) -> Result<Option<Strin
 }
 
 /// Changes the site, and proves that it answers as before.
-pub async fn apply(
-    host: &Host,
-    app: &AppName,
-    found: &Found,
-    id: &DeploymentId,
-    mut said: Said,
-) -> Result<Said, EngineError> {
+pub async fn apply(host: &Host, app: &AppName, asked: &Init, id: &DeploymentId) -> Result<Said, EngineError> {
     let settings = host.settings(app).map_err(|error| EngineError::Other(error.summary))?;
+    let store = Store::open(&host.paths, app)?;
+    let _lock = store.lock(&format!("init {id}")).await?;
+    let state = store.load()?;
+    if let Some(running) = &state.running {
+        let why =
+            format!("{} {} was interrupted: `systemctl start deploy-settle@{app}` first", running.kind, running.id);
+        return Err(EngineError::Other(why));
+    }
+    let taken_back = undo::interrupted(host, app).await?;
+    // As it is now, and stays while the lock is held.
+    let found = &look(host, &Init { name: Some(app.clone()), ..asked.clone() }, id).await?.found;
+    let mut said = Said::about(app, &found.root);
+    said.fact("changed", taken_back.is_some());
+    said.notes.extend(taken_back);
+    said.notes.extend(not_looked_at(found));
     let Some(site) = &found.site else {
         return Err(EngineError::Other(format!(
             "nginx has no site of {app}: write one, as /usr/share/doc/deployd/examples has it"
@@ -45,14 +55,6 @@ pub async fn apply(
             "{}/current is no release of deployd's yet: `deployctl adopt {app}` or `deployctl deploy {app}` first",
             settings.root.display()
         )));
-    }
-    let store = Store::open(&host.paths, app)?;
-    let _lock = store.lock(&format!("init {id}")).await?;
-    let state = store.load()?;
-    if let Some(running) = &state.running {
-        let why =
-            format!("{} {} was interrupted: `systemctl start deploy-settle@{app}` first", running.kind, running.id);
-        return Err(EngineError::Other(why));
     }
     said.fact("configuration", Value::Null);
     said.fact("nginx", Value::Null);

@@ -21,6 +21,7 @@ use crate::{
     },
     model::{AppName, Paths},
     observe::{Found, Host, nginx_config},
+    runtime::nginx::upstream_name,
     system::tree::Dir,
 };
 
@@ -38,9 +39,12 @@ pub(super) fn not_proved(app: &AppName, site: &Site, why: &str) -> EngineError {
 }
 
 /// Whether a server block still serves the tree by itself.
-fn is_old(site: &Site, public: &Path, before: &Path, link: &Path) -> bool {
+fn is_old(site: &Site, public: &Path, before: &Path, (link, upstream): (&Path, Option<&str>)) -> bool {
     let of_app = site.root == public || site.root == before;
-    let elsewhere = site.php.as_ref().is_some_and(|served| served.fastcgi && Path::new(&served.to) != link);
+    let elsewhere = site.php.as_ref().is_some_and(|served| match served.fastcgi {
+        true => Path::new(&served.to) != link,
+        false => upstream.is_some_and(|upstream| served.name != upstream),
+    });
     of_app && site.deployd_app.is_none() && (site.root != public || elsewhere)
 }
 
@@ -72,8 +76,13 @@ impl Change {
         let (nginx, _) = nginx_config(&host.paths);
         let target = Target::of(host, app, found, site, &passes(&nginx))?;
         let link = Paths::default().fpm_link(app);
+        let ours = match &target {
+            Some(Target::Port { service, .. }) => Some(upstream_name(app, service)),
+            _ => None,
+        };
         let other = sites(&nginx).into_iter();
-        let mut other = other.filter(|other| other.at != site.at && is_old(other, &public, &site.root, &link));
+        let mut other =
+            other.filter(|other| other.at != site.at && is_old(other, &public, &site.root, (&link, ours.as_deref())));
         if let Some(other) = other.next() {
             let (file, line) = (other.at.file.display(), other.at.line);
             return Err(by_hand(format!(
@@ -169,11 +178,18 @@ mod tests {
         let old = |text: &str| {
             let parsed = crate::check::parse_nginx(Path::new("/s"), &format!("http {{ server {{ {text} }} }}"));
             let site = crate::check::sites(&parsed).remove(0);
-            is_old(&site, Path::new("/srv/shop/current/public"), Path::new("/srv/shop/public"), Path::new("/x.sock"))
+            is_old(
+                &site,
+                Path::new("/srv/shop/current/public"),
+                Path::new("/srv/shop/public"),
+                (Path::new("/x.sock"), Some("shop-octane")),
+            )
         };
         assert!(old("root /srv/shop/public;"));
         assert!(old("root /srv/shop/current/public; fastcgi_pass unix:/run/php/shop.sock;"));
         assert!(!old("root /srv/shop/current/public; fastcgi_pass unix:/x.sock;"));
+        assert!(old("root /srv/shop/current/public; location / { proxy_pass http://127.0.0.1:8000; }"));
+        assert!(!old("root /srv/shop/current/public; location / { proxy_pass http://shop-octane; }"));
         assert!(!old("root /srv/blog/public; fastcgi_pass unix:/run/php/shop.sock;"));
     }
 }

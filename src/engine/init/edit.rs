@@ -29,7 +29,8 @@ pub struct NotPlain {
     pub wanted: String,
 }
 
-/// The text of the site's file as it shall be, asking the app's target; without one only its root changes. `text`: the file in which the site stands.
+/// The text of the site's file as it shall be, asking the app's target; without one only its root changes. `text`: the
+/// file in which the site stands.
 pub(super) fn edited(
     text: &str,
     site: &Site,

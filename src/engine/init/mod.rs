@@ -83,23 +83,14 @@ pub async fn init(host: &Host, asked: &Init, id: &DeploymentId) -> Result<Said, 
         // It would be written where everybody may read it.
         config::check_git_url(url).map_err(EngineError::Other)?;
     }
-    let mut looked = look(host, asked, id).await?;
-    let taken_back = if asked.apply { undo::interrupted(host, &looked.app).await? } else { None };
-    if taken_back.is_some() {
-        looked = look(host, asked, id).await?;
-    }
-    let Looked { app, found } = looked;
+    let Looked { app, found } = look(host, asked, id).await?;
     apart(host, &app, &found.root)?;
-    let mut said = Said::about(&app, &found.root);
-    if let Some(note) = taken_back {
-        said.fact("changed", true);
-        said.notes.push(note);
-    }
-    let described = host.paths.config_dirs().iter().any(|dir| dir.join(format!("{app}.toml")).exists());
-    said.notes.extend(found.unread.iter().map(|unread| format!("not looked at: {}: {}", unread.what, unread.why)));
     if asked.apply {
-        return apply::apply(host, &app, &found, id, said).await;
+        return apply::apply(host, &app, asked, id).await;
     }
+    let mut said = Said::about(&app, &found.root);
+    let described = host.paths.config_dirs().iter().any(|dir| dir.join(format!("{app}.toml")).exists());
+    said.notes.extend(not_looked_at(&found));
     let text = toml::text(&app, &found, asked.source.as_deref());
     said.fact("configuration", text.as_str());
     match (asked.write, described) {
@@ -118,8 +109,9 @@ pub async fn init(host: &Host, asked: &Init, id: &DeploymentId) -> Result<Said, 
         }
         (false, _) => said.data = text,
     }
-    said.notes.extend(next(&app, &found, asked.write));
-    match apply::preview(host, &app, &found) {
+    let preview = apply::preview(host, &app, &found);
+    said.notes.extend(next(&app, &found, asked.write, matches!(preview, Ok(None))));
+    match preview {
         Ok(diff) => {
             said.fact("nginx", diff.clone());
             let would = |diff| format!("nginx: what `deployctl init {app} --apply` would change:\n{diff}");
@@ -150,13 +142,17 @@ fn write(host: &Host, app: &AppName, text: &str) -> Result<(), EngineError> {
     Ok(Dir::open_or_make(&dir, 0o755)?.write(&format!("{app}.toml"), text.as_bytes(), 0o644)?)
 }
 
-/// What a person does next.
-fn next(app: &AppName, found: &Found, written: bool) -> Vec<String> {
+fn not_looked_at(found: &Found) -> impl Iterator<Item = String> {
+    found.unread.iter().map(|unread| format!("not looked at: {}: {}", unread.what, unread.why))
+}
+
+/// What a person does next. `led`: nginx asks deployd's slots already.
+fn next(app: &AppName, found: &Found, written: bool, led: bool) -> Vec<String> {
     let mut next = Vec::new();
     if !written {
         next.push(format!("nothing was written: `deployctl init {app} --write` writes it"));
     }
-    let served = found.site.as_ref().filter(|site| site.deployd_app.is_none()).and_then(|site| site.php.as_ref());
+    let served = found.site.as_ref().filter(|_| !led).and_then(|site| site.php.as_ref());
     if let Some(program) = served.filter(|served| !served.fastcgi) {
         next.push(format!(
             "nginx asks {}, and not what a deployment starts: `deployctl init {app} --apply`, once a release is there, \
@@ -164,7 +160,7 @@ fn next(app: &AppName, found: &Found, written: bool) -> Vec<String> {
             program.to
         ));
     }
-    if found.pool.is_some() && found.site.as_ref().is_some_and(|site| site.deployd_app.is_none()) {
+    if found.pool.is_some() && !led {
         next.push(format!(
             "PHP is moved by a reload, which does not promise that no request is cut off nor served by old and new code: \
              `deployctl init {app} --apply`, once a release is there, changes that"

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::{
     check::{Pass, Served, Site},
     config::Settings,
-    engine::error::EngineError,
+    engine::{error::EngineError, upstream},
     model::{AppName, Paths},
     observe::{Found, Host, Runs},
     runtime::{nginx, slot},
@@ -42,24 +42,56 @@ impl Target {
         all: &[Pass],
     ) -> Result<Option<Self>, EngineError> {
         let Some(served) = &site.php else { return Ok(None) };
-        if !served.fastcgi {
-            let settings = host.settings(app).ok();
-            let service = service(app, found, settings.as_ref(), &served.to)?;
-            if served.name == nginx::upstream_name(app, &service) {
+        let settings = host.settings(app).ok();
+        let here = || all.iter().filter(|pass| pass.server == site.at);
+        if served.fastcgi {
+            if let Some(program) = here().find(|pass| !pass.fastcgi).filter(|_| is_program(found, settings.as_ref())) {
+                return Err(by_hand(format!("nginx asks {} for one part and {} for another", program.to, served.to)));
+            }
+            if Path::new(&served.to) == Paths::default().fpm_link(app) {
                 return Ok(None);
             }
-            only_this(site, served, all)?;
-            return port(&service, settings.as_ref(), &served.to).map(Some);
+            let pool = found.pool.as_ref().filter(|pool| Path::new(&pool.listen).is_absolute());
+            let pool = pool.ok_or_else(|| {
+                by_hand(format!("nginx asks {}, which is no socket of a php-fpm pool of this host", served.to))
+            })?;
+            written_here(site, served)?;
+            return Ok(Some(Self::Fpm { before: pool.listen.clone() }));
         }
-        if Path::new(&served.to) == Paths::default().fpm_link(app) {
-            return Ok(None);
+        let service = service(app, found, settings.as_ref(), &served.to)?;
+        let ours = nginx::upstream_name(app, &service);
+        if here().any(|pass| pass.name == ours) {
+            let before = settings.and_then(|settings| upstream::before(host, &settings, &service).ok().flatten());
+            let before = before.map(|port| format!("http://127.0.0.1:{port}"));
+            return match here().find(|pass| pass.name != ours && Some(&pass.to) == before.as_ref()) {
+                Some(left) => Err(by_hand(format!("{}: nginx still asks {} here", place(left), left.to))),
+                None => Ok(None),
+            };
         }
-        let pool = found.pool.as_ref().filter(|pool| Path::new(&pool.listen).is_absolute());
-        let pool = pool.ok_or_else(|| {
-            by_hand(format!("nginx asks {}, which is no socket of a php-fpm pool of this host", served.to))
-        })?;
-        Ok(Some(Self::Fpm { before: pool.listen.clone() }))
+        only_this(site, served, all)?;
+        written_here(site, served)?;
+        port(&service, settings.as_ref(), &served.to).map(Some)
     }
+}
+
+/// Whether the app is a program on a port, and php-fpm serves at most a corner of its site.
+fn is_program(found: &Found, settings: Option<&Settings>) -> bool {
+    match settings {
+        Some(settings) => settings.services.iter().any(|one| one.slots().is_some_and(|kind| kind.web().is_some())),
+        None => found.runs.iter().any(|run| matches!(run.runs, Some(Runs::Octane(_)))),
+    }
+}
+
+/// In the file of the server block, which is the one that is changed.
+fn written_here(site: &Site, served: &Served) -> Result<(), EngineError> {
+    match served.at.iter().find(|at| at.file != site.at.file) {
+        Some(at) => Err(by_hand(format!("nginx is told to ask {} by {}:{}", served.to, at.file.display(), at.line))),
+        None => Ok(()),
+    }
+}
+
+fn place(pass: &Pass) -> String {
+    format!("{}:{}", pass.at.file.display(), pass.at.line)
 }
 
 /// A change that is a person's.
@@ -69,7 +101,6 @@ pub(super) fn by_hand(what: String) -> EngineError {
 
 /// A program's port is asked from this site alone, and so that another address can stand in its place.
 fn only_this(site: &Site, served: &Served, all: &[Pass]) -> Result<(), EngineError> {
-    let place = |pass: &Pass| format!("{}:{}", pass.at.file.display(), pass.at.line);
     for pass in all.iter().filter(|pass| !pass.fastcgi) {
         let here = pass.server == site.at;
         let why = match () {
@@ -105,7 +136,7 @@ fn service(app: &AppName, found: &Found, settings: Option<&Settings>, to: &str) 
 
 fn port(service: &str, settings: Option<&Settings>, to: &str) -> Result<Target, EngineError> {
     let authority = to.strip_prefix("http://").and_then(|rest| rest.split(['/', '$']).next()).unwrap_or_default();
-    let before = nginx::local_port(&authority.replacen("localhost:", "127.0.0.1:", 1));
+    let before = nginx::local_port(authority);
     let before = before.ok_or_else(|| by_hand(format!("nginx asks {to}, which is no port of 127.0.0.1")))?;
     let services = settings.into_iter().flat_map(|settings| &settings.services);
     let web = services.filter_map(|one| one.slots()?.web());
@@ -127,7 +158,7 @@ mod tests {
         let of = |to: &str| port("octane", None, to);
         let target = |before| Target::Port { service: "octane".into(), before };
         assert_eq!(of("http://127.0.0.1:8000").unwrap(), target(8000));
-        assert_eq!(of("http://localhost:9000$suffix").unwrap(), target(9000));
+        assert_eq!(of("http://127.0.0.1:9000$suffix").unwrap(), target(9000));
         for other in ["http://10.0.0.1:8000", "http://127.0.0.1", "https://127.0.0.1:8000", "http://unix:/run/x.sock"] {
             let why = of(other).unwrap_err().to_string();
             assert!(why.contains("no port of 127.0.0.1") && why.contains("by hand"), "{why}");
@@ -185,7 +216,10 @@ mod tests {
         );
         for (text, why) in [
             (server(&format!("location /app {{ proxy_pass http://127.0.0.1:8080; }}\n{octane}")), "and, here, "),
-            (format!("{}\nserver {{ {octane} }}", server(octane)), "another server block"),
+            (
+                format!("{}\nserver {{ {} }}", server(octane), octane.replace("127.0.0.1", "localhost")),
+                "another server block",
+            ),
             (server(octane).replace(HOST, ""), "Host"),
             (server("location /a { rewrite ^ /x break; proxy_pass http://127.0.0.1:8000; }"), "a rewrite"),
             (

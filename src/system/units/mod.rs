@@ -96,6 +96,19 @@ pub struct UnitStatus {
     pub kind: String,
 }
 
+impl UnitStatus {
+    /// Nothing of it runs, and nothing of it is about to.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.active.as_str(), "inactive" | "failed")
+    }
+
+    /// It has ended by itself and is started again, or has just been: nothing of what it had is there any more.
+    /// `auto-restart` and, since systemd 254, `auto-restart-queued`.
+    pub fn restarts(&self) -> bool {
+        self.active == "activating"
+    }
+}
+
 /// A connection to PID 1, made anew when the bus was restarted. Clones share it.
 #[derive(Debug, Clone)]
 pub struct Units {
