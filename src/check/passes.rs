@@ -40,10 +40,10 @@ pub fn passes(nginx: &[Directive]) -> Vec<Pass> {
 
 /// Those of one server block.
 pub(super) fn of_server(server: &Directive, http: &[Directive]) -> Vec<Pass> {
-    let scope = Scope { http, server: &server.at, variables: Variables::new(), breaks: false, tells_host: false };
-    let mut found = Vec::new();
     let tells_host = host_at(http).unwrap_or(false);
-    Scope { tells_host, ..scope }.block(server, &mut found);
+    let mut found = Vec::new();
+    Scope { http, server: &server.at, variables: Variables::new(), breaks: false, tells_host }
+        .block(server, &mut found);
     found
 }
 

@@ -257,7 +257,7 @@ impl Deployment<'_> {
             }
         }
         note(self.resume_old(live).await);
-        note(self.drain_new(live, &held).await);
+        note(self.drain_new(live, moved, &held).await);
         if failed.is_empty() { Ok(gone_back) } else { Err(EngineError::Other(failed.join("; "))) }
     }
 
@@ -297,10 +297,9 @@ impl Deployment<'_> {
     }
 
     /// The new slots have had traffic: they finish it before they stop.
-    async fn drain_new(&self, live: &GoLive, held: &BTreeSet<&str>) -> Result<(), EngineError> {
+    async fn drain_new(&self, live: &GoLive, moved: &[Move], held: &BTreeSet<&str>) -> Result<(), EngineError> {
         let ended =
             |handover: &&Handover| handover.start != Start::Running && !held.contains(handover.service.as_str());
-        let moved = &live.moves[..self.moved.min(live.moves.len())];
         let asked = |handover: &Handover| {
             moved.iter().any(|one| matches!(one, Move::Handover(moved) if moved.service == handover.service))
         };

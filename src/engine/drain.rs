@@ -62,13 +62,13 @@ pub async fn drain(host: &Host, slot: &SlotUnit) -> Result<(), EngineError> {
         };
     }
     refuse_live(host, slot)?;
-    if status.restarts() {
+    if status.is_starting() {
         return died(host, slot).await;
     }
     notify::status(&format!("{unit}: waiting for an empty accept queue"));
     if let Err(why) = await_empty(host, slot).await {
         let status = host.units.status(unit).await?;
-        if status.restarts() || status.has_ended() {
+        if status.is_starting() || status.has_ended() {
             return died(host, slot).await;
         }
         let message = format!("{unit} is not drained and keeps running: {why}");

@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Drains and stops a slot that listens on `port`. One that nginx is pointed at is refused.
 pub async fn drain(host: &Host, slot: &SlotUnit, record: &SlotRecord, port: u16) -> Result<(), EngineError> {
     refuse_live(host, slot, record, port)?;
-    if host.units.status(slot.unit()).await?.restarts() {
+    if host.units.status(slot.unit()).await?.is_starting() {
         return died(host, slot).await;
     }
     let limit = Duration::from_secs(record.drain);

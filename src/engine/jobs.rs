@@ -20,7 +20,7 @@ use crate::{
         notify,
         process::{self, Seen, cwd},
         tree::{Dir, EntryKind, await_unlocked},
-        units::{UnitStatus, Weight, Word},
+        units::{Weight, Word},
     },
 };
 
@@ -39,7 +39,7 @@ const RESUME_LIMIT: Duration = Duration::from_secs(60);
 /// Lets the live workers take no further job; what they have they finish. Before activate.
 pub async fn pause(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
     mark(slot)?;
-    if ended(&slot.host.units.status(slot.unit()).await?) {
+    if slot.host.units.status(slot.unit()).await?.has_ended() {
         return Ok(());
     }
     tell(slot, Signal::USR2).await?;
@@ -69,7 +69,7 @@ async fn nobody_looks(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
 /// Lets paused workers take jobs again: the deployment goes back. Those that have died are started again.
 pub async fn resume(slot: &ServiceSlot<'_>) -> Result<(), EngineError> {
     unmark(&slot.host.paths, &slot.name)?;
-    if ended(&slot.host.units.status(slot.unit()).await?) {
+    if slot.host.units.status(slot.unit()).await?.has_ended() {
         slot.start(Weight::Full).await?;
     } else {
         slot.weigh(Weight::Full).await;
@@ -173,10 +173,6 @@ pub fn unmark(paths: &Paths, slot: &SlotUnit) -> Result<(), EngineError> {
 
 fn pause_file(paths: &Paths, slot: &SlotUnit) -> String {
     slot_files::file_name(&paths.slot_paused(slot))
-}
-
-fn ended(status: &UnitStatus) -> bool {
-    matches!(status.active.as_str(), "inactive" | "failed")
 }
 
 /// Between two starts there is no main process, and the next one looks by itself.

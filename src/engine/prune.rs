@@ -191,7 +191,7 @@ async fn run_by_slots(host: &Host, settings: &Settings) -> Result<BTreeSet<Relea
     for (kind, slot) in slotted.into_iter().flat_map(|kind| kind.slots().into_iter().map(move |slot| (kind, slot))) {
         let name = slot::unit(kind, &settings.app, slot)?;
         let status = host.units.status(name.unit()).await?;
-        if matches!(status.active.as_str(), "inactive" | "failed") {
+        if status.has_ended() {
             continue;
         }
         // A site's own unit may have run before there was a link.

@@ -48,7 +48,7 @@ pub async fn begin(
     let unit = unit_of(&settings.app)?;
     // Of an earlier deployment: its place is this one's. PID 1 knows no unit of which nothing runs.
     let mut untold = None;
-    if !matches!(host.units.status(&unit).await?.active.as_str(), "inactive" | "failed") {
+    if !host.units.status(&unit).await?.has_ended() {
         untold = Begun::read(host, &settings.app).filter(|begun| begun.went_back).map(|begun| begun.revision);
         host.units.stop(&unit).await?;
     }

@@ -99,12 +99,11 @@ pub struct UnitStatus {
 impl UnitStatus {
     /// Nothing of it runs, and nothing of it is about to.
     pub fn has_ended(&self) -> bool {
-        matches!(self.active.as_str(), "inactive" | "failed")
+        has_ended(&self.active)
     }
 
-    /// It has ended by itself and is started again, or has just been: nothing of what it had is there any more.
-    /// `auto-restart` and, since systemd 254, `auto-restart-queued`.
-    pub fn restarts(&self) -> bool {
+    /// It is being started, or waits for it after it has died: of what it had before nothing is there any more.
+    pub fn is_starting(&self) -> bool {
         self.active == "activating"
     }
 }
